@@ -1,0 +1,8 @@
+"""Run the stage corpus: `python jobs/corpus.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.corpus import main
+
+if __name__ == "__main__":
+    sys.exit(main())

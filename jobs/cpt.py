@@ -1,0 +1,8 @@
+"""Run the stage cpt: `python jobs/cpt.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.train import main
+
+if __name__ == "__main__":
+    sys.exit(main("cpt"))

@@ -1,0 +1,8 @@
+"""Run the stage evaluate: `python jobs/evaluate.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.evaluate import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Run the stage export: `python jobs/export.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.export import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Run the stage extend_model: `python jobs/extend_model.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.extend_model import main
+
+if __name__ == "__main__":
+    sys.exit(main())

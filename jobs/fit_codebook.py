@@ -1,0 +1,8 @@
+"""Run the stage fit_codebook: `python jobs/fit_codebook.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.fit_codebook import main
+
+if __name__ == "__main__":
+    sys.exit(main())

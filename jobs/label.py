@@ -1,0 +1,8 @@
+"""Run the stage label: `python jobs/label.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.label import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The stage serve: start the server, ask it about one held-out clip, and end; or, with `keep=true`, stay up."""
+
+import logging
+import os
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import requests  # type: ignore[import-untyped]
+
+from spire_ray import storage
+from spire_ray.distributed import stage
+from spire_ray.distributed.stage import Job, Plan
+from spire_ray.settings import SAMPLE_RATE, Serve
+from spire_ray.text.languages import language
+
+_APPLICATION = "spire"
+_ROUTE = "/v1/audio/transcriptions"
+_PATIENCE = 600
+"""Seconds that an answer may take."""
+_PROXY_SECONDS = 60
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the stage."""
+    return stage.main("serve", run, plan, arguments, instead=kept)
+
+
+def plan(settings: Serve) -> Plan:
+    """Where it listens, how many replicas, and what is checked."""
+    inputs = {"model": settings.model} | ({"manifest": settings.manifest} if settings.manifest else {})
+    replicas = f"{settings.replicas} to {settings.max_replicas} replicas with {settings.gpus_per_replica:g} GPUs each"
+    asked = ["transcript", *([f"translation into {language(settings.to_language).name}"] if settings.to_language else [])]
+    check = f"one clip of {settings.split}: {', '.join(asked)}" if settings.manifest else "no check: manifest is empty"
+    return Plan(inputs, (f"{url(settings)}, {replicas}", "until Ctrl-C or SIGTERM" if settings.keep else check))
+
+
+def run(job: Job[Serve]) -> None:
+    """Serve, ask about one clip, write `check.json`, and end."""
+    from ray import serve
+
+    settings = job.settings
+    clip = _held_out(settings) if settings.manifest else None
+    try:
+        start(settings)
+        job.facts["rows"] = 0
+        if clip is not None:
+            check = _check(settings, clip)
+            storage.write_json(storage.join(settings.output, "check.json"), check)
+            job.facts["rows"] = 2 if settings.to_language else 1
+    finally:
+        serve.shutdown()
+
+
+def kept(settings: Serve) -> bool:
+    """With `keep=true`, serve until told to end. The output folder stays as it is, finished or not."""
+    if settings.keep:
+        serve_forever(settings)
+    return settings.keep
+
+
+def serve_forever(settings: Serve) -> None:
+    """Serve until Ctrl-C or SIGTERM, then end cleanly."""
+    import ray
+    from ray import serve
+
+    from spire_ray.distributed import context
+
+    require_free_port(settings)
+    context.connect()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        start(settings)
+        print(f"serve: {settings.name} at {url(settings)} until Ctrl-C\n  {curl(settings, 'clip.wav')}", flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        print("serve: ending", flush=True)
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def start(settings: Serve) -> None:
+    """Start the application on the connected cluster; returns when it answers.
+
+    Raises ValueError for a port that is in use, when Serve runs another application on this cluster already, and when
+    the server cannot be reached from here.
+    """
+    from ray import serve
+
+    from serve.app import application
+
+    require_free_port(settings)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if others := set(serve.status().applications):
+        raise ValueError(f"this cluster serves {', '.join(sorted(others))} already; deploy with `serve deploy` instead")
+    serve.start(http_options={"host": settings.host, "port": settings.port})
+    serve.run(application(settings), name=_APPLICATION, route_prefix="/")
+    _await(settings)
+
+
+def _await(settings: Serve) -> None:
+    """Wait for the proxy, which may still be starting when the application is up."""
+    for _ in range(_PROXY_SECONDS):
+        try:
+            if requests.get(f"{url(settings)}/health", timeout=_PATIENCE).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(1)
+    raise ValueError(f"host={settings.host}: the server has started, but {url(settings)} does not answer on this machine")
+
+
+def require_free_port(settings: Serve) -> None:
+    """Raise ValueError if nothing can listen at `host` and `port`."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ValueError(f"{settings.host}:{settings.port}: {reason}; set port to a free one") from None
+
+
+def url(settings: Serve) -> str:
+    """Where this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{host}:{settings.port}"
+
+
+def curl(settings: Serve, clip: str, to_language: str = "") -> str:
+    """The command that asks about a clip."""
+    fields = [f"file=@{clip}", f"model={settings.name}", *([f"to_language={to_language}"] if to_language else [])]
+    return shlex.join(["curl", url(settings) + _ROUTE, *(part for field in fields for part in ("-F", field))])
+
+
+def _held_out(settings: Serve) -> dict[str, Any]:
+    """The first utterance of the split, by id, that has a reference for what is asked."""
+    from spire_ray.manifest import reader
+
+    target = language(settings.to_language).code if settings.to_language else ""
+    for row in sorted(reader.read(settings.manifest).to_pylist(), key=lambda row: str(row["utt_id"])):
+        translation = dict(row["translations"] or ()).get(target, "")
+        if row["split"] == settings.split and row["text"] and (translation or not target):
+            return {**row, "translation": translation}
+    needed = f"text and a translation into {target}" if target else "text"
+    raise ValueError(f"split={settings.split}: {settings.manifest} has no utterance of it with {needed}")
+
+
+def _clip(settings: Serve, row: dict[str, Any]) -> str:
+    """A file with the audio of a row: its own, or a copy in the output folder."""
+    import io
+
+    import soundfile
+
+    from spire_ray.audio import decode
+    from spire_ray.manifest import reader
+
+    source = reader.audio_source(row["audio"])
+    if isinstance(source, str) and storage.is_local(source) and not row["offset"]:
+        relative = os.path.relpath(source)
+        return source if relative.startswith("..") else relative
+    waveform = decode.load(source, row["offset"] or 0.0, row["duration"] if row["offset"] else None)
+    wav = io.BytesIO()
+    soundfile.write(wav, decode.to_pcm(waveform), SAMPLE_RATE, format="WAV")
+    path = storage.join(settings.output, "clip.wav")
+    storage.write_bytes(path, wav.getvalue())
+    return path
+
+
+def _check(settings: Serve, row: dict[str, Any]) -> dict[str, str]:
+    """Ask for the transcript and the translation of one clip, and print them beside their references."""
+    clip = _clip(settings, row)
+    check = {
+        "clip": clip,
+        "utt_id": row["utt_id"],
+        "reference": row["text"],
+        "reference_translation": row["translation"],
+        "transcript": _ask(settings, clip),
+        "translation": _ask(settings, clip, settings.to_language) if settings.to_language else "",
+        "curl": curl(settings, clip, settings.to_language),
+    }
+    shown = [key for key in check if check[key] and key not in ("clip", "utt_id")]
+    print(f"  {check['utt_id']}", *(f"  {key.replace('_', ' '):>21}: {check[key]}" for key in shown), sep="\n", flush=True)
+    return check
+
+
+def _ask(settings: Serve, clip: str, to_language: str = "") -> str:
+    """What the server says about a clip. Raises ValueError with its reason if it refuses."""
+    fields = {"model": settings.name, "to_language": to_language}
+    files = {"file": (clip.rsplit("/", 1)[-1], storage.read_bytes(clip))}
+    response = requests.post(url(settings) + _ROUTE, data=fields, files=files, timeout=_PATIENCE)
+    answer = response.json()
+    if response.status_code != 200:
+        raise ValueError(f"{url(settings)}: {response.status_code}: {answer['error']['message']}")
+    return str(answer["text"])

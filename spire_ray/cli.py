@@ -1,0 +1,52 @@
+"""`spire`: every stage and tool, imported when it is called."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+STAGES = {
+    "corpus": "generated sentences, spoken by espeak-ng (quickstart)",
+    "fit_codebook": "features of a sample → k-means centroids",
+    "label": "audio → deduplicated discrete units",
+    "init_model": "a small random Llama and its tokenizer (quickstart)",
+    "extend_model": "tokenizer and embeddings extended by the units",
+    "pack": "prompts → tokens → full rows",
+    "cpt": "continued pre-training",
+    "it": "instruction tuning",
+    "export": "checkpoint → Hugging Face model folder",
+    "evaluate": "WER, BLEU and chrF of models on a split",
+    "serve": "audio in, text out, over HTTP",
+}
+TOOLS = {
+    "run": "run a recipe: stages in order, each in a process of its own",
+    "transcribe": "audio files → text with any model folder, without a cluster",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    name, rest = given[0], given[1:]
+    if name == "serve":  # the application lives in the checkout, not in the package
+        return os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "jobs/serve.py", *rest])
+    if name == "run":
+        return int(importlib.import_module("spire_ray.distributed.run").main(rest))
+    if name == "transcribe":
+        return int(importlib.import_module("spire_ray.transcribe").main(rest))
+    if name in ("cpt", "it"):
+        return int(importlib.import_module("spire_ray.distributed.train").main(name, rest))
+    if name in STAGES:
+        return int(importlib.import_module(f"spire_ray.distributed.{name}").main(rest))
+    print(f"spire: error: {name!r} is neither a stage nor a tool; `spire --help` lists them", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    lines = ["usage: spire NAME …   (`spire NAME --help` for its options)", "", "stages"]
+    lines += [f"  {name:<14}{text}" for name, text in STAGES.items()]
+    lines += ["", "tools", *(f"  {name:<14}{text}" for name, text in TOOLS.items())]
+    return "\n".join(lines)

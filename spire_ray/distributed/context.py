@@ -1,0 +1,101 @@
+"""Joining or starting a Ray cluster, and the environment that every worker gets."""
+
+import logging
+import os
+from typing import Any
+
+import ray
+
+from spire_ray import storage
+from spire_ray.settings import Stage
+
+_SMALLEST_CLUSTER = 4
+"""Logical CPUs of a local cluster: Ray Data stalls with fewer."""
+
+_WORKING_DIRECTORY = "SPIRE_WORKING_DIRECTORY"
+
+WORKER_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+}
+
+
+def local_cluster() -> dict[str, object]:
+    """Arguments of `ray.init` for a cluster on this machine."""
+    return {
+        "num_cpus": max(_SMALLEST_CLUSTER, os.cpu_count() or 1),
+        "include_dashboard": False,
+        "object_store_memory": 1 << 30,
+    }
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names, else start one on this machine that ends with this process."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors log a known warning as an error
+    arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
+    ray.init(
+        **arguments,
+        ignore_reinit_error=True,
+        logging_level=logging.ERROR,
+        log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
+        runtime_env={
+            "env_vars": {**WORKER_ENVIRONMENT, _WORKING_DIRECTORY: os.getcwd()},
+            "worker_process_setup_hook": "spire_ray.distributed.context.enter_working_directory",
+        },
+    )
+
+
+def enter_working_directory() -> None:
+    """In a worker: relative paths mean what they mean to the driver, wherever the cluster was started."""
+    directory = os.environ.get(_WORKING_DIRECTORY, "")
+    if os.path.isdir(directory):
+        os.chdir(directory)
+
+
+def lean_ray_train() -> None:
+    """On one node, spare Ray Train the processes that watch for lost nodes: each costs seconds of imports at every start."""
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    if nodes() == 1:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+
+
+def nodes() -> int:
+    """Nodes that are alive."""
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
+    """A Ray Data set of one block for each row, without Ray Data's own progress tables."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray.data.from_items(rows, override_num_blocks=len(rows))
+
+
+def actors(workers: int, blocks: int) -> "ray.data.ActorPoolStrategy":
+    """A fixed pool of actors, no larger than the work."""
+    import ray.data
+
+    return ray.data.ActorPoolStrategy(size=max(1, min(workers, blocks)))
+
+
+def check_shared(settings: Stage, tracking_uri: str) -> None:
+    """Refuse what only one node can see when the cluster has several.
+
+    Raises ValueError for an output outside `storage.shared_root` and for an sqlite or file MLflow store.
+    """
+    alive = nodes()
+    if alive < 2:
+        return
+    root = settings.storage.shared_root
+    if storage.is_local(settings.output) and not (root and os.path.abspath(settings.output).startswith(os.path.abspath(root))):
+        raise ValueError(
+            f"output={settings.output}: the cluster has {alive} nodes; use s3://… or a path below storage.shared_root={root!r}"
+        )
+    if settings.tracking.enabled and tracking_uri.startswith(("sqlite:", "file:", "/")):
+        raise ValueError(f"MLFLOW_TRACKING_URI={tracking_uri}: the cluster has {alive} nodes; run an MLflow server and name it")

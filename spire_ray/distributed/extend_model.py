@@ -1,0 +1,33 @@
+"""The stage extend_model: the units of a codebook become words of a text model."""
+
+from collections.abc import Sequence
+
+from spire_ray import storage
+from spire_ray.distributed import stage
+from spire_ray.distributed.stage import Job, Plan
+from spire_ray.settings import ExtendModel
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the stage."""
+    return stage.main("extend_model", run, plan, arguments)
+
+
+def plan(settings: ExtendModel) -> Plan:
+    """What is added."""
+    line = f"units as {settings.surface}, new rows from {settings.init}, padded to a multiple of {settings.pad_to_multiple_of}"
+    return Plan({"model": settings.model, "codebook": settings.codebook}, (line,))
+
+
+def run(job: Job[ExtendModel]) -> None:
+    """Extend tokenizer and embeddings and take the codebook along."""
+    from spire_ray.model import licence
+    from spire_ray.model.extend import extend
+    from spire_ray.units.codebook import Codebook
+
+    settings = job.settings
+    licence.check(storage.localize(settings.model), settings.licence.accept)
+    codebook = Codebook.load(settings.codebook)
+    vocabulary = extend(storage.localize(settings.model), settings.output, codebook.fingerprint, settings)
+    codebook.save(storage.join(settings.output, "codebook"))
+    job.facts |= {"rows": vocabulary.count, "first_unit": vocabulary.first}

@@ -1,0 +1,35 @@
+"""Command line of `spire run`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a recipe; returns the exit status."""
+    parser = argparse.ArgumentParser("spire run", description="Run the stages of a recipe; finished ones are kept.")
+    parser.add_argument("recipe", help="YAML with `stage: run`")
+    parser.add_argument("overrides", nargs="*", metavar="step.key=value", help="settings of a step, or root=FOLDER")
+    parser.add_argument("--address", default="", metavar="URL", help="submit each stage to this Ray dashboard")
+    parser.add_argument("--dry-run", action="store_true", help="validate every step, print the plan and end")
+    options = parser.parse_intermixed_args(arguments)
+    from spire_ray.distributed import runner
+
+    try:
+        recipe = runner.load(options.recipe, options.overrides)
+        planned = runner.stages(recipe)
+        if options.dry_run:
+            print(f"{recipe.title} → {recipe.root}")
+            for name, settings in planned.items():
+                print(f"  {name:<12} {settings.stage:<13} → {settings.output}")
+            return 0
+        runner.run(recipe, options.address)
+        if "evaluate" in planned:
+            from spire_ray.evaluation import report
+
+            print(report.table(report.build(recipe.root)))
+            print(f"report: {recipe.root}/report.html")
+    except (ValueError, OSError) as error:
+        print(f"run: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,148 @@
+"""The frame of every job: options, validation, dry run, resume, MLflow run, progress and one-line errors."""
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from spire_ray import config, storage
+from spire_ray.progress import Progress
+from spire_ray.provenance import Output
+from spire_ray.settings import Stage
+
+S = TypeVar("S", bound=Stage)
+USER_ERROR = 2
+"""Exit status when the user can mend it."""
+
+
+@dataclass
+class Job(Generic[S]):
+    """A stage at work."""
+
+    settings: S
+    output: Output
+    tracker: Any
+    progress: Progress
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the record of the output says beside the configuration: rows, metrics."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run prints: lines about the work, and the inputs that must be there."""
+
+    inputs: dict[str, str]
+    """Field → path."""
+    lines: tuple[str, ...] = ()
+
+
+def main(
+    name: str,
+    run: Callable[[Job[S]], None],
+    plan: Callable[[S], Plan],
+    arguments: Sequence[str] | None = None,
+    instead: Callable[[S], bool] | None = None,
+) -> int:
+    """Run one stage from the command line; returns the exit status.
+
+    `instead` is asked before the output folder is touched; where it returns true it has done what the settings wanted.
+    """
+    options = _parse(name, arguments)
+    try:
+        settings = config.load(options.config, options.overrides, name)
+        if options.print_config:
+            print(json.dumps(config.to_dict(settings), indent=2))
+            return 0
+        prepared = plan(settings)  # type: ignore[arg-type]
+        if options.dry_run:
+            return _dry_run(settings, prepared, options.strict)
+        _require(prepared)
+        if instead is not None and instead(settings):  # type: ignore[arg-type]
+            return 0
+        output = Output.open(settings)
+        if output.complete:
+            print(f"{name}: done already, {settings.output}")
+            return 0
+        _work(name, settings, output, run)  # type: ignore[arg-type]
+    except (ValueError, OSError) as error:
+        return _report(name, error)
+    return 0
+
+
+def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(f"spire {name}", description=f"Run the stage {name}.")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, dotted: training.steps=100")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML that starts with `stage:`")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and end")
+    parser.add_argument("--strict", action="store_true", help="with --dry-run: fail on absent inputs")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and end")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _dry_run(settings: Stage, plan: Plan, strict: bool) -> int:
+    print(f"{settings.stage} → {settings.output}")
+    absent = [field for field, path in plan.inputs.items() if not _present(path)]
+    for name, path in plan.inputs.items():
+        print(f"  {name}: {path} ({'absent' if name in absent else 'found'})")
+    for line in plan.lines:
+        print(f"  {line}")
+    return USER_ERROR if strict and absent else 0
+
+
+def _require(plan: Plan) -> None:
+    for name, path in plan.inputs.items():
+        if not _present(path):
+            raise ValueError(f"{name}={path}: not there")
+
+
+def _present(path: str) -> bool:
+    """A hub id counts as present: whether it can be had shows when it is loaded."""
+    hub_id = storage.is_local(path) and path.count("/") == 1 and not path.startswith((".", "runs/")) and not os.path.exists(path)
+    return hub_id or storage.exists(path)
+
+
+def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None]) -> None:
+    from spire_ray.distributed import context
+    from spire_ray.distributed.tracker import NoTracker, Tracker
+    from spire_ray.tracking import store
+
+    began = time.monotonic()
+    uri = store()
+    context.connect()
+    context.check_shared(settings, uri)
+    output.begin(settings)
+    tracking = settings.tracking
+    tracker = Tracker(uri, tracking.experiment) if tracking.enabled else NoTracker()
+    parameters = config.flatten(config.to_dict(settings))
+    tags = {"spire.stage": name, "mlflow.source.name": f"jobs/{name}.py"}
+    git = output.record["git"]
+    tags |= {"mlflow.source.git.commit": git["commit"]} if git else {}
+    tracker.start(os.path.abspath(settings.output), tracking.run_name or name, tracking.parent, parameters, tags)
+    tracker.log_artifact("config.json", json.dumps(config.to_dict(settings), indent=2).encode())
+    job = Job(settings, output, tracker, Progress(tracking.run_name or name))
+    try:
+        run(job)
+    except BaseException:
+        job.progress.close()
+        tracker.close("FAILED")
+        raise
+    job.progress.close()
+    seconds = round(time.monotonic() - began, 1)
+    tracker.log_metrics({"seconds": seconds, **{k: v for k, v in job.facts.items() if isinstance(v, (int, float))}})
+    tracker.close("FINISHED")
+    output.finish(seconds=seconds, mlflow_run_id=tracker.run_id(), facts=job.facts)
+    summary = ", ".join(f"{key} {value}" for key, value in job.facts.items() if isinstance(value, (int, float, str)))
+    print(f"{tracking.run_name or name}: done in {seconds} s: {summary} → {settings.output}")
+
+
+def _report(name: str, error: Exception) -> int:
+    """One line for what a user can mend; the traceback on request."""
+    if os.environ.get("SPIRE_TRACEBACK") == "1":
+        traceback.print_exc()
+    print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return USER_ERROR

@@ -1,0 +1,20 @@
+"""Word error rate as SPIRE computes it: Whisper's English normaliser, jiwer, corpus level."""
+
+from collections.abc import Sequence
+
+import jiwer
+
+
+def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus word error rate in percent after normalisation.
+
+    References that are empty after normalisation are left out. Raises ValueError if none remains.
+    """
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    normalise = EnglishTextNormalizer()
+    pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
+    pairs = [(reference, hypothesis) for reference, hypothesis in pairs if reference]
+    if not pairs:
+        raise ValueError("no reference with words to score against")
+    return 100 * float(jiwer.wer([reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs]))

@@ -1,0 +1,116 @@
+"""What made an output folder: `run.json` beside every output.
+
+A folder belongs to one configuration and one set of inputs. A finished folder is not made again; a folder that another
+configuration or other inputs began is refused.
+"""
+
+import platform
+import subprocess
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from spire_ray import config, storage
+from spire_ray.settings import Stage
+
+RUN_FILE = "run.json"
+_PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
+
+
+@dataclass
+class Output:
+    """The folder of one stage and its record."""
+
+    folder: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stage has ended well."""
+        return self.record.get("status") == "complete"
+
+    @staticmethod
+    def open(settings: Stage) -> "Output":
+        """The record that belongs to these settings, begun or finished.
+
+        Raises ValueError if the folder was made by another configuration or from other inputs.
+        """
+        identity, inputs = config.identity(settings), inputs_of(settings)
+        path = storage.join(settings.output, RUN_FILE)
+        if not storage.exists(path):
+            if storage.listing(settings.output):
+                raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
+            record = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
+            return Output(settings.output, record)
+        record = storage.read_json(path)
+        for kind, now in (("config", identity), ("inputs", inputs)):
+            if record[kind] != now:
+                changed = config.difference(record[kind], now)
+                raise ValueError(
+                    f"output={settings.output}: was made with other {kind} ({changed}); choose another output or delete it"
+                )
+        return Output(settings.output, record)
+
+    def begin(self, settings: Stage) -> None:
+        """Write the record before the work starts."""
+        self.record |= {"resolved": config.to_dict(settings), "versions": versions(), "git": git_state()}
+        self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._write()
+
+    def finish(self, **facts: Any) -> None:
+        """Mark the folder complete. Its id is what later stages record as their input."""
+        made = {key: self.record[key] for key in ("stage", "config", "inputs")}
+        self.record |= {"status": "complete", "id": config.digest(made), **facts}
+        self._write()
+
+    def _write(self) -> None:
+        storage.write_json(storage.join(self.folder, RUN_FILE), self.record)
+
+
+def inputs_of(settings: Stage) -> dict[str, str]:
+    """Ids of the finished folders that a configuration reads, by dotted field.
+
+    Raises ValueError for an input that a stage has begun but not finished.
+    """
+    inputs = {}
+    for key, value in _strings(config.to_dict(settings)):
+        if key in ("output", "root", "stage") or "/" not in value:
+            continue
+        for folder in (value, value.rsplit("/", 1)[0]):
+            path = storage.join(folder, RUN_FILE)
+            if storage.is_local(value) and storage.exists(path):
+                record = storage.read_json(path)
+                if record["status"] != "complete":
+                    raise ValueError(f"{key}={value}: the stage {record['stage']} has not finished there; run it again first")
+                inputs[key] = record["id"]
+                break
+    return inputs
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide results."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, str]:
+    """Commit of the working directory and whether it has uncommitted changes; empty outside a checkout."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": str(bool(status.stdout.strip())).lower()}
+
+
+def _strings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, str):
+        return [(prefix, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [pair for key, item in items for pair in _strings(item, f"{prefix}.{key}" if prefix else str(key))]

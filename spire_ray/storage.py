@@ -1,0 +1,114 @@
+"""Local paths and `s3://` through one set of calls (fsspec; s3fs for S3).
+
+Credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    import fsspec
+
+
+def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
+    """The file system of a URI and the path in it."""
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    return filesystem, path
+
+
+def is_local(uri: str) -> bool:
+    """Whether a path has no scheme."""
+    return "://" not in uri
+
+
+def join(uri: str, *parts: str) -> str:
+    """A path below `uri`."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    if is_local(uri):
+        return os.path.exists(uri)
+    fs, path = filesystem(uri)
+    return bool(fs.exists(path))
+
+
+def listing(uri: str) -> list[str]:
+    """Names in a folder, sorted; empty if there is no such folder."""
+    if is_local(uri):
+        return sorted(os.listdir(uri)) if os.path.isdir(uri) else []
+    fs, path = filesystem(uri)
+    return sorted(name.rsplit("/", 1)[-1] for name in fs.ls(path, detail=False)) if fs.exists(path) else []
+
+
+def read_bytes(uri: str) -> bytes:
+    """A whole file."""
+    fs, path = filesystem(uri)
+    return bytes(fs.cat_file(path))
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a file whole or not at all: temporary name and rename, or one PUT on S3."""
+    if is_local(uri):
+        target = Path(uri)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_bytes(data)
+        temporary.replace(target)
+        return
+    fs, path = filesystem(uri)
+    fs.pipe_file(path, data)
+
+
+def read_json(uri: str) -> Any:
+    """A JSON file."""
+    return json.loads(read_bytes(uri))
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_bytes(uri, json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+
+def write_parquet(uri: str, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes(uri, buffer.getvalue().to_pybytes())
+
+
+def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file, or all `part-*.parquet` of a folder in the order of their names."""
+    fs, path = filesystem(uri)
+    parts = [name for name in listing(uri) if name.startswith("part-") and name.endswith(".parquet")]
+    files = [path] if path.endswith(".parquet") else [join(path, name) for name in parts]
+    if not files:
+        raise ValueError(f"{uri}: no part-*.parquet there")
+    return pa.concat_tables([pq.read_table(file, columns=columns, filesystem=fs) for file in files])
+
+
+def localize(uri: str) -> str:
+    """A local folder with the content of `uri`: itself if local, else a copy made once on this node."""
+    if is_local(uri):
+        return uri
+    fs, path = filesystem(uri)
+    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire")) / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    marker = cache / ".complete"
+    if not marker.exists():
+        partial = cache.with_name(f"{cache.name}.{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        fs.get(path, str(partial), recursive=True)
+        (partial / ".complete").touch()
+        if not cache.exists():
+            partial.rename(cache)
+    return str(cache)

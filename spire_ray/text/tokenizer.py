@@ -1,0 +1,126 @@
+"""The words of an extended model: text through its tokenizer, units by arithmetic.
+
+A model folder that speaks units holds `units.json`: the id of unit 0, how many there are, their surface form, and their
+fingerprint. Unit ids never pass through text: a document is tokenised with one placeholder unit for each stretch of
+speech, which the unit ids then replace. That gives the ids of the whole text without building it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from spire_ray import storage
+from spire_ray.fingerprint import Fingerprint
+from spire_ray.text.prompts import IM_END, Span
+from spire_ray.units import codec
+
+UNITS_FILE = "units.json"
+
+
+@dataclass(frozen=True)
+class UnitVocabulary:
+    """Where the units stand among the token ids of a model."""
+
+    first: int
+    """Token id of unit 0; unit i is `first + i`."""
+    count: int
+    surface: codec.Surface
+    fingerprint: Fingerprint
+
+    def save(self, folder: str) -> None:
+        """Write `units.json` into a model folder."""
+        storage.write_json(storage.join(folder, UNITS_FILE), asdict(self))
+
+    @staticmethod
+    def load(folder: str) -> "UnitVocabulary | None":
+        """Read it; None for a model that speaks no units."""
+        path = storage.join(folder, UNITS_FILE)
+        if not storage.exists(path):
+            return None
+        data = storage.read_json(path)
+        return UnitVocabulary(data["first"], data["count"], data["surface"], Fingerprint.from_dict(data["fingerprint"]))
+
+
+class SpeechTokenizer:
+    """Documents of text and units ↔ token ids."""
+
+    def __init__(self, folder: str) -> None:
+        from transformers import AutoTokenizer
+
+        local = storage.localize(folder)
+        self.text: Any = AutoTokenizer.from_pretrained(local)
+        self.units = UnitVocabulary.load(local)
+        self.bos: int = self.text.bos_token_id
+        self.eos: int = self.text.convert_tokens_to_ids("</s>")
+        end = self.text.convert_tokens_to_ids(IM_END)
+        self.im_end: int | None = end if end is not None and end != self.text.unk_token_id else None
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids in use: one more than the highest."""
+        return int(max(self.text.get_vocab().values())) + 1
+
+    def encode(self, documents: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Documents → (token ids int32 [n], answer mask bool [n]) each, without BOS and EOS.
+
+        Raises ValueError for a unit outside the vocabulary or speech smuggled in as text.
+        """
+        groups = [list(_groups(document)) for document in documents]
+        texts = [self._render(spans) for document in groups for spans in document]
+        encoded = iter(self.text(texts, add_special_tokens=False)["input_ids"] if texts else [])
+        documents_out = []
+        for document in groups:
+            pieces = [(self._splice(next(encoded), spans), spans[0].answer) for spans in document]
+            ids = np.concatenate([piece for piece, _ in pieces])
+            answers = np.concatenate([np.full(len(piece), answer) for piece, answer in pieces])
+            documents_out.append((ids, answers))
+        return documents_out
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids; units and special tokens are left out."""
+        unit_ids = range(self.units.first, self.units.first + self.units.count) if self.units else range(0)
+        return str(self.text.decode([i for i in ids if i not in unit_ids], skip_special_tokens=True)).strip()
+
+    def _render(self, spans: list[Span]) -> str:
+        for span in spans:
+            if span.units is None and codec.holds_units(span.text):
+                raise ValueError(f"units written as text: {span.text[:60]!r}")
+        if any(span.units is not None for span in spans) and self.units is None:
+            raise ValueError("this model speaks no units; extend it with the stage extend_model")
+        return "".join(self._placeholder() if span.units is not None else span.text for span in spans)
+
+    def _placeholder(self) -> str:
+        assert self.units is not None
+        return codec.token(0, self.units.surface)
+
+    def _splice(self, ids: list[int], spans: list[Span]) -> np.ndarray:
+        stretches = [span.units for span in spans if span.units is not None]
+        tokens = np.asarray(ids, np.int32)
+        if not stretches:
+            return tokens
+        assert self.units is not None
+        places = np.flatnonzero(tokens == self.units.first)
+        if len(places) != len(stretches):
+            raise ValueError("the tokenizer does not keep a unit as one token")
+        pieces: list[np.ndarray] = []
+        start = 0
+        for place, units in zip(places, stretches, strict=True):
+            if len(units) and int(units.max()) >= self.units.count:
+                raise ValueError(f"unit {int(units.max())}: the vocabulary holds units 0 to {self.units.count - 1}")
+            pieces += [tokens[start:place], units.astype(np.int32) + self.units.first]
+            start = int(place) + 1
+        return np.concatenate([*pieces, tokens[start:]])
+
+
+def _groups(document: Sequence[Span]) -> Iterable[list[Span]]:
+    """Neighbouring spans of one kind: what is tokenised in one piece."""
+    group: list[Span] = []
+    for span in document:
+        if group and group[0].answer != span.answer:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group

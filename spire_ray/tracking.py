@@ -1,0 +1,73 @@
+"""MLflow: one run for each stage, children of the recipe's run.
+
+Importing mlflow takes seconds, so only the process that holds `Runs` pays for it.
+"""
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+_LONGEST_PARAMETER = 6000
+_PARAMETERS_AT_ONCE = 100
+
+
+def store() -> str:
+    """The tracking store: MLFLOW_TRACKING_URI, else sqlite in the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+class Runs:
+    """The runs of one experiment. A run is found again by its key, so that a stage that is run again continues it."""
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(uri)
+        found = self._client.get_experiment_by_name(experiment)
+        self._experiment: str = found.experiment_id if found else self._create(uri, experiment)
+
+    def _create(self, uri: str, experiment: str) -> str:
+        place = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" if uri.startswith("sqlite:///") else None
+        return str(self._client.create_experiment(experiment, artifact_location=place.as_uri() if place else None))
+
+    def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> str:
+        """Begin or continue the run with this key and return its id."""
+        wanted = f"tags.`spire.key` = '{key}' and attributes.status != 'FINISHED'"
+        earlier = self._client.search_runs([self._experiment], wanted, max_results=1)
+        if earlier:
+            run_id = str(earlier[0].info.run_id)
+            self._client.update_run(run_id, "RUNNING")
+            return run_id
+        tags = {**tags, "spire.key": key, **({"mlflow.parentRunId": parent} if parent else {})}
+        run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id)
+        from mlflow.entities import Param
+
+        entries = [Param(k, str(v)[:_LONGEST_PARAMETER]) for k, v in parameters.items()]
+        for start in range(0, len(entries), _PARAMETERS_AT_ONCE):
+            self._client.log_batch(run_id, params=entries[start : start + _PARAMETERS_AT_ONCE])
+        return run_id
+
+    def log_metrics(self, run_id: str, metrics: dict[str, float], step: int = 0) -> None:
+        """Log finite values at a step."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        finite = [Metric(k, float(v), now, step) for k, v in metrics.items() if math.isfinite(v)]
+        self._client.log_batch(run_id, metrics=finite)
+
+    def log_artifact(self, run_id: str, name: str, content: bytes) -> None:
+        """Store a file with the run."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / Path(name).name
+            file.write_bytes(content)
+            parent = str(Path(name).parent)
+            self._client.log_artifact(run_id, str(file), None if parent == "." else parent)
+
+    def end(self, run_id: str, status: str) -> None:
+        """Close a run as FINISHED or FAILED."""
+        self._client.set_terminated(run_id, status)

@@ -1,0 +1,63 @@
+"""The codebook: k-means centroids with the fingerprint of the units they make.
+
+A folder of `codebook.safetensors` (centroids, float32 [K, d]) and `codebook.json` (fingerprint, encoder settings, fit).
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from spire_ray import storage
+from spire_ray.fingerprint import Fingerprint, Identity, content_hash
+from spire_ray.settings import Encoder
+
+_LARGEST = 65_536
+"""Units are stored as uint16."""
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Centroids and what made them."""
+
+    centroids: np.ndarray
+    """float32 [K, d]."""
+    encoder: Encoder
+    fingerprint: Fingerprint
+    fit: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def create(centroids: np.ndarray, encoder: Encoder, identity: Identity, fit: dict[str, Any]) -> "Codebook":
+        """Join centroids with the identity of the encoder they were fitted on."""
+        if len(centroids) > _LARGEST:
+            raise ValueError(f"clusters={len(centroids)}: at most {_LARGEST}, because units are stored as uint16")
+        hashed = content_hash([np.ascontiguousarray(centroids, np.float32).tobytes()])
+        complete = replace(identity, codebook=hashed, clusters=len(centroids))
+        numerics: dict[str, str] = {"encoder_dtype": encoder.dtype}
+        return Codebook(centroids, encoder, Fingerprint(identity=complete, numerics=numerics), fit)
+
+    def check_encoder(self, identity: Identity, where: str) -> None:
+        """Raise ValueError if an encoder is not the one these centroids were fitted on."""
+        mine = replace(self.fingerprint.identity, codebook="", clusters=0)
+        Fingerprint(identity=mine).require(Fingerprint(identity=identity), where, "the encoder that was loaded")
+
+    def save(self, folder: str) -> None:
+        """Write the folder; the JSON comes last and makes it complete."""
+        storage.write_bytes(storage.join(folder, "codebook.safetensors"), save_safetensors({"centroids": self.centroids}))
+        description = {"fingerprint": self.fingerprint.to_dict(), "encoder": asdict(self.encoder), "fit": self.fit}
+        storage.write_json(storage.join(folder, "codebook.json"), description)
+
+    @staticmethod
+    def load(folder: str) -> "Codebook":
+        """Read a folder. Raises ValueError if it is no codebook or its centroids are not the described ones."""
+        path = storage.join(folder, "codebook.json")
+        if not storage.exists(path):
+            raise ValueError(f"codebook={folder}: no codebook.json there; fit one with the stage fit_codebook")
+        description = storage.read_json(path)
+        centroids = load_safetensors(storage.read_bytes(storage.join(folder, "codebook.safetensors")))["centroids"]
+        fingerprint = Fingerprint.from_dict(description["fingerprint"])
+        if content_hash([centroids.tobytes()]) != fingerprint.identity.codebook:
+            raise ValueError(f"codebook={folder}: the centroids are not those that codebook.json describes")
+        return Codebook(centroids, Encoder(**description["encoder"]), fingerprint, description["fit"])

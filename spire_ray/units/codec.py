@@ -1,0 +1,73 @@
+"""Frame labels ↔ deduplicated units with durations ↔ text.
+
+Surface forms: one private-use character for each unit, U+F0000 + i (SpireLM's released form), or `<extra_id_i>` (the
+form of its training data). Neither uses a separator.
+"""
+
+import re
+from typing import Literal
+
+import numpy as np
+
+Surface = Literal["pua", "extra_id"]
+
+PRIVATE_USE_OFFSET = 0xF0000
+"""Code point of unit 0 (SpireLM: PRIVATE_OFFSET)."""
+_PRIVATE_USE_END = 0xFFFFD
+_EXTRA_ID = re.compile(r"<extra_id_(\d+)>")
+
+
+def deduplicate(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Collapse runs: frame labels [T] → units uint16 [n] and their durations in frames, uint16 [n].
+
+    A run longer than 65,535 frames is written as several units of the same id, so that `expand` is always exact.
+    """
+    labels = np.asarray(labels)
+    if labels.size == 0:
+        return np.zeros(0, np.uint16), np.zeros(0, np.uint16)
+    starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
+    lengths = np.diff(np.append(starts, labels.size))
+    units = labels[starts]
+    longest = np.iinfo(np.uint16).max
+    if lengths.max() > longest:
+        pieces = -(-lengths // longest)
+        last = lengths - (pieces - 1) * longest
+        units = np.repeat(units, pieces)
+        lengths = np.concatenate([[longest] * (n - 1) + [rest] for n, rest in zip(pieces, last, strict=True)])
+    return units.astype(np.uint16), lengths.astype(np.uint16)
+
+
+def expand(units: np.ndarray, durations: np.ndarray) -> np.ndarray:
+    """Inverse of `deduplicate`: frame labels uint16 [sum of durations]."""
+    return np.repeat(np.asarray(units, np.uint16), durations)
+
+
+def token(unit: int, surface: Surface = "pua") -> str:
+    """The word of one unit. Raises ValueError for an id that the surface form cannot hold."""
+    if surface == "extra_id":
+        return f"<extra_id_{unit}>"
+    if not 0 <= unit <= _PRIVATE_USE_END - PRIVATE_USE_OFFSET:
+        raise ValueError(f"unit {unit} has no private-use character; use the surface form extra_id")
+    return chr(PRIVATE_USE_OFFSET + unit)
+
+
+def to_text(units: np.ndarray, surface: Surface = "pua") -> str:
+    """Units as text."""
+    return "".join(token(int(unit), surface) for unit in units)
+
+
+def from_text(text: str, surface: Surface = "pua") -> np.ndarray:
+    """Inverse of `to_text`. Raises ValueError when anything but units stands in the text."""
+    if surface == "extra_id":
+        if _EXTRA_ID.sub("", text):
+            raise ValueError(f"not only units: {_EXTRA_ID.sub('', text)[:40]!r}")
+        return np.array([int(i) for i in _EXTRA_ID.findall(text)], np.uint16)
+    ids = [ord(character) - PRIVATE_USE_OFFSET for character in text]
+    if any(not 0 <= i <= _PRIVATE_USE_END - PRIVATE_USE_OFFSET for i in ids):
+        raise ValueError("not only units: a character outside the private-use plane U+F0000")
+    return np.array(ids, np.uint16)
+
+
+def holds_units(text: str) -> bool:
+    """Whether a text carries the surface form of any unit: speech smuggled in as text."""
+    return bool(_EXTRA_ID.search(text)) or any(PRIVATE_USE_OFFSET <= ord(c) <= _PRIVATE_USE_END for c in text)
