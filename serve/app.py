@@ -13,7 +13,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from serve.ingress import Ingress
-from spire_ray import config, storage
+from spire_ray import config
 from spire_ray.audio import decode
 from spire_ray.settings import SAMPLE_RATE, Serve
 from spire_ray.text.prompts import Span
@@ -48,7 +48,7 @@ class SpeechEncoder:
         units: np.ndarray = await self._label(pcm)
         return units
 
-    @serve.batch(max_batch_size=_BATCH_SECONDS, batch_size_fn=_batch_seconds)
+    @serve.batch(max_batch_size=_BATCH_SECONDS, batch_size_fn=_batch_seconds)  # type: ignore[untyped-decorator]
     async def _label(self, batch: list[bytes]) -> list[np.ndarray]:
         waveforms = [decode.from_pcm(np.frombuffer(pcm, np.int16)) for pcm in batch]
         return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms)]
@@ -77,7 +77,7 @@ class LanguageModel:
         text: str = await self._write(prompt)
         return text
 
-    @serve.batch
+    @serve.batch  # type: ignore[untyped-decorator]
     async def _write(self, batch: list[list[Span]]) -> list[str]:
         return await asyncio.to_thread(self._generator, batch)
 
@@ -137,9 +137,7 @@ def _check(settings: Serve) -> None:
     for name in ("max_batch_size", "max_upload_mb", "max_new_tokens"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
-    # a Hugging Face id is fetched where the replicas run
-    if storage.exists(settings.model):
-        codebook_of(settings.model)
+    codebook_of(model_folder(settings.model))
 
 
 def _device(settings: Serve) -> str:

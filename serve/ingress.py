@@ -55,7 +55,7 @@ class Ingress:
         app = FastAPI(title="spire-ray", description="Speech in, text out.")
         app.add_api_route("/health", self.health, methods=["GET"])
         app.add_api_route("/v1/models", self.models, methods=["GET"])
-        app.add_api_route("/v1/models/{model}", self.one_model, methods=["GET"])
+        app.add_api_route("/v1/models/{model:path}", self.one_model, methods=["GET"])
         app.add_api_route("/v1/audio/transcriptions", self.transcriptions, methods=["POST"], response_model=None)
         app.add_exception_handler(HTTPException, _refused)
         app.add_exception_handler(RequestValidationError, _invalid)

@@ -1,15 +1,17 @@
 """The stage serve: start the server, ask it about one held-out clip, and end; or, with `keep=true`, stay up."""
 
+import contextlib
+import io
 import logging
 import os
 import shlex
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import requests  # type: ignore[import-untyped]
+import requests
 
 from spire_ray import storage
 from spire_ray.distributed import stage
@@ -40,19 +42,13 @@ def plan(settings: Serve) -> Plan:
 
 def run(job: Job[Serve]) -> None:
     """Serve, ask about one clip, write `check.json`, and end."""
-    from ray import serve
-
     settings = job.settings
     clip = _held_out(settings) if settings.manifest else None
-    try:
-        start(settings)
+    with running(settings):
         job.facts["rows"] = 0
         if clip is not None:
-            check = _check(settings, clip)
-            storage.write_json(storage.join(settings.output, "check.json"), check)
+            storage.write_json(storage.join(settings.output, "check.json"), _check(settings, clip))
             job.facts["rows"] = 2 if settings.to_language else 1
-    finally:
-        serve.shutdown()
 
 
 def kept(settings: Serve) -> bool:
@@ -65,7 +61,6 @@ def kept(settings: Serve) -> bool:
 def serve_forever(settings: Serve) -> None:
     """Serve until Ctrl-C or SIGTERM, then end cleanly."""
     import ray
-    from ray import serve
 
     from spire_ray.distributed import context
 
@@ -74,33 +69,52 @@ def serve_forever(settings: Serve) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        start(settings)
-        print(f"serve: {settings.name} at {url(settings)} until Ctrl-C\n  {curl(settings, 'clip.wav')}", flush=True)
-        signal.pause()
+        with running(settings):
+            print(f"serve: {settings.name} at {url(settings)} until Ctrl-C\n  {curl(settings, 'clip.wav')}", flush=True)
+            signal.pause()
     except KeyboardInterrupt:
-        print("serve: ending", flush=True)
+        print("serve: ended", flush=True)
     finally:
-        serve.shutdown()
         ray.shutdown()
 
 
-def start(settings: Serve) -> None:
-    """Start the application on the connected cluster; returns when it answers.
+@contextlib.contextmanager
+def running(settings: Serve) -> Iterator[None]:
+    """The application on the connected cluster: it answers when the block begins and is shut down when it ends.
 
-    Raises ValueError for a port that is in use, when Serve runs another application on this cluster already, and when
-    the server cannot be reached from here.
+    Raises ValueError for a port that is in use, when Serve runs another application on this cluster already, when a
+    replica does not start, and when the server cannot be reached from here.
     """
     from ray import serve
 
     from serve.app import application
 
-    require_free_port(settings)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    require_free_port(settings)
     if others := set(serve.status().applications):
         raise ValueError(f"this cluster serves {', '.join(sorted(others))} already; deploy with `serve deploy` instead")
-    serve.start(http_options={"host": settings.host, "port": settings.port})
-    serve.run(application(settings), name=_APPLICATION, route_prefix="/")
-    _await(settings)
+    bound = application(settings)
+    try:
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        try:
+            serve.run(bound, name=_APPLICATION, route_prefix="/")
+        except RuntimeError as error:
+            raise ValueError(f"the server did not start: {_reason(error)}") from None
+        _await(settings)
+        yield
+    finally:
+        # Ray prints that the call to the controller failed, because the controller ends in it
+        with contextlib.redirect_stdout(io.StringIO()):
+            serve.shutdown()
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of the traceback of every replica that did not start, else what Serve says."""
+    from ray import serve
+
+    deployments = serve.status().applications[_APPLICATION].deployments
+    failed = {name: deployment.message for name, deployment in deployments.items() if deployment.status == "DEPLOY_FAILED"}
+    return "; ".join(f"{name}: {text.strip().splitlines()[-1]}" for name, text in failed.items() if text.strip()) or str(error)
 
 
 def _await(settings: Serve) -> None:
@@ -153,8 +167,6 @@ def _held_out(settings: Serve) -> dict[str, Any]:
 
 def _clip(settings: Serve, row: dict[str, Any]) -> str:
     """A file with the audio of a row: its own, or a copy in the output folder."""
-    import io
-
     import soundfile
 
     from spire_ray.audio import decode

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name == "serve":  # the application lives in the checkout, not in the package
-        return os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "jobs/serve.py", *rest])
+        os.execv(sys.executable, [sys.executable, "jobs/serve.py", *rest])
     if name == "run":
         return int(importlib.import_module("spire_ray.distributed.run").main(rest))
     if name == "transcribe":

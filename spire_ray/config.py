@@ -4,6 +4,7 @@ A configuration file starts with `stage:` and holds the fields of that stage's c
 any string stands for the value of `root`. Unknown keys and wrong values are errors that name the field and the fix.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -63,7 +64,7 @@ def read(path: str, overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[s
 def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> settings.Stage:
     """Settings from a mapping; `stage` is the one the caller can run."""
     name = data["stage"]
-    if name not in STAGES:
+    if not isinstance(name, str) or name not in STAGES:
         raise ValueError(f"{path}: stage={name!r}{_nearest(str(name), STAGES)}")
     if stage is not None and name != stage:
         raise ValueError(f"{path}: is a configuration of the stage {name}, not of {stage}")
@@ -126,10 +127,15 @@ def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]
 
 
 def _scalar(text: str) -> Any:
+    if "{root}" in text:  # which YAML would read as a mapping
+        return text
+    if "e" in text.lower():  # 1e-4, which YAML reads as text
+        with contextlib.suppress(ValueError):
+            return float(text)
     try:
-        return float(text) if "e" in text.lower() and "=" not in text else yaml.safe_load(text)
-    except ValueError:
         return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, whole: str) -> None:
@@ -161,7 +167,7 @@ def _check_keys(data: Any, expected: Any, prefix: str, path: str) -> None:
     fields = typing.get_type_hints(expected)
     for key, value in data.items():
         if key not in fields:
-            raise ValueError(f"{path}: unknown key {prefix}{key}{_nearest(key, fields)}")
+            raise ValueError(f"{path}: unknown key {prefix}{key}{_nearest(str(key), fields)}")
         _check_keys(value, fields[key], f"{prefix}{key}.", path)
 
 

@@ -74,7 +74,7 @@ def inputs_of(settings: Stage) -> dict[str, str]:
     Raises ValueError for an input that a stage has begun but not finished.
     """
     inputs = {}
-    for key, value in _strings(config.to_dict(settings)):
+    for key, value in strings(config.to_dict(settings)):
         if key in ("output", "root", "stage") or "/" not in value:
             continue
         for folder in (value, value.rsplit("/", 1)[0]):
@@ -109,8 +109,9 @@ def git_state() -> dict[str, str]:
     return {"commit": commit, "dirty": str(bool(status.stdout.strip())).lower()}
 
 
-def _strings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def strings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Every string in nested settings, with its dotted key."""
     if isinstance(value, str):
         return [(prefix, value)]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [pair for key, item in items for pair in _strings(item, f"{prefix}.{key}" if prefix else str(key))]
+    return [pair for key, item in items for pair in strings(item, f"{prefix}.{key}" if prefix else str(key))]

@@ -39,7 +39,7 @@ class Tracking:
     run_name: str = ""
     """Empty: the name of the stage."""
     parent: str = ""
-    """Id of the MLflow run this one is a child of."""
+    """Folder of the recipe whose run this one is a child of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Corpus(Stage):
     phrase_share: float = 0.3
     """Share of short noun phrases among the training utterances; dev and test hold sentences only."""
     train_voices: tuple[str, ...] = ()
-    """espeak-ng voices `language+variant`; empty: 32 voices, 2 accents by 16 variants."""
+    """espeak-ng voices `language+variant`; empty: 48 voices, 2 accents by 24 variants."""
     dev_voices: tuple[str, ...] = ()
     """Voices of dev; must not occur in training. Empty: 4 voices."""
     test_voices: tuple[str, ...] = ()
@@ -394,7 +394,3 @@ class Recipe(Stage):
     seed: int = 0
     """Seed of the steps that take one, for the report."""
     steps: tuple[Step, ...]
-    python: str = "python"
-    """With an address: the interpreter on the cluster."""
-    working_directory: str = ""
-    """With an address: the checkout on the cluster; empty: the same path as here."""

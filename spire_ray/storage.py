@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
-    """The file system of a URI and the path in it."""
+    """The file system of a URI and the path in it. Listings are not cached: other processes write there too."""
     import fsspec
 
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
     return filesystem, path
 
 
@@ -63,8 +63,11 @@ def write_bytes(uri: str, data: bytes) -> None:
         target = Path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return
     fs, path = filesystem(uri)
     fs.pipe_file(path, data)

@@ -34,14 +34,12 @@ class Runs:
         return str(self._client.create_experiment(experiment, artifact_location=place.as_uri() if place else None))
 
     def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> str:
-        """Begin or continue the run with this key and return its id."""
-        wanted = f"tags.`spire.key` = '{key}' and attributes.status != 'FINISHED'"
-        earlier = self._client.search_runs([self._experiment], wanted, max_results=1)
-        if earlier:
-            run_id = str(earlier[0].info.run_id)
+        """Begin or continue the run with this key, a child of the run with the key `parent`, and return its id."""
+        if run_id := self._find(key, " and attributes.status != 'FINISHED'"):
             self._client.update_run(run_id, "RUNNING")
             return run_id
-        tags = {**tags, "spire.key": key, **({"mlflow.parentRunId": parent} if parent else {})}
+        above = self._find(parent) if parent else ""
+        tags = {**tags, "spire.key": key, **({"mlflow.parentRunId": above} if above else {})}
         run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id)
         from mlflow.entities import Param
 
@@ -49,6 +47,11 @@ class Runs:
         for start in range(0, len(entries), _PARAMETERS_AT_ONCE):
             self._client.log_batch(run_id, params=entries[start : start + _PARAMETERS_AT_ONCE])
         return run_id
+
+    def _find(self, key: str, condition: str = "") -> str:
+        """Id of the newest run with a key; empty if there is none."""
+        found = self._client.search_runs([self._experiment], f"tags.`spire.key` = '{key}'{condition}", max_results=1)
+        return str(found[0].info.run_id) if found else ""
 
     def log_metrics(self, run_id: str, metrics: dict[str, float], step: int = 0) -> None:
         """Log finite values at a step."""

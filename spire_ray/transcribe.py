@@ -85,14 +85,20 @@ def question(units: "np.ndarray", language: str = "en", to: str = "") -> "list[S
 
 
 def room(generator: "HuggingFaceGenerator") -> int:
-    """Units that fit into the model's positions beside the question in any language and an answer."""
+    """Units that fit into the model's positions beside the question in any language and an answer.
+
+    Raises ValueError if none does.
+    """
     import numpy as np
 
     from spire_ray.text.languages import LANGUAGES
 
     questions = [question(np.zeros(0, np.uint16), code) for code in LANGUAGES]
     longest = max(len(ids) for ids, _ in generator.tokenizer.encode(questions))
-    return generator.longest_prompt - 1 - longest  # BOS
+    units = generator.longest_prompt - 1 - longest  # BOS
+    if units < 1:
+        raise ValueError(f"max_new_tokens: answers so long leave no room for audio in the model's positions ({units} units)")
+    return units
 
 
 def _from_hub(model: str) -> str:

@@ -1,13 +1,17 @@
 """What several tests share: a small Ray cluster, and a tiny model that hears."""
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # serve/ is no part of the installed package
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than free cores make tiny models slow
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +61,94 @@ def tiny_model(tmp_path_factory, tiny_codebook):
         {name: 20 * w if "proj" in name else w for name, w in weights.items()}, f"{model}/model.safetensors", {"format": "pt"}
     )
     return model
+
+
+# --- what the tests of the package add ------------------------------------------------------------------------------
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny: more threads only wait for each other
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("spire", deadline=None, derandomize=True, max_examples=60, database=None)
+settings.load_profile("spire")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_model):
+    """The text model that `tiny_model` was made of; it speaks no units."""
+    return str(Path(tiny_model).parent / "base")
+
+
+@pytest.fixture(scope="session")
+def fresh_model(tmp_path_factory, tiny_base, tiny_codebook):
+    """The same model as it leaves extend_model, with small weights: one that learns."""
+    from spire_ray.model.extend import extend
+    from spire_ray.settings import ExtendModel
+
+    folder = str(tmp_path_factory.mktemp("fresh"))
+    extend(tiny_base, folder, tiny_codebook.fingerprint, ExtendModel(model=tiny_base, codebook="", output=folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_worker(tmp_path_factory):
+    """A process group of this process alone, on gloo, as DeepSpeed wants one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("DS_ACCELERATOR", "cpu"), ("TORCHDYNAMO_DISABLE", "1"), ("LOCAL_RANK", "0")):
+            patch.setenv(name, value)
+        import torch.distributed as dist
+
+        store = dist.FileStore(str(tmp_path_factory.mktemp("gloo") / "store"), 1)
+        dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def tiny_pack(tmp_path_factory, tiny_model):
+    """20 or so rows of 48 tokens of speech and text, as the vocabulary of `tiny_model` has them."""
+    from spire_ray.text import prompts
+    from spire_ray.text.pack import Document, write
+    from spire_ray.text.tokenizer import SpeechTokenizer
+
+    folder = str(tmp_path_factory.mktemp("pack"))
+    draw = np.random.default_rng(0)
+    units = [draw.integers(0, 20, draw.integers(3, 20)).astype(np.uint16) for _ in range(48)]
+    spans = [prompts.completion(prompts.asr_prompt(), "the dog" if unit[0] % 2 else "Hund", unit) for unit in units]
+    encoded = SpeechTokenizer(tiny_model).encode(spans)
+    documents = [Document(ids, np.ones(len(ids), bool), f"u{i}", 0) for i, (ids, _) in enumerate(encoded)]
+    write(folder, documents, 48, 384, 0, {"sources": [{"name": "asr.en", "documents": 48}], "fingerprint": None})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
+    """A function that trains `fresh_model` on `tiny_pack` in this process: folder and settings → metrics and weights."""
+    import json
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from spire_ray.text.pack import Pack
+    from spire_ray.text.tokenizer import UnitVocabulary
+    from spire_ray.training.engine import Engine
+    from spire_ray.training.loop import train
+    from spire_ray.training.loss import PackedLoss
+
+    preset = tmp_path_factory.mktemp("deepspeed") / "zero1.json"
+    preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
+
+    def run(folder, training, log=lambda step, metrics: None):
+        lines = []
+
+        def note(step, metrics):
+            lines.append((step, metrics))
+            log(step, metrics)
+
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
+        engine = Engine(PackedLoss(model), str(preset), training, 1)
+        vocabulary = UnitVocabulary.load(fresh_model)
+        units = range(vocabulary.first, vocabulary.first + vocabulary.count)
+        train(engine, Pack(tiny_pack), training, str(folder), units, {"mlflow_run_id": "r"}, note)
+        return lines, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    return run

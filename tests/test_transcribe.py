@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from spire_ray import transcribe
+from spire_ray.settings import Serve
 from spire_ray.units.codebook import Codebook
 
 
@@ -22,6 +23,11 @@ def clips(tmp_path_factory):
         soundfile.write(folder / f"{name}.wav", noise[: int(16_000 * seconds)], 16_000)
     (folder / "text.wav").write_text("no audio")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch):
+    monkeypatch.setattr(Serve, "max_new_tokens", 64)
 
 
 def run(capsys, *arguments):

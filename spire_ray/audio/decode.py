@@ -1,6 +1,7 @@
 """Audio bytes or files → mono float32 at 16 kHz, or the reason why not."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ import soxr
 
 from spire_ray import storage
 from spire_ray.settings import SAMPLE_RATE
+
+_CUT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""How libsndfile notes a WAV file with fewer bytes than its header promises; it reads what is there."""
+_UNKNOWN_SIZE = 0x7FFF0000
+"""From here on the size in a WAV header stands for unknown: the file was written into a pipe."""
 
 
 class AudioError(ValueError):
@@ -30,6 +36,10 @@ def load(
     try:
         with soundfile.SoundFile(_open(source)) as file:
             rate = file.samplerate
+            if duration is None and (cut := _CUT_WAV.search(file.extra_info)) and int(cut[1]) < _UNKNOWN_SIZE:
+                raise AudioError(f"truncated: {cut[2]} of {cut[1]} bytes")
+            if offset < 0:
+                raise AudioError(f"negative offset: {offset:g} s")
             start = round(offset * rate)
             count = file.frames - start if duration is None else round(duration * rate)
             if count > max_seconds * rate:

@@ -34,6 +34,7 @@ def local_cluster() -> dict[str, object]:
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names, else start one on this machine that ends with this process."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors log a known warning as an error
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
     ray.init(

@@ -67,8 +67,7 @@ def _instructions(text: list[dict[str, object]], settings: Corpus) -> pa.Table:
     draw = random.Random(settings.seed)
     rows = []
     for row in text:
-        translations = dict(row["translations"])  # type: ignore[call-overload]
-        sentence = translations[draw.choice(settings.languages)]
+        sentence = str(row["text"])
         words = sentence.split()
         place = draw.randrange(len(words) - 1)
         words[place], words[place + 1] = words[place + 1], words[place]

@@ -1,5 +1,6 @@
 """The stage evaluate: every model on its tasks, one Ray actor a model, scored in the driver."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ def run(job: Job[Evaluate]) -> None:
     samples = {"rows": [_public(row) for row in rows], "answers": answers}
     storage.write_json(storage.join(settings.output, "hypotheses.json"), samples)
     storage.write_json(storage.join(settings.output, "results.json"), results)
+    job.tracker.log_artifact("hypotheses.json", json.dumps(samples, ensure_ascii=False, indent=1).encode())
     job.tracker.log_metrics({key: value for key, value in results.items() if isinstance(value, float)})
     job.facts |= {"rows": len(rows), **results}
 

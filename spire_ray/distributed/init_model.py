@@ -7,6 +7,7 @@ from spire_ray.distributed import stage
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.manifest import reader
 from spire_ray.settings import InitModel
+from spire_ray.text import prompts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +36,11 @@ def run(job: Job[InitModel]) -> None:
 
 
 def _texts(manifest: str) -> Iterator[str]:
-    for row in reader.read(manifest).select(["text", "translations"]).to_pylist():
-        yield row["text"]
-        yield from (text for _, text in row["translations"] or ())
+    """Every text with the prompts around it, so that their words become tokens too."""
+    for row in reader.read(manifest).select(["text", "language", "translations"]).to_pylist():
+        source = row["language"]
+        yield f"{prompts.asr_prompt(source)} {row['text']}"
+        for target, text in row["translations"] or ():
+            yield f"{prompts.mt_prompt(row['text'], source, target)} {text}"
+            yield prompts.mt_prompt(text, target, source)
+        yield "user\nassistant\n"

@@ -24,11 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"  {name:<12} {settings.stage:<13} → {settings.output}")
             return 0
         runner.run(recipe, options.address)
-        if "evaluate" in planned:
-            from spire_ray.evaluation import report
-
-            print(report.table(report.build(recipe.root)))
-            print(f"report: {recipe.root}/report.html")
     except (ValueError, OSError) as error:
         print(f"run: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -6,22 +6,26 @@ Ray's Jobs API and waited for. A stage that is done is not done again, so a kill
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from spire_ray import config, storage
-from spire_ray.provenance import Output
+from spire_ray.provenance import Output, strings
 from spire_ray.settings import Recipe, Stage, Step
 
 RECORD_FILE = "recipe.json"
 _LOG_LINES = 15
+_AT_ONCE = 2
+"""Steps that run beside each other: most of a start is imports, which use one core."""
 
 
 class StepError(ValueError):
@@ -64,8 +68,8 @@ def stages(recipe: Recipe) -> dict[str, Stage]:
     return {step.name: config.load(step.config, _overrides(recipe, step)) for step in recipe.steps}
 
 
-def run(recipe: Recipe, address: str = "") -> dict[str, Any]:
-    """Run what is not done yet; returns the record that is written to `root/recipe.json`.
+def run(recipe: Recipe, address: str = "") -> None:
+    """Run what is not done yet, keep the record in `root/recipe.json`, and end with the report.
 
     Raises ValueError for a wrong configuration of any step before the first one starts, and StepError with the last log
     lines of a stage that ended badly.
@@ -73,26 +77,70 @@ def run(recipe: Recipe, address: str = "") -> dict[str, Any]:
     began = time.monotonic()
     planned = stages(recipe)
     record = _record(recipe)
-    todo = [step for step in recipe.steps if not _done(planned[step.name])]
-    for step in recipe.steps:
-        if step not in todo:
-            print(f"{step.name}: done already")
-    if todo:
-        launch, parent, close = _remote(recipe, address) if address else _local(recipe)
+    finished = {name for name, settings in planned.items() if _done(settings)}
+    for name in finished:
+        print(f"{name}: done already")
+    if len(finished) < len(planned):
+        launch, close = _remote(address) if address else _local(recipe)
         record["startup"] = round(record["startup"] + time.monotonic() - began, 1)
         try:
-            for step in todo:
-                start = time.monotonic()
-                launch(step, planned[step.name], [*_arguments(recipe, step), f"tracking.parent={parent}"])
-                record["steps"][step.name] = round(time.monotonic() - start, 1)
+            for name, seconds in _in_order(recipe, planned, finished, launch):
+                record["steps"][name] = round(record["steps"].get(name, 0.0) + seconds, 1)
                 record["total"] = round(record["total"] + time.monotonic() - began, 1)
                 began = time.monotonic()
                 storage.write_json(storage.join(recipe.root, RECORD_FILE), record)
+            _report(recipe, planned)
         except BaseException:
             close("FAILED")
             raise
         close("FINISHED")
-    return record
+    else:
+        _report(recipe, planned)
+
+
+def _in_order(recipe: Recipe, planned: dict[str, Stage], finished: set[str], launch: "Launch") -> Iterator[tuple[str, float]]:
+    """Launch each step when the steps whose outputs it reads have finished, two at a time; (name, seconds) of each.
+
+    Raises StepError once the steps that run beside a failed one have ended.
+    """
+    waiting = [step for step in recipe.steps if step.name not in finished]
+    running: dict[Future[float], str] = {}
+    needs = {name: _needs(name, planned) for name in planned}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        while waiting or running:
+            for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
+                waiting.remove(step)
+                arguments = [*_arguments(recipe, step), f"tracking.parent={os.path.abspath(recipe.root)}"]
+                running[pool.submit(_timed, launch, step, planned[step.name], arguments)] = step.name
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                seconds = future.result()
+                finished.add(name)
+                yield name, seconds
+
+
+def _needs(name: str, planned: dict[str, Stage]) -> set[str]:
+    """The steps whose output folders the settings of a step name."""
+    texts = [text for key, text in strings(config.to_dict(planned[name])) if key != "output"]
+    return {
+        other
+        for other, settings in planned.items()
+        if other != name and any(text == settings.output or text.startswith(f"{settings.output}/") for text in texts)
+    }
+
+
+def _timed(launch: "Launch", step: Step, settings: Stage, arguments: list[str]) -> float:
+    began = time.monotonic()
+    launch(step, settings, arguments)
+    return time.monotonic() - began
+
+
+def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
+    if any(settings.stage == "evaluate" for settings in planned.values()):
+        from spire_ray.evaluation import report
+
+        print(f"\n{report.table(report.build(recipe.root))}\n\nreport: {recipe.root}/report.html")
 
 
 def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
@@ -118,14 +166,17 @@ def _record(recipe: Recipe) -> dict[str, Any]:
 Launch = Callable[[Step, Stage, list[str]], None]
 
 
-def _local(recipe: Recipe) -> tuple[Launch, str, Callable[[str], None]]:
-    """Processes on this machine, on one Ray cluster that ends with the runner."""
+def _local(recipe: Recipe) -> tuple[Launch, Callable[[str], None]]:
+    """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
     import ray
 
     from spire_ray.distributed import context
+    from spire_ray.distributed.tracker import NoTracker, Tracker
+    from spire_ray.tracking import store
 
     context.connect()
-    parent, end = _parent_run(recipe)
+    tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
+    tracker.start(os.path.abspath(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
     def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
@@ -135,42 +186,25 @@ def _local(recipe: Recipe) -> tuple[Launch, str, Callable[[str], None]]:
             raise StepError(f"the step {step.name} failed; mend it and run the recipe again, finished steps are kept")
 
     def close(status: str) -> None:
-        end(status)
-        ray.shutdown()
-
-    return launch, parent, close
-
-
-def _parent_run(recipe: Recipe) -> tuple[str, Callable[[str], None]]:
-    """The MLflow run that the stages are children of."""
-    from spire_ray.distributed.tracker import Tracker
-    from spire_ray.tracking import store
-
-    if not recipe.tracking.enabled:
-        return "", lambda status: None
-    tracker = Tracker(store(), recipe.tracking.experiment)
-    tracker.start(os.path.abspath(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
-
-    def end(status: str) -> None:
         for name in ("report.json", "report.html"):
             path = storage.join(recipe.root, name)
             if status == "FINISHED" and storage.exists(path):
                 tracker.log_artifact(name, storage.read_bytes(path))
         tracker.close(status)
+        ray.shutdown()
 
-    return tracker.run_id(), end
+    return launch, close
 
 
-def _remote(recipe: Recipe, address: str) -> tuple[Launch, str, Callable[[str], None]]:
-    """Jobs of a running cluster, submitted to its dashboard; the code is in the image or in the working directory."""
+def _remote(address: str) -> tuple[Launch, Callable[[str], None]]:
+    """Jobs of a running cluster, submitted to its dashboard. Their working directory is the checkout the cluster runs in."""
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     client = JobSubmissionClient(address)
 
     def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
         print(f"── {step.name} → {address}", flush=True)
-        quoted = " ".join(f"'{argument}'" for argument in arguments)
-        command = f"cd '{recipe.working_directory or os.getcwd()}' && {recipe.python} jobs/{settings.stage}.py {quoted}"
+        command = shlex.join(["python", f"jobs/{settings.stage}.py", *arguments])
         job = client.submit_job(entrypoint=command, metadata={"spire.step": step.name})
         shown = 0
         while not (status := client.get_job_status(job)).is_terminal():
@@ -182,7 +216,7 @@ def _remote(recipe: Recipe, address: str) -> tuple[Launch, str, Callable[[str], 
             print(last, file=sys.stderr)
             raise StepError(f"the step {step.name} ended as {status} (job {job} at {address})")
 
-    return launch, "", lambda status: None
+    return launch, lambda status: None
 
 
 def _show(log: str, shown: int) -> int:

@@ -20,8 +20,8 @@ _SHOWN = 5
 def read(uri: str) -> pa.Table:
     """A manifest as a table of `schema.MANIFEST`; absent columns become null, relative audio paths are resolved.
 
-    A row without `utt_id` gets a hash of its path, offset and duration. Raises ValueError, naming the rows, for duplicate
-    ids, negative durations and rows without audio and text.
+    A row without `utt_id` gets a hash of its path as it is written, offset and duration. Raises ValueError, naming the
+    rows, for duplicate ids and negative durations.
     """
     if not storage.exists(uri):
         raise ValueError(f"manifest={uri}: not there")
@@ -29,7 +29,7 @@ def read(uri: str) -> pa.Table:
     folder = uri.rsplit("/", 1)[0] if uri.rpartition("/")[1] else "."
     columns = {name: _column(table, field, folder) for name, field in zip(MANIFEST.names, MANIFEST, strict=True)}
     manifest = pa.table(columns, schema=MANIFEST)
-    manifest = manifest.set_column(0, "utt_id", _ids(manifest))
+    manifest = manifest.set_column(0, "utt_id", _ids(manifest, table))
     _check(manifest, uri)
     return manifest
 
@@ -70,16 +70,17 @@ def _resolved(audio: dict[str, Any] | None, folder: str) -> dict[str, Any] | Non
     return {**audio, "path": os.path.abspath(joined) if storage.is_local(folder) else joined}
 
 
-def _ids(manifest: pa.Table) -> pa.Array:
+def _ids(manifest: pa.Table, table: pa.Table) -> pa.Array:
     given = manifest["utt_id"].to_pylist()
     if None not in given:
         return manifest["utt_id"]
-    rows = manifest.select(["utt_id", "audio", "offset", "duration"]).to_pylist()
-    return pa.array([row["utt_id"] or _hash(row) for row in rows])
+    audio = table["audio"].to_pylist() if "audio" in table.column_names else [None] * len(given)
+    rows = zip(given, audio, manifest["offset"].to_pylist(), manifest["duration"].to_pylist(), strict=True)
+    return pa.array([utt_id or _hash(sound, offset, duration) for utt_id, sound, offset, duration in rows])
 
 
-def _hash(row: dict[str, Any]) -> str:
-    key = f"{(row['audio'] or {}).get('path')}|{row['offset']}|{row['duration']}"
+def _hash(audio: dict[str, Any] | None, offset: float | None, duration: float | None) -> str:
+    key = f"{(audio or {}).get('path')}|{offset}|{duration}"
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 

@@ -14,8 +14,13 @@ from spire_ray.settings import SAMPLE_RATE, Corpus
 from spire_ray.synthesis.espeak import Espeak, Speech, check_voice
 from spire_ray.synthesis.grammar import Grammar, Sentence
 
+_CHUNK = 64
+"""Clips that one process speaks in one go."""
 _ACCENTS = ("en-US", "en-GB-x-rp")
-_TRAIN = ("m1", "m2", "m3", "m5", "m7", "m8", "f1", "f2", "f4", "f5", "Alex", "Andy", "Gene", "Lee", "linda", "steph")
+_TRAIN = (
+    *("m1", "m2", "m3", "m5", "m7", "m8", "f1", "f2", "f4", "f5", "Alex", "Andy", "Gene", "Lee", "linda", "steph"),
+    *("Mario", "Michael", "adam", "anika", "belinda", "edward", "john", "paul"),
+)
 TRAIN_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in _TRAIN)
 DEV_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in ("m6", "Andrea"))
 TEST_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in ("m4", "f3"))
@@ -66,24 +71,25 @@ def check_voices(settings: Corpus) -> dict[str, tuple[str, ...]]:
 
 
 def record(clips: list[Clip], folder: str, workers: int) -> Iterator[tuple[Clip, str, Speech]]:
-    """Speak the clips in a process pool and write each as FLAC: (clip, path relative to the folder, speech), in order."""
+    """Speak the clips in a process pool and write each as FLAC: (clip, path relative to the folder, speech), in order.
+
+    Every chunk of clips has an espeak of its own, so that the samples do not depend on which process speaks it.
+    """
     for clip in clips:
         (Path(folder) / "audio" / clip.split).mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, initializer=_start) as pool:
-        yield from pool.map(partial(_record_one, folder=folder), clips, chunksize=64)
+    chunks = [clips[start : start + _CHUNK] for start in range(0, len(clips), _CHUNK)]
+    with ProcessPoolExecutor(workers) as pool:
+        for recorded in pool.map(partial(_record_chunk, folder=folder), chunks):
+            yield from recorded
 
 
-_espeak: Espeak | None = None
-
-
-def _start() -> None:
-    global _espeak
-    _espeak = Espeak()
-
-
-def _record_one(clip: Clip, folder: str) -> tuple[Clip, str, Speech]:
-    assert _espeak is not None
-    speech = _espeak.speak(clip.sentence.text, clip.voice, clip.words_per_minute, clip.pitch)
-    path = f"audio/{clip.split}/{clip.utt_id}.flac"
-    soundfile.write(Path(folder) / path, speech.samples, SAMPLE_RATE, subtype="PCM_16")
-    return clip, path, speech
+def _record_chunk(clips: list[Clip], folder: str) -> list[tuple[Clip, str, Speech]]:
+    espeak = Espeak()
+    recorded = []
+    for clip in clips:
+        speech = espeak.speak(clip.sentence.text, clip.voice, clip.words_per_minute, clip.pitch)
+        path = f"audio/{clip.split}/{clip.utt_id}.flac"
+        soundfile.write(Path(folder) / path, speech.samples, SAMPLE_RATE, subtype="PCM_16")
+        recorded.append((clip, path, speech))
+    espeak.close()
+    return recorded

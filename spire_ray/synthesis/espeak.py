@@ -1,9 +1,10 @@
 """espeak-ng through ctypes: text → 16 kHz samples and phoneme times.
 
 The library and its data come from the PyPI package espeakng-loader (GPL-3.0, an optional extra), which needs nothing
-installed on the system. espeak-ng keeps global state: one `Espeak` for each process.
+installed on the system. espeak-ng keeps global state: one `Espeak` at a time in each process.
 """
 
+import _ctypes
 import ctypes
 from dataclasses import dataclass
 from functools import cache
@@ -64,7 +65,7 @@ def check_voice(name: str) -> None:
 
 
 class Espeak:
-    """The synthesiser of this process."""
+    """The synthesiser of this process. What it said before changes the fine noise of what it says next."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -109,6 +110,11 @@ class Espeak:
         samples = soxr.resample(np.concatenate(self._chunks), self._rate, SAMPLE_RATE)
         ends = [start for _, start in self._marks[1:]] + [len(samples) / SAMPLE_RATE]
         return Speech(samples, [(name, start, end) for (name, start), end in zip(self._marks, ends, strict=True)])
+
+    def close(self) -> None:
+        """Unload the library, so that the next `Espeak` of this process starts where this one did."""
+        self._library.espeak_Terminate()
+        _ctypes.dlclose(self._library._handle)
 
 
 def _data_path() -> Path:

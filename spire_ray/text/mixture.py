@@ -71,7 +71,7 @@ def _text(row: dict[str, Any], code: str) -> str:
 
 def _spans(source: Source, row: dict[str, Any]) -> list[Span]:
     if row.get("conversations"):
-        return prompts.chat(_turns(json.loads(row["conversations"])))
+        return prompts.chat(_turns(row))
     text = _text(row, source.source_language)
     target = _text(row, source.target_language) if source.target_language else ""
     units = np.asarray(row["units"], np.uint16) if source.task in SPEECH_TASKS else None
@@ -104,10 +104,13 @@ def _chat(source: Source, text: str, target: str) -> list[Turn]:
     raise ValueError(f"sources.{name(source)}.format=it: the task text needs rows with conversations")
 
 
-def _turns(conversation: list[dict[str, str]]) -> list[Turn]:
+def _turns(row: dict[str, Any]) -> list[Turn]:
     """ShareGPT turns → exchanges. Raises ValueError where human and gpt do not alternate or a turn is empty."""
-    values = [(turn["from"], turn["value"]) for turn in conversation]
+    try:
+        values = [(turn["from"], turn["value"]) for turn in json.loads(row["conversations"])]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(f'{row["utt_id"]}: conversations: expected a JSON list of {{"from": …, "value": …}}') from None
     speakers = [speaker for speaker, _ in values]
-    if speakers != ["human", "gpt"] * (len(values) // 2) or not all(text for _, text in values):
-        raise ValueError(f"conversations: human and gpt must alternate and no turn be empty, got {speakers}")
+    if not values or speakers != ["human", "gpt"] * (len(values) // 2) or not all(text for _, text in values):
+        raise ValueError(f"{row['utt_id']}: conversations: human and gpt must alternate and no turn be empty, got {speakers}")
     return [Turn(question, answer) for (_, question), (_, answer) in zip(values[::2], values[1::2], strict=True)]

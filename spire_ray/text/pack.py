@@ -89,6 +89,7 @@ class Pack:
         path = storage.join(folder, INDEX_FILE)
         if not storage.exists(path):
             raise ValueError(f"pack={folder}: no {INDEX_FILE} there; make one with the stage pack")
+        self._folder = folder
         self.index: dict[str, Any] = storage.read_json(path)
         local = storage.localize(folder)
         self._files = [pa.ipc.open_file(pa.memory_map(storage.join(local, name))) for name in self.index["files"]]
@@ -104,7 +105,12 @@ class Pack:
             yield from _rows(self._files[file].get_batch(number))
 
     def stream(self, seed: int, start: int = 0) -> Iterator[Row]:
-        """Rows of all epochs without end, from the `start`-th one; the position is the number of rows read."""
+        """Rows of all epochs without end, from the `start`-th one; the position is the number of rows read.
+
+        Raises ValueError for a pack without rows.
+        """
+        if not len(self):
+            raise ValueError(f"pack={self._folder}: holds no rows; its index.json says what was left out")
         epoch, skip = divmod(start, len(self))
         while True:
             for number, row in enumerate(self.epoch(epoch, seed)):

@@ -5,11 +5,13 @@ fingerprint. Unit ids never pass through text: a document is tokenised with one 
 speech, which the unit ids then replace. That gives the ids of the whole text without building it.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from spire_ray import storage
 from spire_ray.fingerprint import Fingerprint
@@ -47,15 +49,12 @@ class SpeechTokenizer:
     """Documents of text and units ↔ token ids."""
 
     def __init__(self, folder: str) -> None:
-        from transformers import AutoTokenizer
-
         local = storage.localize(folder)
-        self.text: Any = AutoTokenizer.from_pretrained(local)
+        self.text = _load(local)
         self.units = UnitVocabulary.load(local)
-        self.bos: int = self.text.bos_token_id
-        self.eos: int = self.text.convert_tokens_to_ids("</s>")
-        end = self.text.convert_tokens_to_ids(IM_END)
-        self.im_end: int | None = end if end is not None and end != self.text.unk_token_id else None
+        self.bos = _special(self.text, local, "bos_token", "<s>")
+        self.eos = _special(self.text, local, "eos_token", "</s>")
+        self.im_end: int | None = self.text.token_to_id(IM_END)
 
     @property
     def vocabulary_size(self) -> int:
@@ -69,7 +68,7 @@ class SpeechTokenizer:
         """
         groups = [list(_groups(document)) for document in documents]
         texts = [self._render(spans) for document in groups for spans in document]
-        encoded = iter(self.text(texts, add_special_tokens=False)["input_ids"] if texts else [])
+        encoded = (piece.ids for piece in self.text.encode_batch(texts, add_special_tokens=False))
         documents_out = []
         for document in groups:
             pieces = [(self._splice(next(encoded), spans), spans[0].answer) for spans in document]
@@ -81,7 +80,7 @@ class SpeechTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids; units and special tokens are left out."""
         unit_ids = range(self.units.first, self.units.first + self.units.count) if self.units else range(0)
-        return str(self.text.decode([i for i in ids if i not in unit_ids], skip_special_tokens=True)).strip()
+        return str(self.text.decode([int(i) for i in ids if i not in unit_ids], skip_special_tokens=True)).strip()
 
     def _render(self, spans: list[Span]) -> str:
         for span in spans:
@@ -112,6 +111,32 @@ class SpeechTokenizer:
             pieces += [tokens[start:place], units.astype(np.int32) + self.units.first]
             start = int(place) + 1
         return np.concatenate([*pieces, tokens[start:]])
+
+
+def _load(folder: str) -> Tokenizer:
+    """The fast tokenizer of a model folder; one that has only a sentencepiece model is converted by transformers."""
+    path = Path(folder) / "tokenizer.json"
+    if path.exists():
+        return Tokenizer.from_file(str(path))
+    from transformers import AutoTokenizer
+
+    converted: Tokenizer = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    return converted
+
+
+def _special(tokenizer: Tokenizer, folder: str, role: str, usual: str) -> int:
+    """Id of BOS or EOS: the Llama word where the vocabulary has it, else what `tokenizer_config.json` names.
+
+    An instruction-tuned model names `<|im_end|>` as its EOS, while its documents still end with `</s>`.
+    """
+    token: int | None = tokenizer.token_to_id(usual)
+    path = Path(folder) / "tokenizer_config.json"
+    if token is None and path.exists():
+        named = json.loads(path.read_text()).get(role)
+        token = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named) if named else None
+    if token is None:
+        raise ValueError(f"model={folder}: its tokenizer has neither {usual} nor a {role} in tokenizer_config.json")
+    return token
 
 
 def _groups(document: Sequence[Span]) -> Iterable[list[Span]]:

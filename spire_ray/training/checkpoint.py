@@ -55,7 +55,11 @@ def prune(folder: str, keep: int) -> None:
 def _damage(path: Path) -> str | None:
     if not (path / COMPLETE_FILE).exists():
         return f"no {COMPLETE_FILE}"
-    for file, facts in storage.read_json(str(path / COMPLETE_FILE))["files"].items():
+    try:
+        files = storage.read_json(str(path / COMPLETE_FILE))["files"]
+    except ValueError:
+        return f"{COMPLETE_FILE} is damaged"
+    for file, facts in files.items():
         if not (path / file).is_file():
             return f"{file} is missing"
         if (path / file).stat().st_size != facts["bytes"] or _checksum(path / file) != facts["sha256"]:

@@ -80,6 +80,8 @@ def _optimiser(optimiser: Optimiser) -> dict[str, Any]:
     if optimiser.name == "adamw":
         return {"type": "AdamW", "params": parameters}
     parameters |= {"adam_lr": optimiser.lr, "muon_lr": optimiser.muon_lr, "momentum": 0.95}
+    if not torch.cuda.is_available():
+        parameters["ns_method"] = "standard"  # bfloat16; the default iterates in float16, which CPUs lack
     return {"type": "Muon", "params": parameters}
 
 

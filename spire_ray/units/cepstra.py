@@ -18,7 +18,7 @@ _BANDS, _CEPSTRA = 26, 13
 
 
 class CepstralEncoder:
-    """Waveforms → [T, 13 · context]; T = cepstra // (hop / 10 ms)."""
+    """Waveforms → [T, 13 · context]; T = cepstra / (hop / 10 ms), rounded, and at least one."""
 
     shortest = _WINDOW
 

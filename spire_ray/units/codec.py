@@ -61,7 +61,10 @@ def from_text(text: str, surface: Surface = "pua") -> np.ndarray:
     if surface == "extra_id":
         if _EXTRA_ID.sub("", text):
             raise ValueError(f"not only units: {_EXTRA_ID.sub('', text)[:40]!r}")
-        return np.array([int(i) for i in _EXTRA_ID.findall(text)], np.uint16)
+        numbers = [int(i) for i in _EXTRA_ID.findall(text)]
+        if max(numbers, default=0) > np.iinfo(np.uint16).max:
+            raise ValueError(f"not only units: <extra_id_{max(numbers)}>, but units are stored as uint16")
+        return np.array(numbers, np.uint16)
     ids = [ord(character) - PRIVATE_USE_OFFSET for character in text]
     if any(not 0 <= i <= _PRIVATE_USE_END - PRIVATE_USE_OFFSET for i in ids):
         raise ValueError("not only units: a character outside the private-use plane U+F0000")

@@ -2,8 +2,7 @@
 
 import io
 import json
-import os
-import signal
+import re
 import socket
 import subprocess
 import sys
@@ -21,14 +20,22 @@ from spire_ray import config, transcribe
 from spire_ray.settings import Serve
 
 ROOT = Path(__file__).parent.parent.parent
-NEW_TOKENS = 64
+NEW_TOKENS = 32
+HTTP = httpx.Client(timeout=60)
+
+
+def audio(samples, container="WAV"):
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format=container)
+    return file.getvalue()
 
 
 def wav(seconds, seed=0):
-    noise = np.random.default_rng(seed).standard_normal(int(16_000 * seconds)) / 8
-    file = io.BytesIO()
-    soundfile.write(file, noise, 16_000, format="WAV")
-    return file.getvalue()
+    return audio(np.random.default_rng(seed).standard_normal(int(16_000 * seconds)) / 8)
+
+
+def silence(seconds):
+    return audio(np.zeros(16_000 * seconds), "FLAC")
 
 
 def free_port():
@@ -40,19 +47,16 @@ def free_port():
 @pytest.fixture(scope="session")
 def settings(tiny_model, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("serve") / "out")
-    return Serve(model=tiny_model, output=output, port=free_port(), max_batch_size=4, max_upload_mb=2, max_new_tokens=NEW_TOKENS)
+    return Serve(model=tiny_model, output=output, port=free_port(), max_batch_size=2, max_upload_mb=2, max_new_tokens=NEW_TOKENS)
 
 
 @pytest.fixture(scope="session")
 def server(ray_session, settings):
     """URL of the running application."""
-    from ray import serve
-
     from serve import job
 
-    job.start(settings)
-    yield job.url(settings)
-    serve.shutdown()
+    with job.running(settings):
+        yield job.url(settings)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +67,7 @@ def client(server):
 
 def post(server, file=None, **fields):
     files = {"file": ("clip.wav", wav(1) if file is None else file)}
-    return httpx.post(f"{server}/v1/audio/transcriptions", files=files, data={"model": "spire", **fields}, timeout=60)
+    return HTTP.post(f"{server}/v1/audio/transcriptions", files=files, data={"model": "spire", **fields})
 
 
 def offline(monkeypatch, capsys, model, clip, *options):
@@ -88,15 +92,17 @@ def test_the_official_client_gets_the_text_of_the_offline_tool(client, tiny_mode
 
 def test_english_names_and_other_formats_of_audio(server):
     clip = wav(1)
-    samples, rate = soundfile.read(io.BytesIO(clip))
-    flac = io.BytesIO()
-    soundfile.write(flac, samples, rate, format="FLAC")
-    assert post(server, clip, to_language="German").json() == post(server, flac.getvalue(), to_language="de").json()
+    flac = audio(soundfile.read(io.BytesIO(clip))[0], "FLAC")
+    assert post(server, clip, to_language="German").json() == post(server, flac, to_language="de").json()
+
+
+def test_the_limit_is_on_units_not_on_seconds(server):
+    assert post(server, silence(40)).status_code == 200
 
 
 def test_models_and_health(server, client):
-    assert httpx.get(f"{server}/health").json() == {"status": "ok"}
-    listed = httpx.get(f"{server}/v1/models").json()
+    assert HTTP.get(f"{server}/health").json() == {"status": "ok"}
+    listed = HTTP.get(f"{server}/v1/models").json()
     assert listed["object"] == "list"
     [model] = listed["data"]
     assert (model["id"], model["object"]) == ("spire", "model") and model["created"] > 0 and model["owned_by"]
@@ -116,7 +122,8 @@ def test_models_and_health(server, client):
         ({"file": b"no audio"}, 415, "file", "not readable as audio"),
         ({"file": b""}, 415, "file", "empty file"),
         ({"file": wav(0.01)}, 400, "file", "too short"),
-        ({"file": wav(40)}, 400, "file", "up to 1[0-9].[0-9] s always fit"),
+        ({"file": wav(40)}, 400, "file", "up to 1[0-9].[0-9] s always fit.*this file: 40.0 s"),
+        ({"file": silence(400)}, 400, "file", "up to 1[0-9].[0-9] s always fit"),
         ({"file": bytes(2 * 2**20 + 1)}, 413, "file", "larger than 2 MB"),
         ({"file": bytes(40 * 2**20)}, 413, "file", "larger than 2 MB"),
     ],
@@ -127,15 +134,13 @@ def test_errors_have_the_shape_of_the_api(server, request_, status, param, words
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["param"] == param and error["type"] == "invalid_request_error" and error["code"]
-    import re
-
     assert re.search(words, error["message"])
 
 
 def test_a_missing_file_and_an_unknown_path_have_that_shape_too(server):
-    missing = httpx.post(f"{server}/v1/audio/transcriptions", data={"model": "spire"})
+    missing = HTTP.post(f"{server}/v1/audio/transcriptions", data={"model": "spire"})
     assert missing.status_code == 422 and missing.json()["error"]["param"] == "file"
-    unknown = httpx.get(f"{server}/v1/nothing")
+    unknown = HTTP.get(f"{server}/v1/nothing")
     assert unknown.status_code == 404 and unknown.json()["error"]["message"] == "Not Found"
 
 
@@ -147,9 +152,50 @@ def test_the_official_client_raises_its_errors(client):
     assert raised.value.code == "unknown_language" and raised.value.param == "language"
 
 
+def test_the_job_asks_about_a_held_out_clip(server, settings, tmp_path, capsys):
+    from serve import job
+
+    rows = [
+        {"utt_id": "a", "text": "one", "split": "train", "translations": {"de": "eins"}},
+        {"utt_id": "b", "text": "two", "split": "test", "translations": {"fr": "deux"}},
+        {"utt_id": "c", "text": "three", "split": "test", "translations": {"de": "drei"}, "offset": 0.5, "duration": 1.0},
+    ]
+    (tmp_path / "clip.wav").write_bytes(wav(2))
+    lines = [json.dumps({"audio_filepath": "clip.wav", "language": "en", **row}) for row in rows]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    asking = replace(settings, manifest=str(tmp_path / "manifest.jsonl"), to_language="German", output=str(tmp_path / "out"))
+    check = job._check(asking, job._held_out(asking))
+    assert (check["utt_id"], check["reference"], check["reference_translation"]) == ("c", "three", "drei")
+    cut = Path(check["clip"])
+    assert cut.parent == tmp_path / "out" and soundfile.info(cut).duration == 1
+    assert check["transcript"] == post(server, cut.read_bytes()).json()["text"] != check["translation"]
+    assert check["curl"] == f"curl {server}/v1/audio/transcriptions -F file=@{cut} -F model=spire -F to_language=German"
+    assert check["curl"] in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no utterance of it with text and a translation into fr"):
+        job._held_out(replace(asking, split="train", to_language="fr"))
+
+
+def test_a_second_application_is_refused(server, settings):
+    from serve import job
+
+    with pytest.raises(ValueError, match="this cluster serves spire already"), job.running(replace(settings, port=free_port())):
+        pass
+    assert HTTP.get(f"{server}/health").is_success
+
+
+def test_the_job_finds_the_application_beside_itself(settings, tmp_path):
+    file = tmp_path / "serve.yaml"
+    file.write_text(json.dumps(config.to_dict(settings)))
+    command = [sys.executable, "jobs/serve.py", "--config", str(file), "--dry-run", "keep=true"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"http://127.0.0.1:{settings.port}, 1 to 1 replicas" in done.stdout
+    assert "until Ctrl-C or SIGTERM" in done.stdout
+
+
 def test_an_overload_is_answered_with_503(server):
-    with ThreadPoolExecutor(100) as pool:
-        answers = list(pool.map(lambda seed: post(server, wav(0.5, seed)), range(100)))
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda seed: post(server, wav(0.5, seed)), range(50)))
     assert {answer.status_code for answer in answers} == {200, 503}
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["error"]["code"] == "overloaded"

@@ -1,0 +1,72 @@
+"""`spire`: quick to say what there is, clear about what there is not."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spire_ray import cli
+
+SPIRE = str(Path(sys.executable).parent / "spire")
+
+
+def spire(*arguments):
+    return subprocess.run([SPIRE, *arguments], capture_output=True, text=True)
+
+
+def test_help_lists_every_stage_and_tool_in_half_a_second():
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        done = spire("--help")
+        seconds.append(time.monotonic() - began)
+    assert done.returncode == 0
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert listed == [*cli.STAGES, *cli.TOOLS]
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_nothing_and_both_help_options_show_the_same(capsys, arguments):
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith("usage: spire NAME")
+
+
+def test_an_unknown_name_is_one_line_and_exit_status_2(capsys):
+    assert cli.main(["labell"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "spire: error: 'labell' is neither a stage nor a tool; `spire --help` lists them\n"
+
+
+@pytest.mark.parametrize("name", [stage for stage in cli.STAGES if stage != "serve"])
+def test_every_stage_has_its_options(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: spire {name} ")
+    assert all(option in out for option in ("--config", "--dry-run", "--strict", "--print-config"))
+
+
+@pytest.mark.parametrize("name", cli.TOOLS)
+def test_every_tool_has_its_options(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: spire {name} ")
+
+
+def test_every_stage_has_a_configuration_class_and_a_job():
+    from spire_ray import config
+
+    assert set(cli.STAGES) == set(config.STAGES) - {"run"}
+    jobs = {path.stem for path in (Path(__file__).parent.parent / "jobs").glob("*.py")}
+    assert jobs == set(cli.STAGES)
+
+
+def test_a_configuration_that_is_not_there_is_one_line_and_exit_status_2(capsys, tmp_path):
+    assert cli.main(["pack", "--config", str(tmp_path / "absent.yaml")]) == 2
+    assert capsys.readouterr().err == f"pack: error: config={tmp_path}/absent.yaml: no such file\n"

@@ -1,0 +1,99 @@
+"""Who may import whom: the rules that let the core run on a bare machine and keep Ray in one folder."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "spire_ray"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+CORE = ("units", "model", "training", "text", "generation", "fingerprint", "settings", "storage")
+TRAINING_AND_SERVING = ("ray", "deepspeed", "mlflow", "vllm")
+HEAVY = (*TRAINING_AND_SERVING, "soundfile", "soxr", "pydantic", "faiss")
+
+
+def name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def imported(path):
+    """Everything that a module imports, inside functions and by `import_module` as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            constants = [part for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
+            found |= {constant.value for constant in constants[:1]}
+    return found
+
+
+def importers_of(package):
+    inside = package + "."
+    return {name(path) for path in MODULES if any(f"{i}.".startswith(inside) for i in imported(path))}
+
+
+def test_ray_is_imported_in_distributed_alone():
+    importers = importers_of("ray")
+    assert "spire_ray.distributed.context" in importers  # else this test sees nothing
+    assert {module for module in importers if not module.startswith("spire_ray.distributed.")} == set()
+
+
+def test_nothing_but_the_command_line_imports_distributed():
+    importers = importers_of("spire_ray.distributed")
+    assert "spire_ray.cli" in importers
+    outside = {module for module in importers if not module.startswith("spire_ray.distributed.")}
+    assert outside == {"spire_ray.cli"}
+
+
+@pytest.mark.parametrize("outside", ["jobs", "serve", "tests", "benchmarks"])
+def test_the_package_imports_nothing_of_the_checkout_around_it(outside):
+    assert importers_of(outside) == set()
+
+
+@pytest.mark.parametrize(
+    ("library", "home"),
+    [
+        ("pydantic", {"spire_ray.config"}),
+        ("soundfile", {"spire_ray.audio.decode", "spire_ray.synthesis.corpus"}),
+        ("soxr", {"spire_ray.audio.decode", "spire_ray.synthesis.espeak"}),
+        ("espeakng_loader", {"spire_ray.synthesis.espeak"}),
+        ("faiss", {"spire_ray.units.kmeans"}),
+        ("mlflow", {"spire_ray.tracking"}),
+    ],
+)
+def test_a_library_is_imported_where_it_belongs(library, home):
+    assert importers_of(library) == home
+
+
+def run(program):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_the_core_imports_with_torch_alone_and_all_but_distributed_without_ray():
+    rest = [name(path) for path in MODULES if "distributed" not in path.parts and path.name != "__main__.py"]
+    core = [module for module in rest if module.split(".")[1:2] and module.split(".")[1] in CORE]
+    assert 25 < len(core) < len(rest)
+    done = run(
+        f"import importlib, sys\n"
+        f"heavy = {HEAVY!r}\n"
+        f"sys.modules.update(dict.fromkeys(heavy))\n"
+        f"for module in {core!r}: importlib.import_module(module)\n"
+        f"for library in set(heavy) - {set(TRAINING_AND_SERVING)!r}: del sys.modules[library]\n"
+        f"for module in {rest!r}: importlib.import_module(module)\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_settings_need_the_standard_library_alone():
+    blocked = (*HEAVY, "numpy", "torch", "transformers", "pyarrow", "yaml", "fsspec")
+    done = run(f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import spire_ray.settings, spire_ray.fingerprint")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,93 @@
+"""Output folders: a finished one is kept, one that something else made is refused."""
+
+import dataclasses
+import json
+
+import pytest
+
+from spire_ray.provenance import Output, inputs_of
+from spire_ray.settings import ExtendModel, FitCodebook, Licence, Pack, Source, Tracking
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return FitCodebook(output=str(tmp_path / "codebook"), manifest="m.parquet", clusters=100)
+
+
+def finish(settings, **facts):
+    output = Output.open(settings)
+    output.begin(settings)
+    output.finish(**facts)
+    return output
+
+
+def test_a_begun_folder_is_not_complete_and_a_finished_one_is(settings):
+    output = Output.open(settings)
+    assert not output.complete
+    output.begin(settings)
+    assert not Output.open(settings).complete
+    output.finish(rows=5)
+    assert Output.open(settings).complete
+
+
+def test_the_record_says_what_made_the_folder(settings, tmp_path):
+    finish(settings, rows=5)
+    record = json.loads((tmp_path / "codebook" / "run.json").read_text())
+    assert record["stage"] == "fit_codebook"
+    assert record["resolved"]["clusters"] == 100
+    assert record["rows"] == 5
+    assert {"python", "spire-ray", "torch", "numpy"} <= record["versions"].keys()
+
+
+def test_another_configuration_is_refused_with_the_key_named(settings):
+    finish(settings)
+    with pytest.raises(ValueError, match=r"was made with other config \(clusters: 100 → 200\); choose another output"):
+        Output.open(dataclasses.replace(settings, clusters=200))
+
+
+def test_other_resources_tracking_and_consent_may_continue_a_folder(settings):
+    finish(settings)
+    other = dataclasses.replace(
+        settings, workers=9, gpus_per_worker=1.0, tracking=Tracking(enabled=False), licence=Licence(accept=("x",))
+    )
+    assert Output.open(other).complete
+
+
+def test_a_folder_with_foreign_files_is_refused(settings, tmp_path):
+    (tmp_path / "codebook").mkdir()
+    Output.open(settings)  # an empty folder is as good as none
+    (tmp_path / "codebook" / "thesis.docx").touch()
+    with pytest.raises(ValueError, match=r"holds files but no run\.json; choose an empty folder"):
+        Output.open(settings)
+    assert [path.name for path in (tmp_path / "codebook").iterdir()] == ["thesis.docx"]
+
+
+def test_an_input_that_has_not_finished_is_refused(settings, tmp_path):
+    Output.open(settings).begin(settings)
+    extend = ExtendModel(model="m", codebook=settings.output, output=str(tmp_path / "model"))
+    with pytest.raises(ValueError, match=r"codebook=.*: the stage fit_codebook has not finished there; run it again first"):
+        Output.open(extend)
+
+
+def test_inputs_are_recorded_and_changed_ones_refused(settings, tmp_path):
+    finish(settings)
+    extend = ExtendModel(model="m", codebook=settings.output, output=str(tmp_path / "model"))
+    finish(extend)
+    assert inputs_of(extend).keys() == {"codebook"}
+    (tmp_path / "codebook" / "run.json").unlink()
+    finish(dataclasses.replace(settings, clusters=300))
+    with pytest.raises(ValueError, match=r"was made with other inputs \(codebook: '\w+' → '\w+'\)"):
+        Output.open(extend)
+
+
+def test_files_in_folders_and_listed_folders_are_inputs_too(settings, tmp_path):
+    finish(settings)
+    source = Source(task="asr", data=f"{settings.output}/units.parquet")
+    pack = Pack(model="m", sources=(Source(task="asr", data="elsewhere", name="x"), source), output=str(tmp_path / "pack"))
+    assert inputs_of(pack).keys() == {"sources.1.data"}
+
+
+def test_the_same_work_has_the_same_id_wherever_it_lies(settings, tmp_path):
+    one = finish(settings).record["id"]
+    assert finish(dataclasses.replace(settings, output=str(tmp_path / "again"))).record["id"] == one
+    assert finish(dataclasses.replace(settings, output=str(tmp_path / "other"), seed=1)).record["id"] != one

@@ -1,0 +1,160 @@
+"""Storage: whole or not at all, the same calls on a disk and on S3."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spire_ray import storage
+
+TABLE = pa.table({"utt_id": ["a", "b"], "units": pa.array([[1, 2], [3]], pa.list_(pa.uint16()))})
+
+
+@pytest.fixture(scope="module")
+def server():
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(server, monkeypatch, tmp_path):
+    """An S3 with one empty bucket; the client of someone else."""
+    import boto3
+    import fsspec
+
+    environment = {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SPIRE_CACHE": str(tmp_path / "cache"),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="spire")
+    yield client
+    for entry in client.list_objects_v2(Bucket="spire").get("Contents", []):
+        client.delete_object(Bucket="spire", Key=entry["Key"])
+    client.delete_bucket(Bucket="spire")
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def root(request, tmp_path):
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        return "s3://spire/runs"
+    return str(tmp_path / "runs")
+
+
+def test_what_is_written_is_read(root):
+    path = storage.join(root, "deep", "er", "file.bin")
+    assert not storage.exists(path)
+    storage.write_bytes(path, b"\x00\x01" * 1000)
+    assert storage.exists(path)
+    assert storage.exists(storage.join(root, "deep"))
+    assert storage.read_bytes(path) == b"\x00\x01" * 1000
+    storage.write_bytes(path, b"new")
+    assert storage.read_bytes(path) == b"new"
+
+
+def test_json_and_parquet_come_back(root):
+    storage.write_json(f"{root}/x.json", {"text": "größer", "list": [1, None]})
+    assert storage.read_json(f"{root}/x.json") == {"text": "größer", "list": [1, None]}
+    storage.write_parquet(f"{root}/x.parquet", TABLE)
+    assert storage.read_parquet(f"{root}/x.parquet").equals(TABLE)
+    assert storage.read_parquet(f"{root}/x.parquet", ["units"]).column_names == ["units"]
+
+
+def test_a_folder_of_parts_is_read_in_the_order_of_their_names(root):
+    for name, rows in (("part-000001.parquet", TABLE.slice(1)), ("part-000000.parquet", TABLE.slice(0, 1))):
+        storage.write_parquet(f"{root}/{name}", rows)
+    storage.write_bytes(f"{root}/_done/000000.json", b"{}")
+    assert storage.listing(root) == ["_done", "part-000000.parquet", "part-000001.parquet"]
+    assert storage.read_parquet(root).equals(TABLE)
+
+
+def test_a_folder_without_parts_is_refused(root):
+    storage.write_bytes(f"{root}/other.txt", b"x")
+    with pytest.raises(ValueError, match=r"no part-\*\.parquet there"):
+        storage.read_parquet(root)
+
+
+def test_what_is_absent_lists_as_nothing_and_cannot_be_read(root):
+    assert storage.listing(f"{root}/absent") == []
+    with pytest.raises(OSError):
+        storage.read_bytes(f"{root}/absent/file")
+
+
+def test_only_paths_without_a_scheme_are_local(tmp_path):
+    assert storage.is_local(str(tmp_path)) and storage.is_local("runs/x")
+    assert not storage.is_local("s3://spire/x")
+    assert storage.join("s3://spire/x/", "y", "z") == "s3://spire/x/y/z"
+
+
+def test_an_atomic_write_leaves_no_other_file(tmp_path):
+    storage.write_bytes(str(tmp_path / "file"), b"one")
+    storage.write_bytes(str(tmp_path / "file"), b"two")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_other_file(tmp_path, monkeypatch):
+    storage.write_bytes(str(tmp_path / "file"), b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(OSError):
+        storage.write_bytes(str(tmp_path / "file"), b"new")
+    monkeypatch.undo()
+    assert storage.read_bytes(str(tmp_path / "file")) == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_listing_shows_what_another_machine_has_just_written(s3):
+    storage.write_bytes("s3://spire/runs/_done/000000.json", b"{}")
+    assert storage.listing("s3://spire/runs/_done") == ["000000.json"]
+    assert not storage.exists("s3://spire/runs/_done/000001.json")
+    s3.put_object(Bucket="spire", Key="runs/_done/000001.json", Body=b"{}")
+    assert storage.exists("s3://spire/runs/_done/000001.json")
+    assert storage.listing("s3://spire/runs/_done") == ["000000.json", "000001.json"]
+
+
+def test_a_remote_folder_is_copied_once_and_a_local_one_is_itself(s3, tmp_path):
+    assert storage.localize(str(tmp_path)) == str(tmp_path)
+    storage.write_bytes("s3://spire/model/config.json", b"{}")
+    storage.write_bytes("s3://spire/model/codebook/codebook.json", b"[]")
+    folder = storage.localize("s3://spire/model")
+    assert storage.read_bytes(f"{folder}/config.json") == b"{}"
+    assert storage.read_bytes(f"{folder}/codebook/codebook.json") == b"[]"
+    s3.delete_object(Bucket="spire", Key="model/config.json")
+    assert storage.localize("s3://spire/model") == folder
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [os.path.basename(folder)]
+
+
+def test_a_codebook_and_a_pack_live_on_s3(s3, tiny_codebook, tiny_pack):
+    import numpy as np
+
+    from spire_ray.text.pack import Pack
+    from spire_ray.units.codebook import Codebook
+
+    tiny_codebook.save("s3://spire/codebook")
+    assert np.array_equal(Codebook.load("s3://spire/codebook").centroids, tiny_codebook.centroids)
+    for name in ("index.json", "rows-00000.arrow"):
+        storage.write_bytes(f"s3://spire/pack/{name}", storage.read_bytes(f"{tiny_pack}/{name}"))
+    remote, local = Pack("s3://spire/pack"), Pack(tiny_pack)
+    assert [row.input_ids.tolist() for row in remote.epoch(0, 0)] == [row.input_ids.tolist() for row in local.epoch(0, 0)]
+
+
+def test_parquet_files_are_compressed(tmp_path):
+    storage.write_parquet(str(tmp_path / "x.parquet"), TABLE)
+    assert pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(0).column(0).compression == "ZSTD"

@@ -1,0 +1,108 @@
+"""Unit ids by arithmetic: the ids are those of the whole text, and speech never comes in as text."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spire_ray.model.extend import extend
+from spire_ray.settings import ExtendModel
+from spire_ray.text import prompts
+from spire_ray.text.prompts import Span, Turn
+from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
+from spire_ray.units import codec
+
+units = st.lists(st.integers(0, 19), min_size=1, max_size=30).map(lambda ids: np.array(ids, np.uint16))
+words = st.text(st.characters(exclude_categories=["Co", "Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=12)
+sentences = st.lists(words, min_size=1, max_size=5).map(" ".join).filter(lambda text: not codec.holds_units(text))
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tiny_model, tiny_base, tiny_codebook, tmp_path_factory):
+    """One for each way to write a unit."""
+    other = str(tmp_path_factory.mktemp("extra_id"))
+    extend(tiny_base, other, tiny_codebook.fingerprint, ExtendModel(model="", codebook="", output="", surface="extra_id"))
+    return {"pua": SpeechTokenizer(tiny_model), "extra_id": SpeechTokenizer(other)}
+
+
+def whole(spans, surface):
+    return "".join(span.text if span.units is None else codec.to_text(span.units, surface) for span in spans)
+
+
+@pytest.mark.parametrize("surface", ["pua", "extra_id"])
+@given(units, sentences, sentences)
+def test_ids_equal_those_of_the_whole_text(tokenizers, surface, units, transcript, translation):
+    tokenizer = tokenizers[surface]
+    documents = [
+        prompts.completion(prompts.asr_prompt(), transcript, units),
+        prompts.completion(prompts.mt_completion(transcript, "en", "de"), translation),
+        prompts.prompt(prompts.asr_prompt(), units),
+        prompts.chat(prompts.multiturn(transcript, translation, "en", "de"), units),
+        prompts.chat([Turn(prompts.st_prompt("de"))], units),
+        prompts.chat([Turn(prompts.mt_prompt(transcript, "en", "de"), translation)]),
+    ]
+    for spans, (ids, answers) in zip(documents, tokenizer.encode(documents), strict=True):
+        assert ids.tolist() == tokenizer.text(whole(spans, surface), add_special_tokens=False)["input_ids"]
+        assert len(answers) == len(ids)
+
+
+def test_the_answer_mask_covers_the_answers_and_what_closes_them(tokenizers):
+    tokenizer = tokenizers["pua"]
+    turns = prompts.multiturn("the dog", "der Hund", "en", "de")
+    [(ids, answers)] = tokenizer.encode([prompts.chat(turns, np.array([3, 4], np.uint16))])
+    assert tokenizer.text.decode(ids[answers]) == "the dog<|im_end|>der Hund<|im_end|>"
+    assert (ids[answers] == tokenizer.im_end).sum() == 2
+
+
+def test_unit_i_has_the_id_of_unit_0_plus_i(tokenizers, tiny_base):
+    for surface, tokenizer in tokenizers.items():
+        first = tokenizer.units.first
+        assert first == len(SpeechTokenizer(tiny_base).text.get_vocab())
+        for unit in (0, 7, 19):
+            assert tokenizer.text.convert_tokens_to_ids(codec.token(unit, surface)) == first + unit
+        [(ids, _)] = tokenizer.encode([[Span(units=np.array([0, 7, 19], np.uint16))]])
+        assert ids.tolist() == [first, first + 7, first + 19]
+        assert tokenizer.vocabulary_size == first + 20 + 2
+
+
+@pytest.mark.parametrize("smuggled", ["\U000f0003", "<extra_id_3>", "the \U000f0000 dog"])
+def test_speech_written_as_text_is_refused(tokenizers, smuggled):
+    for tokenizer in tokenizers.values():
+        with pytest.raises(ValueError, match="units written as text"):
+            tokenizer.encode([prompts.completion(prompts.asr_prompt(), smuggled, np.array([1], np.uint16))])
+
+
+def test_a_unit_outside_the_vocabulary_is_refused(tokenizers):
+    with pytest.raises(ValueError, match="unit 20: the vocabulary holds units 0 to 19"):
+        tokenizers["pua"].encode([prompts.prompt(prompts.asr_prompt(), np.array([1, 20, 2], np.uint16))])
+
+
+def test_a_model_without_units_reads_text_and_refuses_speech(tiny_base):
+    tokenizer = SpeechTokenizer(tiny_base)
+    assert tokenizer.units is None
+    assert tokenizer.im_end is None
+    [(ids, _)] = tokenizer.encode([[Span("the dog")]])
+    assert tokenizer.decode(ids.tolist()) == "the dog"
+    with pytest.raises(ValueError, match="this model speaks no units; extend it with the stage extend_model"):
+        tokenizer.encode([prompts.prompt(prompts.asr_prompt(), np.array([1], np.uint16))])
+
+
+def test_decoding_leaves_out_units_and_special_tokens(tokenizers):
+    tokenizer = tokenizers["pua"]
+    spans = prompts.chat([Turn(prompts.asr_prompt(), "the dog")], np.array([1, 2, 3], np.uint16))
+    [(ids, _)] = tokenizer.encode([spans])
+    assert tokenizer.decode([tokenizer.bos, *ids.tolist(), tokenizer.eos]) == "user\nSpeech: \nEnglish:\nassistant\nthe dog"
+
+
+def test_no_documents_give_none(tokenizers):
+    assert tokenizers["pua"].encode([]) == []
+
+
+def test_the_unit_vocabulary_is_saved_with_the_model(tiny_model, tiny_codebook, tmp_path):
+    vocabulary = UnitVocabulary.load(tiny_model)
+    assert vocabulary.fingerprint == tiny_codebook.fingerprint
+    changed = dataclasses.replace(vocabulary, first=99, surface="extra_id")
+    changed.save(str(tmp_path))
+    assert UnitVocabulary.load(str(tmp_path)) == changed

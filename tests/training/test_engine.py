@@ -1,0 +1,81 @@
+"""DeepSpeed's configuration from a JSON file and the settings of a training."""
+
+import importlib.util
+import json
+import sys
+import types
+
+import pytest
+
+from spire_ray.settings import Optimiser, Training
+from spire_ray.training import engine
+
+PRESET = {"zero_optimization": {"stage": 1}, "bf16": {"enabled": "auto", "immediate_grad_update": True}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "zero.json").write_text(json.dumps(PRESET))
+    return str(tmp_path / "zero.json")
+
+
+def training(**changes):
+    return Training(**{"steps": 10, "batch_rows": 8, "micro_batch_rows": 2, **changes})
+
+
+@pytest.mark.parametrize(("micro", "workers", "accumulation"), [(2, 1, 4), (2, 2, 2), (2, 4, 1), (8, 1, 1), (1, 8, 1)])
+def test_accumulation_follows_from_the_batch(path, micro, workers, accumulation):
+    filled = engine.configuration(path, training(micro_batch_rows=micro), workers)
+    assert filled["train_micro_batch_size_per_gpu"] == micro
+    assert filled["gradient_accumulation_steps"] == accumulation
+
+
+@pytest.mark.parametrize(("rows", "micro", "workers"), [(8, 3, 1), (8, 2, 3), (2, 2, 2), (7, 2, 1)])
+def test_a_batch_that_does_not_divide_is_refused(path, rows, micro, workers):
+    with pytest.raises(ValueError, match=rf"training\.batch_rows={rows}: must be a multiple of .* = {micro} × {workers}"):
+        engine.configuration(path, training(batch_rows=rows, micro_batch_rows=micro), workers)
+
+
+def test_the_optimiser_and_clipping_come_from_the_settings(path):
+    optimiser = Optimiser(lr=3e-5, betas=(0.9, 0.95), weight_decay=0.1, clip=0.5)
+    filled = engine.configuration(path, training(optimiser=optimiser), 1)
+    assert filled["gradient_clipping"] == 0.5
+    assert filled["optimizer"]["type"] == "AdamW"
+    parameters = filled["optimizer"]["params"]
+    assert (parameters["lr"], parameters["betas"], parameters["weight_decay"]) == (3e-5, [0.9, 0.95], 0.1)
+    assert filled["zero_optimization"] == PRESET["zero_optimization"]
+
+
+def test_muon_has_two_rates(path):
+    filled = engine.configuration(path, training(optimiser=Optimiser(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 1)
+    assert filled["optimizer"]["type"] == "Muon"
+    assert (filled["optimizer"]["params"]["adam_lr"], filled["optimizer"]["params"]["muon_lr"]) == (1e-4, 0.01)
+
+
+def test_muon_with_clipping_is_refused(path):
+    with pytest.raises(ValueError, match=r"training\.optimiser\.clip=1\.0: must be 0 with muon"):
+        engine.configuration(path, training(optimiser=Optimiser(name="muon", clip=1.0)), 1)
+
+
+def test_automatic_bfloat16_is_decided_and_the_rest_of_its_group_kept(path):
+    assert engine.configuration(path, training(), 1)["bf16"] == {"enabled": engine.fast_bf16(), "immediate_grad_update": True}
+
+
+@pytest.mark.parametrize("given", [{"enabled": True}, {"enabled": False}, None])
+def test_a_precision_that_is_set_stays(tmp_path, given):
+    (tmp_path / "zero.json").write_text(json.dumps({} if given is None else {"bf16": given}))
+    assert engine.configuration(str(tmp_path / "zero.json"), training(), 1).get("bf16") == given
+
+
+def test_deepspeed_comes_without_mlflow_which_can_be_imported_after_it(one_worker, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    assert engine.deepspeed().__name__ == "deepspeed"
+    assert "mlflow" not in sys.modules
+    assert importlib.util.find_spec("mlflow")
+
+
+def test_an_mlflow_that_was_imported_before_stays_the_same(one_worker, monkeypatch):
+    imported = types.ModuleType("mlflow")
+    monkeypatch.setitem(sys.modules, "mlflow", imported)
+    engine.deepspeed()
+    assert sys.modules["mlflow"] is imported

@@ -1,0 +1,122 @@
+"""The packed loss: what Hugging Face computes for each document alone, summed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from spire_ray.text.pack import Document, Pack, Row, write
+from spire_ray.training.batch import Batch, collate
+from spire_ray.training.loss import PackedLoss
+
+VOCABULARY, LENGTH = 96, 40
+UNITS = range(60, 90)
+
+
+@pytest.fixture(scope="module", params=["llama", "tied llama", "qwen3"])
+def model(request):
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+    shape = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": request.param.startswith("tied"),
+        "initializer_range": 0.3,
+    }
+    torch.manual_seed(0)
+    if request.param == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=8))
+    return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+@pytest.fixture(scope="module")
+def documents():
+    """Documents of 1 to 40 tokens; in some only the end counts, in one nothing does."""
+    draw = np.random.default_rng(0)
+    made = []
+    for number, length in enumerate([40, 17, 9, 5, 2, 1, 23, 12]):
+        counted = np.arange(length) >= (length // 2 if number % 2 else 0)
+        made.append(Document(draw.integers(1, VOCABULARY, length).astype(np.int32), counted & (number != 3), f"u{number}", 0))
+    return made
+
+
+@pytest.fixture(scope="module")
+def batch(documents, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("pack"))
+    write(folder, documents, LENGTH, VOCABULARY, 0, {"sources": [{"name": "x"}]})
+    rows = list(Pack(folder).epoch(0, 0))
+    assert len(rows) < len(documents)
+    return collate(rows)
+
+
+def gradients(model):
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    return found
+
+
+def test_loss_and_gradients_equal_those_of_the_documents_alone(model, documents, batch):
+    total = 0.0
+    for document in documents:
+        labels = torch.from_numpy(np.where(document.counted, document.ids, -100)).long()[None]
+        targets = int((labels[:, 1:] != -100).sum())
+        if targets:  # Hugging Face means over the targets
+            loss = model(input_ids=torch.from_numpy(document.ids).long()[None], labels=labels).loss * targets
+            loss.backward()
+            total += loss.item()
+    expected = gradients(model)
+    packed = PackedLoss(model)(batch)
+    packed.backward()
+    assert packed.item() == pytest.approx(total, rel=1e-5)
+    for name, gradient in gradients(model).items():
+        assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
+
+
+def test_the_loss_does_not_depend_on_how_rows_are_spread_over_batches(model, batch):
+    loss = PackedLoss(model)
+    parts = [getattr(batch, field.name).split(1) for field in dataclasses.fields(Batch)]
+    alone = [Batch(*tensors) for tensors in zip(*parts, strict=True)]
+    with torch.inference_mode():
+        assert float(loss(batch)) == pytest.approx(sum(float(loss(part)) for part in alone), rel=1e-5)
+
+
+def test_a_changed_document_changes_nothing_in_its_neighbours(model):
+    lengths = [9, 14, 11]
+    ids = np.random.default_rng(1).integers(1, VOCABULARY, LENGTH)
+    ids[sum(lengths) :] = 0
+    changed = ids.copy()
+    changed[9:23] = (changed[9:23] + 7) % VOCABULARY
+
+    def logits(row):
+        batch = collate([Row(row, np.ones(LENGTH, bool), np.array(lengths))])
+        with torch.inference_mode():
+            output = model(batch.input_ids, attention_mask=batch.attention_mask(), position_ids=batch.position_ids)
+        return output.logits[0]
+
+    before, after = logits(ids), logits(changed)
+    assert torch.equal(before[:9], after[:9])
+    assert torch.equal(before[23:34], after[23:34])
+    assert (before[9:23] != after[9:23]).any(1).all()
+
+
+def test_the_unit_weight_scales_the_share_of_the_units(model, documents, tmp_path):
+    write(str(tmp_path), documents, LENGTH, VOCABULARY, 0, {"sources": [{"name": "x"}]})
+    rows, loss = list(Pack(str(tmp_path)).epoch(0, 0)), PackedLoss(model)
+    with torch.inference_mode():
+        whole, text, weighted = (float(loss(collate(rows, UNITS, weight))) for weight in (1.0, 0.0, 0.3))
+    assert 0 < text < whole
+    assert weighted == pytest.approx(text + 0.3 * (whole - text), rel=1e-5)
+
+
+def test_a_batch_in_which_nothing_counts_has_no_loss(model):
+    row = Row(np.ones(LENGTH, np.int64), np.zeros(LENGTH, bool), np.array([LENGTH]))
+    loss = PackedLoss(model)(collate([row]))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+    model.zero_grad()
