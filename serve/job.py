@@ -23,7 +23,9 @@ _APPLICATION = "spire"
 _ROUTE = "/v1/audio/transcriptions"
 _PATIENCE = 600
 """Seconds that an answer may take."""
-_PROXY_SECONDS = 60
+_PROXY_SECONDS = 300
+_PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}}}
+"""On a slow machine Serve's own 5 seconds end proxies that are still importing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +88,7 @@ def running(settings: Serve) -> Iterator[None]:
     replica does not start, and when the server cannot be reached from here.
     """
     from ray import serve
+    from ray.exceptions import RayError
 
     from serve.app import application
 
@@ -95,10 +98,11 @@ def running(settings: Serve) -> Iterator[None]:
         raise ValueError(f"this cluster serves {', '.join(sorted(others))} already; deploy with `serve deploy` instead")
     bound = application(settings)
     try:
-        serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
+            with contextlib.suppress(TimeoutError):  # a proxy that takes long is awaited below
+                serve.start(http_options={"host": settings.host, "port": settings.port}, controller_options=_PATIENT_CONTROLLER)
             serve.run(bound, name=_APPLICATION, route_prefix="/")
-        except RuntimeError as error:
+        except (RuntimeError, RayError) as error:
             raise ValueError(f"the server did not start: {_reason(error)}") from None
         _await(settings)
         yield
@@ -108,23 +112,23 @@ def running(settings: Serve) -> Iterator[None]:
             serve.shutdown()
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """The last line of the traceback of every replica that did not start, else what Serve says."""
     from ray import serve
 
-    deployments = serve.status().applications[_APPLICATION].deployments
-    failed = {name: deployment.message for name, deployment in deployments.items() if deployment.status == "DEPLOY_FAILED"}
+    application = serve.status().applications.get(_APPLICATION)
+    deployments = application.deployments.items() if application else ()
+    failed = {name: deployment.message for name, deployment in deployments if deployment.status == "DEPLOY_FAILED"}
     return "; ".join(f"{name}: {text.strip().splitlines()[-1]}" for name, text in failed.items() if text.strip()) or str(error)
 
 
 def _await(settings: Serve) -> None:
     """Wait for the proxy, which may still be starting when the application is up."""
     for _ in range(_PROXY_SECONDS):
-        try:
+        with contextlib.suppress(requests.ConnectionError):
             if requests.get(f"{url(settings)}/health", timeout=_PATIENCE).ok:
                 return
-        except requests.ConnectionError:
-            time.sleep(1)
+        time.sleep(1)
     raise ValueError(f"host={settings.host}: the server has started, but {url(settings)} does not answer on this machine")
 
 

@@ -19,6 +19,7 @@ _SYNCHRONOUS, _PHONEME_EVENTS_IPA = 2, 0x0003
 _UTF8, _END_PAUSE = 1, 0x1000
 _RATE_PARAMETER, _PITCH_PARAMETER = 1, 3
 _EVENT_END, _EVENT_PHONEME = 0, 7
+_SEED = 1
 
 
 class _Event(ctypes.Structure):
@@ -65,7 +66,7 @@ def check_voice(name: str) -> None:
 
 
 class Espeak:
-    """The synthesiser of this process. What it said before changes the fine noise of what it says next."""
+    """The synthesiser of this process. It always says one sequence of texts the same; what it said before is heard."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -75,6 +76,7 @@ class Espeak:
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_IPA)
         if self._rate <= 0:
             raise RuntimeError(f"espeak-ng could not be initialised from {data.decode()}")
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # of breath and noise; by itself the time of day
         self._chunks: list[np.ndarray] = []
         self._marks: list[tuple[str, float]] = []
         signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))

@@ -55,6 +55,7 @@ def head():
     process.wait(60)
 
 
+@pytest.mark.long
 def test_a_submitted_label_job_accounts_for_every_row(head, tiny_codebook, tmp_path):
     address, environment = head
     noise = np.random.default_rng(0)

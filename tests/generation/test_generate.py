@@ -62,7 +62,7 @@ def parrot(folder, codebook, then):
     model = str(folder / "model")
     extend(base, model, codebook.fingerprint, ExtendModel(model=base, codebook="", output=model))
     tokenizer = SpeechTokenizer(model).text
-    said = [tokenizer.convert_tokens_to_ids(token) for token in (":", "a", "b", then, "c")]
+    said = [tokenizer.token_to_id(token) for token in (":", "a", "b", then, "c")]
     weights = load_file(f"{model}/model.safetensors")
     for name in ("self_attn.o_proj", "mlp.down_proj"):
         weights[f"model.layers.0.{name}.weight"].zero_()

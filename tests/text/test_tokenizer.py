@@ -1,6 +1,8 @@
 """Unit ids by arithmetic: the ids are those of the whole text, and speech never comes in as text."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def test_ids_equal_those_of_the_whole_text(tokenizers, surface, units, transcrip
         prompts.chat([Turn(prompts.mt_prompt(transcript, "en", "de"), translation)]),
     ]
     for spans, (ids, answers) in zip(documents, tokenizer.encode(documents), strict=True):
-        assert ids.tolist() == tokenizer.text(whole(spans, surface), add_special_tokens=False)["input_ids"]
+        assert ids.tolist() == tokenizer.text.encode(whole(spans, surface), add_special_tokens=False).ids
         assert len(answers) == len(ids)
 
 
@@ -52,7 +54,7 @@ def test_the_answer_mask_covers_the_answers_and_what_closes_them(tokenizers):
     tokenizer = tokenizers["pua"]
     turns = prompts.multiturn("the dog", "der Hund", "en", "de")
     [(ids, answers)] = tokenizer.encode([prompts.chat(turns, np.array([3, 4], np.uint16))])
-    assert tokenizer.text.decode(ids[answers]) == "the dog<|im_end|>der Hund<|im_end|>"
+    assert tokenizer.text.decode(ids[answers].tolist(), skip_special_tokens=False) == "the dog<|im_end|>der Hund<|im_end|>"
     assert (ids[answers] == tokenizer.im_end).sum() == 2
 
 
@@ -61,7 +63,7 @@ def test_unit_i_has_the_id_of_unit_0_plus_i(tokenizers, tiny_base):
         first = tokenizer.units.first
         assert first == len(SpeechTokenizer(tiny_base).text.get_vocab())
         for unit in (0, 7, 19):
-            assert tokenizer.text.convert_tokens_to_ids(codec.token(unit, surface)) == first + unit
+            assert tokenizer.text.token_to_id(codec.token(unit, surface)) == first + unit
         [(ids, _)] = tokenizer.encode([[Span(units=np.array([0, 7, 19], np.uint16))]])
         assert ids.tolist() == [first, first + 7, first + 19]
         assert tokenizer.vocabulary_size == first + 20 + 2
@@ -94,6 +96,34 @@ def test_decoding_leaves_out_units_and_special_tokens(tokenizers):
     spans = prompts.chat([Turn(prompts.asr_prompt(), "the dog")], np.array([1, 2, 3], np.uint16))
     [(ids, _)] = tokenizer.encode([spans])
     assert tokenizer.decode([tokenizer.bos, *ids.tolist(), tokenizer.eos]) == "user\nSpeech: \nEnglish:\nassistant\nthe dog"
+
+
+def test_ids_are_those_that_transformers_gives(tokenizers, tiny_model):
+    from transformers import AutoTokenizer
+
+    text = "Speech: \U000f0003\U000f0000\nEnglish: größer 中<|im_end|>\n"
+    ids = AutoTokenizer.from_pretrained(tiny_model)(text, add_special_tokens=False)["input_ids"]
+    spans = [Span("Speech: "), Span(units=np.array([3, 0], np.uint16)), Span("\nEnglish: größer 中<|im_end|>\n")]
+    assert tokenizers["pua"].encode([spans])[0][0].tolist() == ids
+
+
+def other_family(folder, base, **named):
+    """The tokenizer of `base` with other words for BOS and EOS, as other families of models have them."""
+    vocabulary = Path(base, "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(vocabulary.replace('"<s>"', '"<begin>"').replace('"</s>"', '"<end>"'))
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    return str(folder)
+
+
+def test_other_families_name_their_begin_and_end_in_the_tokenizer_configuration(tiny_base, tmp_path):
+    llama = SpeechTokenizer(tiny_base)
+    other = SpeechTokenizer(other_family(tmp_path, tiny_base, bos_token="<begin>", eos_token={"content": "<end>"}))
+    assert (other.bos, other.eos) == (llama.bos, llama.eos) == (0, 1)
+
+
+def test_a_tokenizer_without_a_begin_is_refused(tiny_base, tmp_path):
+    with pytest.raises(ValueError, match=r"neither <s> nor a bos_token in tokenizer_config\.json"):
+        SpeechTokenizer(other_family(tmp_path, tiny_base, eos_token="<end>"))
 
 
 def test_no_documents_give_none(tokenizers):
