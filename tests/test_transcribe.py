@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -118,8 +117,8 @@ def test_a_model_that_cannot_be_had_says_what_to_do(capsys, clips, monkeypatch, 
 
 def test_offline_is_one_line(clips, tmp_path):
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": ""}
-    call = [sys.executable, "-m", "spire_ray.cli", "transcribe", str(clips / "one.wav"), "--model", "someone/spire"]
-    call[1:3] = ["-c", "import sys; from spire_ray.cli import main; sys.exit(main())"]
+    program = "import sys; from spire_ray.cli import main; sys.exit(main())"
+    call = [sys.executable, "-c", program, "transcribe", str(clips / "one.wav"), "--model", "someone/spire"]
     done = subprocess.run(call, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -148,8 +147,6 @@ def test_help_imports_nothing_heavy():
         "finally:\n"
         "    assert not {'torch', 'transformers', 'pyarrow', 'numpy'} & set(sys.modules), sorted(sys.modules)\n"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--codebook" in done.stdout
-    assert time.monotonic() - began < 5

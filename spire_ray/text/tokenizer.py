@@ -6,12 +6,12 @@ speech, which the unit ids then replace. That gives the ids of the whole text wi
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from spire_ray import storage
 from spire_ray.fingerprint import Fingerprint
@@ -66,51 +66,48 @@ class SpeechTokenizer:
 
         Raises ValueError for a unit outside the vocabulary or speech smuggled in as text.
         """
-        groups = [list(_groups(document)) for document in documents]
-        texts = [self._render(spans) for document in groups for spans in document]
-        encoded = (piece.ids for piece in self.text.encode_batch(texts, add_special_tokens=False))
-        documents_out = []
-        for document in groups:
-            pieces = [(self._splice(next(encoded), spans), spans[0].answer) for spans in document]
-            ids = np.concatenate([piece for piece, _ in pieces])
-            answers = np.concatenate([np.full(len(piece), answer) for piece, answer in pieces])
-            documents_out.append((ids, answers))
-        return documents_out
+        texts = [self._render(document) for document in documents]
+        encoded = self.text.encode_batch(["".join(pieces) for pieces in texts], add_special_tokens=False)
+        return [self._splice(*each) for each in zip(encoded, texts, documents, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids; units and special tokens are left out."""
         unit_ids = range(self.units.first, self.units.first + self.units.count) if self.units else range(0)
         return str(self.text.decode([int(i) for i in ids if i not in unit_ids], skip_special_tokens=True)).strip()
 
-    def _render(self, spans: list[Span]) -> str:
-        for span in spans:
+    def _render(self, document: Sequence[Span]) -> list[str]:
+        """The text of each span, one unit standing for each stretch of speech."""
+        for span in document:
             if span.units is None and codec.holds_units(span.text):
                 raise ValueError(f"units written as text: {span.text[:60]!r}")
-        if any(span.units is not None for span in spans) and self.units is None:
-            raise ValueError("this model speaks no units; extend it with the stage extend_model")
-        return "".join(self._placeholder() if span.units is not None else span.text for span in spans)
+        if self.units is None:
+            if any(span.units is not None for span in document):
+                raise ValueError("this model speaks no units; extend it with the stage extend_model")
+            return [span.text for span in document]
+        placeholder = codec.token(0, self.units.surface)
+        return [placeholder if span.units is not None else span.text for span in document]
 
-    def _placeholder(self) -> str:
-        assert self.units is not None
-        return codec.token(0, self.units.surface)
-
-    def _splice(self, ids: list[int], spans: list[Span]) -> np.ndarray:
-        stretches = [span.units for span in spans if span.units is not None]
-        tokens = np.asarray(ids, np.int32)
+    def _splice(self, encoded: Encoding, texts: list[str], document: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+        """Put the units in; a token belongs to an answer if its first character does."""
+        tokens, answers = np.asarray(encoded.ids, np.int32), np.zeros(len(encoded.ids), bool)
+        if any(span.answer for span in document):
+            starts = [start for start, _ in encoded.offsets]
+            answers = np.repeat([span.answer for span in document], [len(text) for text in texts])[starts]
+        stretches = [(span.units, span.answer) for span in document if span.units is not None]
         if not stretches:
-            return tokens
+            return tokens, answers
         assert self.units is not None
         places = np.flatnonzero(tokens == self.units.first)
         if len(places) != len(stretches):
             raise ValueError("the tokenizer does not keep a unit as one token")
-        pieces: list[np.ndarray] = []
-        start = 0
-        for place, units in zip(places, stretches, strict=True):
+        ids, counted, start = [], [], 0
+        for place, (units, answer) in zip(places, stretches, strict=True):
             if len(units) and int(units.max()) >= self.units.count:
                 raise ValueError(f"unit {int(units.max())}: the vocabulary holds units 0 to {self.units.count - 1}")
-            pieces += [tokens[start:place], units.astype(np.int32) + self.units.first]
+            ids += [tokens[start:place], units.astype(np.int32) + self.units.first]
+            counted += [answers[start:place], np.full(len(units), answer)]
             start = int(place) + 1
-        return np.concatenate([*pieces, tokens[start:]])
+        return np.concatenate([*ids, tokens[start:]]), np.concatenate([*counted, answers[start:]])
 
 
 def _load(folder: str) -> Tokenizer:
@@ -137,15 +134,3 @@ def _special(tokenizer: Tokenizer, folder: str, role: str, usual: str) -> int:
     if token is None:
         raise ValueError(f"model={folder}: its tokenizer has neither {usual} nor a {role} in tokenizer_config.json")
     return token
-
-
-def _groups(document: Sequence[Span]) -> Iterable[list[Span]]:
-    """Neighbouring spans of one kind: what is tokenised in one piece."""
-    group: list[Span] = []
-    for span in document:
-        if group and group[0].answer != span.answer:
-            yield group
-            group = []
-        group.append(span)
-    if group:
-        yield group

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import extend
 from spire_ray.settings import ExtendModel
 from spire_ray.text import prompts
@@ -136,3 +137,64 @@ def test_the_unit_vocabulary_is_saved_with_the_model(tiny_model, tiny_codebook, 
     changed = dataclasses.replace(vocabulary, first=99, surface="extra_id")
     changed.save(str(tmp_path))
     assert UnitVocabulary.load(str(tmp_path)) == changed
+
+
+# --- a sentencepiece vocabulary, as the Llama family has it ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A Llama tokenizer, extended here and, as SpireLM does it, by pieces of the sentencepiece model itself."""
+    import sentencepiece
+    import torch
+    from safetensors.torch import save_file
+    from sentencepiece import sentencepiece_model_pb2
+
+    folder = tmp_path_factory.mktemp("llama")
+    base, model, count = folder / "base", folder / "model", 20
+    base.mkdir()
+    (folder / "text").write_text("Speech: the dog sleeps\nEnglish: the dog\nGerman: der Hund schläft\nassistant user\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"),
+        model_prefix=str(base / "tokenizer"),
+        vocab_size=360,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    pieces = sentencepiece_model_pb2.ModelProto.FromString((base / "tokenizer.model").read_bytes())
+    first, score = len(pieces.pieces), pieces.pieces[-1].score
+    for unit in range(count):
+        pieces.pieces.add(piece=chr(0xF0000 + unit), score=score - 1 - unit, type=1)
+    named = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (base / "tokenizer_config.json").write_text(json.dumps(named))
+    (base / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": first}))
+    save_file({"model.embed_tokens.weight": torch.randn(first, 4)}, base / "model.safetensors")
+    identity = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, clusters=count)
+    extend(str(base), str(model), Fingerprint(identity=identity), ExtendModel(model="", codebook="", output=""))
+    return SpeechTokenizer(str(model)), sentencepiece.SentencePieceProcessor(model_proto=pieces.SerializeToString()), first
+
+
+@pytest.mark.parametrize("transcript", ["the dog", "größer 中 🐶", "two  spaces"])
+def test_ids_are_those_of_a_sentencepiece_model_that_holds_the_units(llama, transcript):
+    tokenizer, reference, first = llama
+    units = np.array([0, 19, 7], np.uint16)
+    document = prompts.completion(prompts.asr_prompt(), transcript, units)
+    [(ids, _)] = tokenizer.encode([document])
+    assert ids.tolist() == reference.encode(whole(document, "pua"))
+    assert tokenizer.units.first == first
+    assert first + 19 in ids
+
+
+def test_an_answer_has_the_same_ids_within_its_chat_as_the_whole_text_gives(llama):
+    tokenizer, *_ = llama
+    document = prompts.chat(prompts.multiturn("the dog", "der Hund", "en", "de"), np.array([3], np.uint16))
+    [(ids, answers)] = tokenizer.encode([document])
+    assert ids.tolist() == tokenizer.text.encode(whole(document, "pua"), add_special_tokens=False).ids
+    assert tokenizer.text.decode(ids[answers].tolist(), skip_special_tokens=False) == "the dog<|im_end|>der Hund<|im_end|>"
+    prompt = prompts.chat([Turn(prompts.asr_prompt())], np.array([3], np.uint16))
+    [(asked, _)] = tokenizer.encode([prompt])
+    assert ids[: len(asked)].tolist() == asked.tolist()  # what is asked later is what was trained on
