@@ -80,7 +80,7 @@ class Corpus(Stage):
     phrase_share: float = 0.3
     """Share of short noun phrases among the training utterances; dev and test hold sentences only."""
     train_voices: tuple[str, ...] = ()
-    """espeak-ng voices `language+variant`; empty: 32 voices, 2 accents by 16 variants."""
+    """espeak-ng voices `language+variant`; empty: 48 voices, 2 accents by 24 variants."""
     dev_voices: tuple[str, ...] = ()
     """Voices of dev; must not occur in training. Empty: 4 voices."""
     test_voices: tuple[str, ...] = ()
