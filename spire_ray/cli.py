@@ -21,6 +21,7 @@ STAGES = {
 TOOLS = {
     "run": "run a recipe: stages in order, each in a process of its own",
     "transcribe": "audio files → text with any model folder, without a cluster",
+    "report": "the report of a finished recipe, or mean and spread over several seeds",
 }
 
 
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module("spire_ray.distributed.run").main(rest))
     if name == "transcribe":
         return int(importlib.import_module("spire_ray.transcribe").main(rest))
+    if name == "report":
+        return int(importlib.import_module("spire_ray.evaluation.seeds").main(rest))
     if name in ("cpt", "it"):
         return int(importlib.import_module("spire_ray.distributed.train").main(name, rest))
     if name in STAGES:

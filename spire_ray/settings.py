@@ -391,6 +391,6 @@ class Recipe(Stage):
     output: str = ""
     """Not used: a recipe writes `root/recipe.json`."""
     title: str
-    seed: int = 0
-    """Seed of the steps that take one, for the report."""
+    seed: int | None = None
+    """Seed of every step that takes one; empty: each step's own."""
     steps: tuple[Step, ...]

@@ -205,3 +205,21 @@ def test_every_configuration_that_comes_along_is_valid(path):
 def test_settings_cannot_be_changed(tmp_path):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.load(write(tmp_path, TRAIN)).training.steps = 5
+
+
+def test_the_seed_of_a_recipe_reaches_every_step_that_takes_one():
+    path = str(next(path for path in CONFIGS if path.name == "quickstart.yaml"))
+    own, other = (runner.stages(runner.load(path, overrides)) for overrides in ([], ["seed=7"]))
+    seeds = {
+        name: [v for k, v in config.flatten(config.to_dict(s)).items() if k.split(".")[-1] == "seed"] for name, s in other.items()
+    }
+    assert {"corpus", "codebook", "base.train", "pack.cpt", "it.train"} <= {name for name, found in seeds.items() if found}
+        "corpus",
+        "codebook",
+        "base.train",
+        "pack.cpt",
+        "cpt.train",
+        "it.train",
+    }
+    assert all(seed == 7 for found in seeds.values() for seed in found)
+    assert own["extend"].seed == 42

@@ -144,7 +144,11 @@ def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
 
 
 def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
-    return {**step.overrides, "root": recipe.root, "tracking.run_name": step.name}
+    overrides = {**step.overrides, "root": recipe.root, "tracking.run_name": step.name}
+    if recipe.seed is None:
+        return overrides
+    keys = config.flatten(config.to_dict(config.load(step.config, overrides)))
+    return overrides | {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"}
 
 
 def _arguments(recipe: Recipe, step: Step) -> list[str]:

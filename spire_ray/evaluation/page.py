@@ -300,7 +300,7 @@ def _clips(source: _Source) -> str:
     heard = source.json("evaluate", "hypotheses.json")
     rows, answers = heard["rows"], heard["answers"]
     model: dict[str, list[str]] = next((answers[name] for name in ("it", "cpt") if name in answers), {})
-    chosen = sorted(random.Random(source.recipe["seed"]).sample(range(len(rows)), min(_CLIPS, len(rows))))
+    chosen = sorted(random.Random(source.recipe["seed"] or 0).sample(range(len(rows)), min(_CLIPS, len(rows))))
     spoken = _spoken(source, [rows[i]["utt_id"] for i in chosen])
     cards = []
     for i in chosen:
@@ -313,7 +313,7 @@ def _clips(source: _Source) -> str:
             pairs += _pair("translation", source.target, row["translation"], model["st_direct"][i])
         cards.append(_clip(row["utt_id"], facts, spoken[row["utt_id"]], pairs))
     note = (
-        f"{len(cards)} of the {len(rows):,} held-out clips, drawn with seed {source.recipe['seed']}."
+        f"{len(cards)} of the {len(rows):,} held-out clips, drawn by lot."
         " Marked: <u>words that the model missed</u> and <mark>words that it got wrong</mark>."
     )
     return f'<section><h2>Listen</h2><p class="note">{note}</p><div class="clips">{"".join(cards)}</div></section>'
