@@ -1,8 +1,6 @@
 """The training loop with DeepSpeed: it learns, it equals plain PyTorch, and a stop leaves no trace."""
 
 import dataclasses
-import json
-import shutil
 from itertools import islice
 
 import pytest
@@ -36,7 +34,7 @@ def plain_pytorch(model, folder, training):
     for step in range(training.steps):
         chosen = list(islice(rows, training.batch_rows))
         micro = [collate(chosen[i : i + training.micro_batch_rows]) for i in range(0, len(chosen), training.micro_batch_rows)]
-        weight = sum(batch.weights.sum() for batch in micro)
+        weight = sum(float(batch.weights.sum()) for batch in micro)
         for group in optimiser.param_groups:
             group["lr"] = training.optimiser.lr * rate(training.optimiser, step, training.steps)
         parts = [loss(batch) / weight for batch in micro]
@@ -113,14 +111,6 @@ def test_checkpoints_say_where_they_stand_and_the_oldest_goes(undisturbed):
     }
 
 
-def test_another_number_of_workers_is_refused(trained, undisturbed, tmp_path):
-    shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
-    mark = tmp_path / checkpoint.name(10) / "COMPLETE.json"
-    mark.write_text(json.dumps({**json.loads(mark.read_text()), "world_size": 4}))
-    with pytest.raises(ValueError, match=r"workers\.count=1: .* was begun with 4 workers; use as many"):
-        trained(tmp_path, TRAINING)
-
-
 def test_metrics_are_means_since_the_last_line(trained, undisturbed, tiny_pack, tmp_path):
     rare = dataclasses.replace(TRAINING, log_every=4)
     lines, _ = trained(tmp_path, rare)
@@ -133,6 +123,8 @@ def test_metrics_are_means_since_the_last_line(trained, undisturbed, tiny_pack, 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(trained, tmp_path):
     trained(tmp_path, dataclasses.replace(TRAINING, steps=4))
-    with pytest.raises(ValueError, match=r"the loss of step 5 is nan; the last checkpoint in .* is kept"):
+    with pytest.raises(
+        ValueError, match=r"the loss of step 5 is nan; its rows of the pack: \d+, \d+, .*; the last checkpoint in .* is kept"
+    ):
         trained(tmp_path, dataclasses.replace(TRAINING, unit_loss_weight=float("inf")))
     assert checkpoint.newest(str(tmp_path))["step"] == 4
