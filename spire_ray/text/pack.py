@@ -81,7 +81,7 @@ class Row:
     lengths: np.ndarray
     """int64 [documents]; what is left of L is padding."""
     sources: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """int64 [documents]: number of the source of each."""
+    """int64 [L]: number of the source of each token; -1 for padding."""
     number: int = -1
     """Place in the pack."""
 
@@ -167,6 +167,6 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
     counted = batch.column("loss_mask").flatten().to_numpy().reshape(-1, length).astype(bool)
     columns = (batch.column(name).to_pylist() for name in ("document_lengths", "source", "row"))
     for place, (lengths, sources, number) in enumerate(zip(*columns, strict=True)):
-        yield Row(
-            ids[place].astype(np.int64), counted[place], np.asarray(lengths, np.int64), np.asarray(sources, np.int64), number
-        )
+        padding = length - sum(lengths)
+        owners = np.repeat(np.array([*sources, -1]), [*lengths, padding])
+        yield Row(ids[place].astype(np.int64), counted[place], np.asarray(lengths, np.int64), owners, number)

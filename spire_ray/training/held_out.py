@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from spire_ray.settings import HeldOut
-from spire_ray.text.pack import Pack, Row
+from spire_ray.text.pack import Pack
 from spire_ray.training.batch import collate
 from spire_ray.training.engine import Engine
 
@@ -35,7 +35,7 @@ class HeldOutRows:
             losses = engine.losses(batch).numpy()
             places = batch.targets.numpy()
             counts = np.repeat([real for _, real in pairs], len(pairs[0][0].input_ids))[places]
-            source = np.concatenate([_sources(row) for row, _ in pairs])[places]
+            source = np.concatenate([row.sources for row, _ in pairs])[places]
             for number in range(len(self._names)):
                 chosen = counts & (source == number)
                 sums[:, number] += losses[chosen].sum(), chosen.sum()
@@ -44,9 +44,3 @@ class HeldOutRows:
         loss, tokens = total.cpu().numpy()
         means = {name: float(a / n) for name, a, n in zip(self._names, loss, tokens, strict=True) if n}
         return {f"held_out/{name}": value for name, value in means.items()} | {"held_out/all": float(loss.sum() / tokens.sum())}
-
-
-def _sources(row: Row) -> np.ndarray:
-    """Number of the source of each token, int64 [L]; -1 for padding."""
-    padding = len(row.input_ids) - row.lengths.sum()
-    return np.repeat(np.append(row.sources, -1), np.append(row.lengths, padding))
