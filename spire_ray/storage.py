@@ -105,7 +105,7 @@ def localize(uri: str) -> str:
     if is_local(uri):
         return uri
     fs, path = filesystem(uri)
-    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire")) / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    cache = Path(scratch(uri))
     marker = cache / ".complete"
     if not marker.exists():
         partial = cache.with_name(f"{cache.name}.{os.getpid()}")
@@ -115,3 +115,9 @@ def localize(uri: str) -> str:
         if not cache.exists():
             partial.rename(cache)
     return str(cache)
+
+
+def scratch(uri: str) -> str:
+    """The folder on this node that belongs to a URI, below SPIRE_CACHE."""
+    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire"))
+    return str(cache / hashlib.sha256(uri.encode()).hexdigest()[:16])

@@ -4,7 +4,7 @@ Uncompressed Arrow IPC files of 64-row record batches and `index.json`. Legend: 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,10 @@ class Row:
     """bool [L]."""
     lengths: np.ndarray
     """int64 [documents]; what is left of L is padding."""
+    sources: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64 [L]: number of the source of each token; -1 for padding."""
+    number: int = -1
+    """Place in the pack."""
 
 
 class Pack:
@@ -97,6 +101,11 @@ class Pack:
 
     def __len__(self) -> int:
         return int(self.index["rows"])
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether attention runs through the row, as in a pack of kind `megatron`, instead of staying in each document."""
+        return bool(self.index.get("packing") == "megatron")
 
     def epoch(self, epoch: int, seed: int) -> Iterator[Row]:
         """All rows once: record batches in a permutation drawn from seed and epoch, their rows in order."""
@@ -156,5 +165,8 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
     length = batch.schema.field("input_ids").type.list_size
     ids = batch.column("input_ids").flatten().to_numpy().reshape(-1, length)
     counted = batch.column("loss_mask").flatten().to_numpy().reshape(-1, length).astype(bool)
-    for number, lengths in enumerate(batch.column("document_lengths").to_pylist()):
-        yield Row(ids[number].astype(np.int64), counted[number], np.asarray(lengths, np.int64))
+    columns = (batch.column(name).to_pylist() for name in ("document_lengths", "source", "row"))
+    for place, (lengths, sources, number) in enumerate(zip(*columns, strict=True)):
+        padding = length - sum(lengths)
+        owners = np.repeat(np.array([*sources, -1]), [*lengths, padding])
+        yield Row(ids[place].astype(np.int64), counted[place], np.asarray(lengths, np.int64), owners, number)
