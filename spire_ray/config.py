@@ -26,6 +26,7 @@ STAGES: dict[str, type[settings.Stage]] = {
     "init_model": settings.InitModel,
     "extend_model": settings.ExtendModel,
     "pack": settings.Pack,
+    "pseudo_label": settings.PseudoLabel,
     "cpt": settings.Train,
     "it": settings.Train,
     "export": settings.Export,
