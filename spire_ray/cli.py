@@ -21,6 +21,10 @@ STAGES = {
 TOOLS = {
     "run": "run a recipe: stages in order, each in a process of its own",
     "transcribe": "audio files → text with any model folder, without a cluster",
+    "manifest": "a manifest from any format into another",
+    "inspect": "rows of any stage, and their audio",
+    "status": "progress, throughput and failures of a job",
+    "audit": "every row of a labelling job accounted for",
 }
 
 
@@ -37,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module("spire_ray.distributed.run").main(rest))
     if name == "transcribe":
         return int(importlib.import_module("spire_ray.transcribe").main(rest))
+    if name in ("manifest", "inspect", "status", "audit"):
+        return int(importlib.import_module(f"spire_ray.tools.{name}").main(rest))
     if name in ("cpt", "it"):
         return int(importlib.import_module("spire_ray.distributed.train").main(name, rest))
     if name in STAGES:
