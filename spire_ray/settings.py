@@ -130,6 +130,8 @@ class Label(Stage):
 
     stage: Literal["label"] = "label"
     manifest: str
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     codebook: str
     shard_seconds: float = 3600.0
     """Seconds of audio in one shard: the unit of work, commit and resume."""
@@ -142,6 +144,10 @@ class Label(Stage):
     """Audio in one forward pass of the encoder."""
     max_seconds: float = 120.0
     """Longer audio is rejected."""
+    cut_seconds: float = 0.0
+    """Cut longer recordings at quiet places into pieces of at most so many seconds, rows of their own; 0: do not cut."""
+    silence: Literal["keep", "reject"] = "keep"
+    """What becomes of audio whose every sample is zero."""
 
 
 # --- text, vocabulary, packs ---------------------------------------------------------------------------------------
