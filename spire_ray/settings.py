@@ -105,6 +105,9 @@ class Encoder:
     """`mfcc` only: milliseconds between two frames."""
     context: int = 5
     """`mfcc` only: neighbouring 10 ms cepstra stacked into one frame."""
+    pooling: Literal["mean", "max"] = "mean"
+    pooling_width: int = 1
+    """Neighbouring frames that are pooled into one; 1 for none (SPIRE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
