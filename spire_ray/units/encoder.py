@@ -57,7 +57,7 @@ class Pooled:
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         """See `SpeechEncoder.encode`."""
         return [
-            torch.stack([self._join(part, dim=0) for part in frames.split(self._width)])
+            torch.stack([self._join(part, dim=0) for part in torch.split(frames, self._width)])
             for frames in self._encoder.encode(waveforms)
         ]
 

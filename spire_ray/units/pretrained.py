@@ -67,6 +67,10 @@ class _Pretrained:
     def _frame_rate(self) -> float:
         raise NotImplementedError
 
+    def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+        """See `SpeechEncoder.encode`."""
+        raise NotImplementedError
+
     def _run(self, inputs: torch.Tensor, mask: torch.Tensor | None, counts: list[int]) -> list[torch.Tensor]:
         inputs = inputs.to(self._device, self._model.dtype)
         mask = None if mask is None else mask.to(self._device)
@@ -99,7 +103,7 @@ class _Waveform(_Pretrained):
             self.shortest = (self.shortest - 1) * stride + kernel  # unpadded convolutions
 
     def _frame_rate(self) -> float:
-        return SAMPLE_RATE / math.prod(self._config.conv_stride)
+        return SAMPLE_RATE / float(math.prod(self._config.conv_stride))
 
     @torch.inference_mode()
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
@@ -137,7 +141,7 @@ class _FilterBank(_Pretrained):
         self.shortest = _FBANK_WINDOW + (self._extractor.stride - 1) * _FBANK_HOP
 
     def _frame_rate(self) -> float:
-        return SAMPLE_RATE / (_FBANK_HOP * self._extractor.stride)
+        return SAMPLE_RATE / float(_FBANK_HOP * self._extractor.stride)
 
     @torch.inference_mode()
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:

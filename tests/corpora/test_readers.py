@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spire_ray import data
 from spire_ray.corpora import catalogue, fetch, readers
 from spire_ray.corpora.fetch import Recipe
 from spire_ray.corpora.preparation import PREPARATIONS, Unfit, prepare
 from spire_ray.manifest.schema import MANIFEST
+from spire_ray.tools import data
 
 AUDIO = {"bytes": b"RIFF", "path": "a.wav"}
 TABLES = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from spire_ray.tools import units
 from spire_ray.model.adopt import adopt
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
+from spire_ray.tools import units
 from spire_ray.units import codec
 from tests.model import families
 
