@@ -63,15 +63,17 @@ def test_the_package_imports_nothing_of_the_checkout_around_it(outside):
     ("library", "home"),
     [
         ("pydantic", {"spire_ray.config"}),
-        ("soundfile", {"spire_ray.audio.decode", "spire_ray.synthesis.corpus"}),
-        ("soxr", {"spire_ray.audio.decode", "spire_ray.synthesis.espeak"}),
+        ("soundfile", {"spire_ray.audio", "spire_ray.synthesis"}),
+        ("soxr", {"spire_ray.audio", "spire_ray.synthesis"}),
         ("espeakng_loader", {"spire_ray.synthesis.espeak"}),
         ("faiss", {"spire_ray.units.kmeans"}),
         ("mlflow", {"spire_ray.tracking"}),
     ],
 )
 def test_a_library_is_imported_where_it_belongs(library, home):
-    assert importers_of(library) == home
+    found = importers_of(library)
+    assert {place for place in home for name in found if name == place or name.startswith(f"{place}.")} == home
+    assert not [name for name in found if not any(f"{name}.".startswith(f"{place}.") for place in home)]
 
 
 def run(program):

@@ -12,10 +12,10 @@ def spread(roots: Sequence[str]) -> str:
 
     Raises ValueError if two roots hold the same seed or different recipes, which have no common mean.
     """
-    recipes = {root: storage.read_json(storage.join(root, "recipe.json")) for root in roots}
-    if len(titles := {recipe["title"] for recipe in recipes.values()}) > 1:
+    recipes = [storage.read_json(storage.join(root, "recipe.json")) for root in roots]
+    if len(titles := {recipe["title"] for recipe in recipes}) > 1:
         raise ValueError(f"roots={', '.join(roots)}: different recipes ({', '.join(sorted(titles))}) have no common mean")
-    seeds = [recipe["seed"] for recipe in recipes.values()]
+    seeds = [recipe["seed"] for recipe in recipes]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"roots={', '.join(roots)}: seeds {seeds}, but each must differ; run the recipe with seed=N root=FOLDER")
     reports = [storage.read_json(storage.join(root, "report.json")) for root in roots]
