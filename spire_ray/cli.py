@@ -12,6 +12,7 @@ STAGES = {
     "init_model": "a small random Llama and its tokenizer (quickstart)",
     "extend_model": "tokenizer and embeddings extended by the units",
     "pack": "prompts → tokens → full rows",
+    "pseudo_label": "transcripts → translations, filtered by quality estimation",
     "cpt": "continued pre-training",
     "it": "instruction tuning",
     "export": "checkpoint → Hugging Face model folder",
@@ -20,7 +21,10 @@ STAGES = {
 }
 TOOLS = {
     "run": "run a recipe: stages in order, each in a process of its own",
+    "data": "corpora: show the catalogue, fetch what a recipe names, check a copy",
+    "units": "adopt: give a published model the fingerprint of its codebook",
     "transcribe": "audio files → text with any model folder, without a cluster",
+    "report": "the report of a finished recipe, or mean and spread over several seeds",
     "manifest": "a manifest from any format into another",
     "inspect": "rows of any stage, and their audio",
     "status": "progress, throughput and failures of a job",
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module("spire_ray.distributed.run").main(rest))
     if name == "transcribe":
         return int(importlib.import_module("spire_ray.transcribe").main(rest))
-    if name in ("manifest", "inspect", "status", "audit"):
+    if name in TOOLS:
         return int(importlib.import_module(f"spire_ray.tools.{name}").main(rest))
     if name in ("cpt", "it"):
         return int(importlib.import_module("spire_ray.distributed.train").main(name, rest))

@@ -16,6 +16,7 @@ class Progress:
         self._shown = 0.0
         self._terminal = sys.stdout.isatty()
         self._open = False
+        self._line = ""
 
     def update(self, done: float, total: float, text: str) -> None:
         """Show `text` with the share done and the time left; quiet between two intervals."""
@@ -23,8 +24,11 @@ class Progress:
         if now - self._shown < (_EVERY_SECONDS if self._terminal else _EVERY_SECONDS_IN_A_LOG) and done < total:
             return
         self._shown = now
-        left = (now - self._began) * (total - done) / done if done else 0.0
-        line = f"{self._name:>12}  {100 * done / total if total else 100:3.0f} %  {text}  ETA {left // 60:.0f}:{left % 60:02.0f}"
+        left = round((now - self._began) * max(total - done, 0) / done) if done else 0
+        line = f"{self._name:>12}  {100 * done / total if total else 100:3.0f} %  {text}  ETA {left // 60}:{left % 60:02}"
+        if line == self._line:
+            return
+        self._line = line
         print(f"\r{line:<100}" if self._terminal else line, end="" if self._terminal else "\n", flush=True)
         self._open = self._terminal
 

@@ -80,7 +80,7 @@ class Corpus(Stage):
     phrase_share: float = 0.3
     """Share of short noun phrases among the training utterances; dev and test hold sentences only."""
     train_voices: tuple[str, ...] = ()
-    """espeak-ng voices `language+variant`; empty: 32 voices, 2 accents by 16 variants."""
+    """espeak-ng voices `language+variant`; empty: 48 voices, 2 accents by 24 variants."""
     dev_voices: tuple[str, ...] = ()
     """Voices of dev; must not occur in training. Empty: 4 voices."""
     test_voices: tuple[str, ...] = ()
@@ -105,6 +105,9 @@ class Encoder:
     """`mfcc` only: milliseconds between two frames."""
     context: int = 5
     """`mfcc` only: neighbouring 10 ms cepstra stacked into one frame."""
+    pooling: Literal["mean", "max"] = "mean"
+    pooling_width: int = 1
+    """Neighbouring frames that are pooled into one; 1 for none (SPIRE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +189,10 @@ class ExtendModel(Stage):
     codebook: str
     surface: Literal["pua", "extra_id"] = "pua"
     """How a unit is written: U+F0000+i, or `<extra_id_i>`."""
+    preset: Literal["plain", "spire-7b"] = "plain"
+    """`spire-7b`: five Megatron words before the units, so that ids are those of the released models."""
+    chat: Literal["chatml", "keep"] = "chatml"
+    """`chatml`: the two tokens and the template of SPIRE; `keep`: the model's own special tokens and template."""
     init: Literal["normal", "mean"] = "normal"
     """New rows from N(mean, 1e-5 · covariance) of the old ones, or their mean."""
     pad_to_multiple_of: int = 64
@@ -196,20 +203,44 @@ Task = Literal["asr", "mt", "st", "st_multiturn", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which rows of a source make no document; each is counted under its reason. A limit of 0 is none."""
+
+    length_ratio: float = 0.0
+    """Most that the longer of text and translation may be, as a multiple of the shorter, in characters."""
+    characters_per_second: tuple[float, float] = (0.0, 0.0)
+    """Fewest and most characters of transcript in a second of audio."""
+    unit_entropy: float = 0.0
+    """Least entropy of the units of a clip, in bits: noise and silence repeat few units."""
+    languages: tuple[str, ...] = ()
+    """Languages that a row may be in; empty: any."""
+    duplicates: bool = False
+    """Leave out a document that equals another of its source token for token."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """One ingredient of a pack."""
+    """One ingredient of a pack. Without a budget its rows are used `weight` times."""
 
     task: Task
     data: str
     """Unit folder for asr, st and st_multiturn; manifest for mt and text."""
     split: str = "train"
-    source_language: str = "en"
+    source_language: str = ""
+    """Empty: the language of each row."""
     target_language: str = ""
-    """Empty for asr and text in the source language."""
+    """Empty for asr and text in the source language; `any` for a document of each translation that a row has."""
     weight: float = 1.0
     """How often each row is used: 0.5 takes half of the rows, 2 takes each row twice."""
+    tokens: float = 0.0
+    """Budget: tokens that this source brings, instead of `weight`."""
+    units: float = 0.0
+    """Budget in deduplicated units, as Table 2 of the paper counts them, instead of `weight`."""
+    max_epochs: float = 1.0
+    """With a budget: how often a row may be used. A source that falls short is reported."""
     format: Literal["cpt", "it"] = "cpt"
-    """`cpt`: plain text between BOS and EOS, loss on every token; `it`: ChatML turns, loss on the answers."""
+    """`cpt`: plain text between BOS and terminator, loss on every token; `it`: chat turns, loss on the answers."""
+    filters: Filters = field(default_factory=Filters)
     name: str = ""
     """Empty: task and languages."""
 
@@ -222,9 +253,56 @@ class Pack(Stage):
     model: str
     """Model folder whose tokenizer and unit vocabulary are used."""
     sources: tuple[Source, ...]
+    scale: float = 1.0
+    """Factor of every budget: 0.005 makes a two-hundredth of the recipe."""
     row_length: int = 2048
+    packing: Literal["best_fit", "megatron"] = "best_fit"
+    """`best_fit`: no document is cut but plain text longer than a row, and none sees another; `megatron`: documents without
+    BOS, joined, cut at the row's edge, attention through the row."""
+    terminator: str = ""
+    """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
+    prompts: Literal["spire-2025", "spire-2026"] = "spire-2026"
+    """Form of the prompts where the sources disagree about a space: at the time of the paper, or as released."""
     workers: int = 2
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityEstimate:
+    """A model that scores translations without references, run by unbabel-comet in a Python environment of its own."""
+
+    model: str = ""
+    """Hugging Face id or checkpoint, such as Unbabel/wmt22-cometkiwi-da (gated, cc-by-nc-sa-4.0); empty: nothing is scored
+    and everything is kept."""
+    python: str = ""
+    """Interpreter of the environment that holds unbabel-comet, which cannot live beside this platform's packages."""
+    threshold: float = 0.85
+    """Translations that score lower are dropped."""
+    top_k: int = 0
+    """At most so many translations of each target language are kept, the best first; 0: all."""
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabel(Stage):
+    """Transcripts → translations by a language model, kept where their quality estimate is high."""
+
+    stage: Literal["pseudo_label"] = "pseudo_label"
+    data: str
+    """Unit folder, whose units and fingerprint go along, or manifest."""
+    split: str = "train"
+    model: str
+    """Any Hugging Face causal language model that translates when asked in its chat format."""
+    languages: tuple[str, ...]
+    """Target languages. A row is never translated into its own."""
+    quality: QualityEstimate = field(default_factory=QualityEstimate)
+    rows_per_shard: int = 10_000
+    """Transcripts in one shard: the unit of work, commit and resume."""
+    max_new_tokens: int = 256
+    workers: int = 1
+    """Actors, each with the model."""
+    gpus_per_worker: float = 0.0
+    threads: int = 1
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -237,6 +315,8 @@ class Optimiser:
     name: Literal["adamw", "muon"] = "adamw"
     """`muon` takes the matrices of the transformer blocks; the rest stays with AdamW."""
     lr: float = 7e-6
+    new_rows_lr: float = 0.0
+    """Rate of the embedding and output rows that the extension added; 0: `lr`."""
     muon_lr: float = 0.02
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -249,18 +329,55 @@ class Optimiser:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (Hu et al., arXiv 2106.09685), read with `trainable: lora`."""
+
+    rank: int = 64
+    alpha: float = 128.0
+    """The update is scaled by alpha / rank."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers of the transformer blocks that get one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Loss on rows that are not trained on, apart for each source of their pack."""
+
+    pack: str = ""
+    """Empty: no held-out loss."""
+    every: int = 200
+    """Steps between two measurements; the last step is always measured."""
+    rows: int = 256
+    """At most so many of the pack, the same ones each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """One training of a model on a pack."""
 
     steps: int
-    batch_rows: int
-    """Packed rows in one optimiser step, over all workers."""
+    batch_tokens: int = 0
+    """Token slots in one optimiser step, over all workers: rows × their length. Accumulation follows."""
+    batch_rows: int = 0
+    """The same counted in packed rows; one of the two is given."""
     micro_batch_rows: int = 1
-    """Packed rows in one forward pass of one worker; accumulation follows."""
+    """Packed rows in one forward pass of one worker."""
     optimiser: Optimiser = field(default_factory=Optimiser)
+    trainable: Literal["full", "lora", "units_only"] = "full"
+    """`lora`: adapters, and the new rows in full; `units_only`: the new rows alone. Old rows are frozen in both."""
+    lora: Lora = field(default_factory=Lora)
+    loss_norm: Literal["global_batch", "micro_batch"] = "global_batch"
+    """What a step's loss is divided by: the counted tokens of the whole batch; or of each micro-batch, then the mean."""
     unit_loss_weight: float = 1.0
     """Weight of unit tokens in the loss; 1 is the paper's plain loss."""
-    gradient_checkpointing: bool = False
+    text_loss_weight: float = 1.0
+    """Weight of all other tokens in the loss."""
+    gradient_checkpointing: Literal["none", "selective", "full"] = "none"
+    """What a backward pass computes again: nothing; all but matrix products and attention; every block from its input."""
+    compile: bool = False
+    """torch.compile of each transformer block."""
+    max_loss_jump: float = 0.0
+    """Nats above the mean loss of the last 20 steps at which the training stops; 0: never. A loss that is not finite stops it."""
     save_every: int = 400
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 1
@@ -280,6 +397,24 @@ class Workers:
     """CPUs, and threads, of each worker."""
     max_failures: int = 3
     """Restarts of the group before the run fails."""
+    gpu_memory_gb: float = 80.0
+    """Memory of one GPU, for the plan: a training that cannot fit is refused."""
+    gpu_tflops: float = 989.0
+    """bfloat16 rate of one GPU by its data sheet, for MFU; 989 is an H100 or H200."""
+    mfu: float = 0.4
+    """Share of that rate which the plan counts on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the plan counts with as long as model and pack are not there."""
+
+    shape: str = ""
+    """`config.json` of a model of that shape."""
+    row_length: int = 0
+    """Tokens in a row; 0: the positions of the shape."""
+    new_rows: int = 5056
+    """Rows that the extension adds, of which `lora` and `units_only` train all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +427,9 @@ class Train(Stage):
     deepspeed: str
     """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimiser come from `training`."""
     training: Training
+    held_out: HeldOut = field(default_factory=HeldOut)
     workers: Workers = field(default_factory=Workers)
+    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +440,8 @@ class Export(Stage):
     training: str
     """Output folder of a cpt or it stage."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    with_encoder: bool = False
+    """Put the speech encoder into the folder too, so that nothing else is needed to hear."""
 
 
 # --- evaluation and serving ------------------------------------------------------------------------------------
@@ -397,6 +536,6 @@ class Recipe(Stage):
     output: str = ""
     """Not used: a recipe writes `root/recipe.json`."""
     title: str
-    seed: int = 0
-    """Seed of the steps that take one, for the report."""
+    seed: int | None = None
+    """Seed of every step that takes one; empty: each step's own."""
     steps: tuple[Step, ...]

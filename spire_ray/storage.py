@@ -189,21 +189,47 @@ def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, json.dumps(value, indent=2, ensure_ascii=False).encode())
 
 
-def write_parquet(uri: str, table: pa.Table) -> None:
+def remove(uri: str) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    if is_local(uri):
+        shutil.rmtree(uri, ignore_errors=True)
+        return
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def upload(folder: str, uri: str) -> None:
+    """Copy a local folder to a path or URI, links followed."""
+    if is_local(uri):
+        shutil.copytree(folder, uri, dirs_exist_ok=True)
+        return
+    fs, path = filesystem(uri)
+    fs.put(folder.rstrip("/") + "/", path.rstrip("/") + "/", recursive=True)
+
+
+def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) -> None:
     """Write a Parquet file whole or not at all."""
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_size)
     write_bytes(uri, buffer.getvalue().to_pybytes())
 
 
-def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file, or all `part-*.parquet` of a folder in the order of their names."""
+def parquet_rows(uri: str) -> int:
+    """Rows of a Parquet file, from its footer."""
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
+def read_parquet(uri: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
+    """A Parquet file, or all `part-*.parquet` of a folder in the order of their names; `filters` are pyarrow's."""
     fs, path = filesystem(uri)
     parts = [name for name in listing(uri) if name.startswith("part-") and name.endswith(".parquet")]
     files = [path] if path.endswith(".parquet") else [join(path, name) for name in parts]
     if not files:
         raise ValueError(f"{uri}: no part-*.parquet there")
-    return pa.concat_tables([pq.read_table(file, columns=columns, filesystem=fs) for file in files])
+    return pa.concat_tables([pq.read_table(file, columns=columns, filters=filters, filesystem=fs) for file in files])
 
 
 def localize(uri: str) -> str:
@@ -211,7 +237,7 @@ def localize(uri: str) -> str:
     if is_local(uri):
         return uri
     fs, path = filesystem(uri)
-    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire")) / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    cache = Path(scratch(uri))
     marker = cache / ".complete"
     if not marker.exists():
         partial = cache.with_name(f"{cache.name}.{os.getpid()}")
@@ -221,3 +247,9 @@ def localize(uri: str) -> str:
         if not cache.exists():
             partial.rename(cache)
     return str(cache)
+
+
+def scratch(uri: str) -> str:
+    """The folder on this node that belongs to a URI, below SPIRE_CACHE."""
+    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire"))
+    return str(cache / hashlib.sha256(uri.encode()).hexdigest()[:16])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from spire_ray.generation.generate import HuggingFaceGenerator
+    from spire_ray.text.chat import Markup
     from spire_ray.text.prompts import Span
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.labeler import Labeler
@@ -77,11 +78,12 @@ def codebook_of(model: str, folder: str = "") -> "Codebook":
     return codebook
 
 
-def question(units: "np.ndarray", language: str = "en", to: str = "") -> "list[Span]":
+def question(units: "np.ndarray", language: str = "en", to: str = "", markup: "Markup | None" = None) -> "list[Span]":
     """The prompt that asks an instruction-tuned model for the transcript of units or, with `to`, for their translation."""
-    from spire_ray.text import prompts
+    from spire_ray.text import chat, prompts
 
-    return prompts.chat([prompts.Turn(prompts.st_prompt(to) if to else prompts.asr_prompt(language))], units)
+    turn = prompts.Turn(prompts.st_prompt(to) if to else prompts.asr_prompt(language))
+    return prompts.chat([turn], units, markup or chat.CHATML)
 
 
 def room(generator: "HuggingFaceGenerator") -> int:
@@ -91,9 +93,9 @@ def room(generator: "HuggingFaceGenerator") -> int:
     """
     import numpy as np
 
-    from spire_ray.text.languages import LANGUAGES
+    from spire_ray.text.languages import registry
 
-    questions = [question(np.zeros(0, np.uint16), code) for code in LANGUAGES]
+    questions = [question(np.zeros(0, np.uint16), code) for code in registry()]
     longest = max(len(ids) for ids, _ in generator.tokenizer.encode(questions))
     units = generator.longest_prompt - 1 - longest  # BOS
     if units < 1:
@@ -156,7 +158,7 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
             except ValueError as error:
                 refused += 1
                 print(f"transcribe: error: {clip}: {error}", file=sys.stderr)
-        texts = generator([question(units, to=to) for _, units in heard])
+        texts = generator([question(units, to=to, markup=generator.tokenizer.chat) for _, units in heard])
         for (clip, _), text in zip(heard, texts, strict=True):
             print(f"{clip}\t{' '.join(text.split())}", flush=True)
     return USER_ERROR if refused else 0

@@ -1,21 +1,24 @@
-"""The stage pack: units and text → prompts → tokens → full rows."""
+"""The stage pack: units and text → prompts → tokens → full rows.
 
-from collections.abc import Sequence
+Three passes. Blocks of rows are tokenised and filtered by Ray Data actors, each into a Parquet file of its own, sorted by
+key. One task decides from keys and lengths how much of each source is used. Groups of documents, which are ranges of keys,
+are then packed by Ray Data tasks. The pack is a function of the documents alone: the number of workers and the size of a
+block change nothing. A run that was killed continues with the blocks that are missing.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from spire_ray import storage
 from spire_ray.distributed import context, stage
 from spire_ray.distributed.label import FINGERPRINT_FILE
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.fingerprint import Fingerprint
-from spire_ray.manifest.schema import REJECTED
 from spire_ray.settings import Pack, Source
-from spire_ray.text import mixture
+from spire_ray.text import card, mixture, tokens
 
-_DOCUMENTS_IN_A_BLOCK = 2000
+_ROWS_IN_A_BLOCK = 10_000
+_PARTS_IN_A_BLOCK = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,152 +27,139 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def plan(settings: Pack) -> Plan:
-    """The sources and their weights."""
+    """The sources and what each is to bring."""
     mixture.check(settings.sources)
     inputs = {"model": settings.model}
     inputs |= {f"sources.{mixture.name(source)}": source.data for source in settings.sources}
-    lines = [f"{mixture.name(source)} × {source.weight:g}, as {source.format}" for source in settings.sources]
-    return Plan(inputs, (*lines, f"rows of {settings.row_length} tokens"))
+    lines = [f"{mixture.name(s)}: {card.planned(s, settings.scale)}, as {s.format}" for s in settings.sources]
+    return Plan(inputs, (*lines, f"rows of {settings.row_length} tokens, {settings.packing}, prompts {settings.prompts}"))
 
 
 def run(job: Job[Pack]) -> None:
-    """Tokenise by blocks with Ray Data, pack, shuffle, write."""
+    """Tokenise, choose, pack, and tell what became of the recipe."""
+    import ray
+
     from spire_ray.text import pack
     from spire_ray.text.tokenizer import SpeechTokenizer
 
     settings = job.settings
     tokenizer = SpeechTokenizer(settings.model)
     for source in settings.sources:
-        _check_fingerprint(source, tokenizer, settings.model)
-    blocks = [block for number, source in enumerate(settings.sources) for block in _blocks(source, number, settings.seed)]
+        _check_model(source, tokenizer, settings.model)
+    work = storage.join(settings.output, tokens.WORK_FOLDER)
+    blocks = [block for number in range(len(settings.sources)) for block in _blocks(settings, number)]
+    numbered = [{**block, "block": number} for number, block in enumerate(blocks)]
+    done = set(storage.listing(work))
+    todo = [block for block in numbered if tokens.mark(block["block"]) not in done]
+    for count in _tokenise(settings, todo):
+        job.progress.update(len(numbered) - len(todo) + count, len(numbered), f"{count}/{len(todo)} blocks tokenised")
+    choice = ray.get(ray.remote(tokens.choose).remote(settings, len(numbered)))
+    form = pack.Form(settings.row_length, tokenizer.vocabulary_size, settings.packing, settings.seed)
+    groups = []
+    for group in _pack(settings, form, choice, len(numbered)):
+        groups.append(group)
+        job.progress.update(len(groups), len(choice.groups), f"{len(groups)}/{len(choice.groups)} groups packed")
+    groups.sort(key=lambda group: str(group["file"]))
+    fingerprint = tokenizer.units.fingerprint.to_dict() if tokenizer.units else None
+    index = {
+        "sources": tokens.account(settings, choice, groups),
+        "fingerprint": fingerprint,
+        "prompts": settings.prompts,
+        "rejected": choice.rejected,
+    }
+    facts = pack.write_index(settings.output, groups, form, index)
+    card.write(settings.output, facts)
+    storage.remove(work)
+    _tell(job, facts)
+
+
+class Tokenise:
+    """A Ray Data actor: a block of rows → the file of its tokens and the file of what was refused."""
+
+    def __init__(self, settings: Pack) -> None:
+        self._tokeniser = tokens.Tokeniser(settings)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """In: a block as `_blocks` describes it. Out: its number."""
+        block = {key: value[0] for key, value in batch.items()}
+        self._tokeniser.write(block)
+        return {"block": [block["block"]]}
+
+
+def _tokenise(settings: Pack, blocks: list[dict[str, Any]]) -> Iterator[int]:
+    """Tokenise the blocks; yields how many are done."""
+    if not blocks:
+        return
     tokenised = context.blocks(blocks).map_batches(
         Tokenise,
         fn_constructor_args=(settings,),
         batch_size=1,
-        batch_format="pyarrow",
         compute=context.actors(settings.workers, len(blocks)),
     )
-    documents: list[tuple[int, list[pack.Document]]] = []
-    rejected: list[dict[str, str]] = []
-    for row in tokenised.iter_rows():
-        documents.append((row["block"], _documents(row)))
-        rejected += row["rejected"]
-        job.progress.update(len(documents), len(blocks), f"{len(documents)}/{len(blocks)} blocks tokenised")
-    ordered = [document for _, block in sorted(documents, key=lambda pair: pair[0]) for document in block]
-    fingerprint = tokenizer.units.fingerprint.to_dict() if tokenizer.units else None
-    counts = [sum(d.source == number for d in ordered) for number in range(len(settings.sources))]
-    index = {
-        "sources": [{"name": mixture.name(s), "documents": n} for s, n in zip(settings.sources, counts, strict=True)],
-        "fingerprint": fingerprint,
-        "rejected": rejected,
-    }
-    facts = pack.write(settings.output, ordered, settings.row_length, tokenizer.vocabulary_size, settings.seed, index)
-    job.facts |= {key: facts[key] for key in ("rows", "documents", "tokens", "counted_tokens", "fill")}
-    job.facts |= {"too_long": sum(facts["too_long"].values()), "rejected": len(rejected)}
+    for count, _ in enumerate(tokenised.iter_rows(), 1):
+        yield count
 
 
-class Tokenise:
-    """A Ray Data actor: a block of prompted documents → their tokens."""
+def _pack(settings: Pack, form: Any, choice: tokens.Choice, blocks: int) -> Iterator[dict[str, Any]]:
+    """Pack the groups; yields the counts of each."""
+    import json
 
-    def __init__(self, settings: Pack) -> None:
-        from spire_ray.text.tokenizer import SpeechTokenizer
+    import ray
 
-        self._settings = settings
-        self._tokenizer = SpeechTokenizer(settings.model)
+    shared = ray.put(choice)  # what is left out may be long
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """In: `block`, `source`, `first`, `rows`, `seed`. Out: flat token ids, counted mask, lengths and utt_ids."""
-        block = batch.to_pylist()[0]
-        source = self._settings.sources[block["source"]]
-        rows = _rows(source)[block["first"] : block["first"] + block["rows"]]
-        prompted = mixture.documents(source, rows, block["seed"])
-        encoded, rejected = self._encode(prompted)
-        good = [(document, *pair) for document, pair in zip(prompted, encoded, strict=True) if pair is not None]
-        tokens = [self._framed(ids, answers, document.everything_counts) for document, ids, answers in good]
-        return pa.table(
-            {
-                "block": [block["block"]],
-                "source": [block["source"]],
-                "ids": pa.array(
-                    [np.concatenate([ids for ids, _ in tokens] or [np.zeros(0, np.int32)]).tobytes()], pa.large_binary()
-                ),
-                "counted": pa.array([np.concatenate([c for _, c in tokens] or [np.zeros(0, bool)]).tobytes()], pa.large_binary()),
-                "lengths": pa.array([[len(ids) for ids, _ in tokens]], pa.list_(pa.int64())),
-                "utt_ids": pa.array([[document.utt_id for document, *_ in good]], pa.list_(pa.string())),
-                "rejected": pa.array([rejected], pa.list_(pa.struct([("utt_id", pa.string()), ("reason", pa.string())]))),
-            }
-        )
+    def pack_group(batch: dict[str, Any]) -> dict[str, Any]:
+        return {"facts": [json.dumps(tokens.pack_group(settings, form, ray.get(shared), blocks, int(batch["group"][0])))]}
 
-    def _encode(self, prompted: list[mixture.Prompted]) -> tuple[list[Any], list[dict[str, str]]]:
-        """Tokens of each document, None for those that are refused, and the reasons."""
-        try:
-            return list(self._tokenizer.encode([document.spans for document in prompted])), []
-        except ValueError:  # one of them: find it
-            pairs: list[Any] = []
-            rejected = []
-            for document in prompted:
-                try:
-                    pairs += self._tokenizer.encode([document.spans])
-                except ValueError as error:
-                    pairs.append(None)
-                    rejected.append({"utt_id": document.utt_id, "reason": str(error)})
-            return pairs, rejected
-
-    def _framed(self, ids: np.ndarray, answers: np.ndarray, everything_counts: bool) -> tuple[np.ndarray, np.ndarray]:
-        """BOS before every document, EOS after those whose every token counts."""
-        bos, eos = np.array([self._tokenizer.bos], np.int32), np.array([self._tokenizer.eos], np.int32)
-        if everything_counts:
-            return np.concatenate([bos, ids, eos]), np.ones(len(ids) + 2, bool)
-        return np.concatenate([bos, ids]), np.concatenate([[False], answers])
+    rows = [{"group": number} for number in range(len(choice.groups))]
+    for row in context.blocks(rows).map_batches(pack_group, batch_size=1).iter_rows():
+        yield json.loads(row["facts"])
 
 
-def _rows(source: Source) -> list[dict[str, Any]]:
-    """Rows of a source in its split, rejected ones left out."""
-    table = storage.read_parquet(source.data)
-    columns = [
-        c
-        for c in ("utt_id", "text", "language", "translations", "units", "conversations", "status", "split")
-        if c in table.column_names
-    ]
-    rows = table.select(columns).to_pylist()
-    return [row for row in rows if row.get("split") == source.split and row.get("status") != REJECTED]
+def _blocks(settings: Pack, number: int) -> Iterator[dict[str, Any]]:
+    """Blocks of a source: some part files of a folder, or some rows of a file.
+
+    Raises ValueError for a folder without parts.
+    """
+    source = settings.sources[number]
+    if source.data.endswith(".parquet"):
+        rows = storage.parquet_rows(source.data)
+        for first in range(0, max(rows, 1), _ROWS_IN_A_BLOCK):
+            yield {"source": number, "files": [source.data], "first": first, "rows": _ROWS_IN_A_BLOCK}
+        return
+    parts = [name for name in storage.listing(source.data) if name.startswith("part-") and name.endswith(".parquet")]
+    if not parts:
+        raise ValueError(f"sources.{mixture.name(source)}.data={source.data}: no part-*.parquet there")
+    for start in range(0, len(parts), _PARTS_IN_A_BLOCK):
+        files = [storage.join(source.data, name) for name in parts[start : start + _PARTS_IN_A_BLOCK]]
+        yield {"source": number, "files": files, "first": 0, "rows": -1}
 
 
-def _blocks(source: Source, number: int, seed: int) -> list[dict[str, int]]:
-    rows = len(_rows(source))
-    if not rows:
-        raise ValueError(f"sources.{mixture.name(source)}: {source.data} has no rows of split {source.split!r}")
-    return [
-        {
-            "block": number * 1_000_000 + first,
-            "source": number,
-            "first": first,
-            "rows": min(_DOCUMENTS_IN_A_BLOCK, rows - first),
-            "seed": seed * 1000 + number,
-        }
-        for first in range(0, rows, _DOCUMENTS_IN_A_BLOCK)
-    ]
-
-
-def _check_fingerprint(source: Source, tokenizer: Any, model: str) -> None:
-    """Refuse units of another identity than those the model speaks."""
-    path = storage.join(source.data, FINGERPRINT_FILE)
+def _check_model(source: Source, tokenizer: Any, model: str) -> None:
+    """Refuse units of another identity than those the model speaks, and chats that it has no tokens for."""
+    field = f"sources.{mixture.name(source)}"
+    if source.format == "it" and tokenizer.text.token_to_id(tokenizer.chat.closing.strip()) is None:
+        raise ValueError(f"{field}.format=it: {model} has no token {tokenizer.chat.closing!r}; extend it with chat=chatml")
     if source.task not in mixture.SPEECH_TASKS:
         return
+    path = storage.join(source.data, FINGERPRINT_FILE)
     if not storage.exists(path):
-        raise ValueError(
-            f"sources.{mixture.name(source)}.data={source.data}: no {FINGERPRINT_FILE}; expected a folder of the stage label"
-        )
+        raise ValueError(f"{field}.data={source.data}: no {FINGERPRINT_FILE}; expected a folder of the stage label")
     if tokenizer.units is None:
         raise ValueError(f"model={model}: speaks no units; extend it with the stage extend_model")
     tokenizer.units.fingerprint.require(Fingerprint.from_dict(storage.read_json(path)), model, source.data)
 
 
-def _documents(row: dict[str, Any]) -> list[Any]:
-    from spire_ray.text.pack import Document
-
-    cuts = np.cumsum(row["lengths"])[:-1]
-    ids = np.split(np.frombuffer(row["ids"], np.int32), cuts)
-    counted = np.split(np.frombuffer(row["counted"], bool), cuts)
-    pieces = zip(ids, counted, row["utt_ids"], strict=False)
-    return [Document(i, c, utt_id, row["source"]) for i, c, utt_id in pieces]
+def _tell(job: Job[Pack], facts: dict[str, Any]) -> None:
+    """What each source brought and what was refused, with an example of each reason."""
+    for source in facts["sources"]:
+        if source["short"]:
+            print(f"  {source['name']}: {source['short']}")
+    rejected = 0
+    for name, reasons in facts["rejected"].items():
+        for kind, found in reasons.items():
+            rejected += found["count"]
+            print(f"  {name}: left out {found['count']}: {kind}, such as {found['utt_id']} ({found['reason']})")
+    job.facts |= {key: facts[key] for key in ("rows", "documents", "tokens", "counted_tokens", "fill")}
+    job.facts |= {"left_out": rejected}
+    job.tracker.log_artifact("card.md", storage.read_bytes(storage.join(job.settings.output, card.CARD_FILE)))

@@ -1,25 +1,23 @@
 """The page of a report: one HTML file with its plots and its audio inside, for light and dark screens, wide and narrow."""
 
 import base64
-import io
 import json
 import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import partial
 from html import escape
+from importlib import resources
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
 from spire_ray import storage
+from spire_ray.evaluation.plots import ACCENT, INK, SECOND, figure
 from spire_ray.evaluation.report import FIGURES, GROUPS, METRICS, Figure, duration
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import LABELLED
@@ -71,11 +69,12 @@ def render(root: str, report: dict[str, Any], recipe: dict[str, Any], records: d
     """Return the page as HTML. `records` are the `run.json` of the finished folders below `root`."""
     source = _Source(root, report, recipe, records)
     title = f"spire-ray · {escape(recipe['title'])}"
+    style = resources.files("spire_ray.evaluation").joinpath("page.css").read_text()
     body = "\n".join(part(source) for part in (_head, _results, _road, _training, _units, _time, _clips, _served, _foot))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -221,7 +220,7 @@ def _training(source: _Source) -> str:
             first, last = points[0], points[-1]
             fall = f"{first['loss']:.2f} → {last['loss']:.2f}"
             caption = f"<b>{name}</b> {fall} in {last['step']:,} steps, {last['epoch']:.1f} epochs"
-            plots.append(_figure(partial(_curve, points), (3.0, 2.0), f"Loss of {name} over its steps", caption))
+            plots.append(figure(partial(_curve, points), (3.0, 2.0), f"Loss of {name} over its steps", caption))
     if not plots:
         return ""
     note = "Loss in nats per counted token. Each stage counts other tokens (text; text and units; answers): compare shapes."
@@ -229,7 +228,7 @@ def _training(source: _Source) -> str:
 
 
 def _curve(points: list[dict[str, float]], axes: Axes) -> None:
-    axes.plot([point["step"] for point in points], [point["loss"] for point in points], color=_ACCENT, linewidth=1.6)
+    axes.plot([point["step"] for point in points], [point["loss"] for point in points], color=ACCENT, linewidth=1.6)
     axes.set(xlabel="step", ylim=(0, None), xlim=(0, None))
 
 
@@ -248,21 +247,21 @@ def _units(source: _Source) -> str:
     unused = int((counts == 0).sum())
 
     def histogram(axes: Axes) -> None:
-        axes.stairs(counts, fill=True, color=_ACCENT)
+        axes.stairs(counts, fill=True, color=ACCENT)
         axes.set(xlabel="units, most used first", ylabel="times used", xlim=(0, clusters))
 
     def distribution(axes: Axes) -> None:
         edges = np.linspace(0, frames.max(), 41)
-        axes.stairs(np.histogram(frames, edges)[0], edges, fill=True, color=_SECOND, alpha=0.55, label="frames, before")
-        axes.stairs(np.histogram(lengths, edges)[0], edges, fill=True, color=_ACCENT, alpha=0.75, label="units, after")
+        axes.stairs(np.histogram(frames, edges)[0], edges, fill=True, color=SECOND, alpha=0.55, label="frames, before")
+        axes.stairs(np.histogram(lengths, edges)[0], edges, fill=True, color=ACCENT, alpha=0.75, label="units, after")
         axes.set(xlabel="length of a clip", ylabel="clips", xlim=(0, frames.max()))
-        axes.legend(frameon=False, labelcolor=_INK)
+        axes.legend(frameon=False, labelcolor=INK)
 
     used = f"<b>{clusters - unused:,} of {clusters:,}</b> units occur; perplexity {perplexity:,.0f} of {clusters:,}"
     shorter = f"<b>{ratio:.2f} : 1</b> repeats merged, a clip of {frames.mean():.0f} frames becomes {lengths.mean():.0f} units"
     plots = [
-        _figure(histogram, (4.6, 2.4), "How often each unit is used", used),
-        _figure(distribution, (4.6, 2.4), "Length of the clips before and after deduplication", shorter),
+        figure(histogram, (4.6, 2.4), "How often each unit is used", used),
+        figure(distribution, (4.6, 2.4), "Length of the clips before and after deduplication", shorter),
     ]
     return f'<section><h2>Units</h2><div class="plots two">{"".join(plots)}</div></section>'
 
@@ -301,7 +300,7 @@ def _clips(source: _Source) -> str:
     heard = source.json("evaluate", "hypotheses.json")
     rows, answers = heard["rows"], heard["answers"]
     model: dict[str, list[str]] = next((answers[name] for name in ("it", "cpt") if name in answers), {})
-    chosen = sorted(random.Random(source.recipe["seed"]).sample(range(len(rows)), min(_CLIPS, len(rows))))
+    chosen = sorted(random.Random(source.recipe["seed"] or 0).sample(range(len(rows)), min(_CLIPS, len(rows))))
     spoken = _spoken(source, [rows[i]["utt_id"] for i in chosen])
     cards = []
     for i in chosen:
@@ -314,7 +313,7 @@ def _clips(source: _Source) -> str:
             pairs += _pair("translation", source.target, row["translation"], model["st_direct"][i])
         cards.append(_clip(row["utt_id"], facts, spoken[row["utt_id"]], pairs))
     note = (
-        f"{len(cards)} of the {len(rows):,} held-out clips, drawn with seed {source.recipe['seed']}."
+        f"{len(cards)} of the {len(rows):,} held-out clips, drawn by lot."
         " Marked: <u>words that the model missed</u> and <mark>words that it got wrong</mark>."
     )
     return f'<section><h2>Listen</h2><p class="note">{note}</p><div class="clips">{"".join(cards)}</div></section>'
@@ -374,132 +373,3 @@ def _foot(source: _Source) -> str:
     commit = f"commit {git['commit'][:12]}{changed}" if git else "outside a checkout"
     versions = " · ".join(f"{name} {version}" for name, version in record["versions"].items())
     return f"<footer>{escape(record['began'][:10])} · {escape(commit)}<br>{escape(versions)}</footer>"
-
-
-# --- plots and style ---------------------------------------------------------------------------------------------
-
-_INK, _LINE, _ACCENT, _SECOND = "#010101", "#020202", "#030303", "#040404"
-_THEMED = {_INK: "var(--muted)", _LINE: "var(--line)", _ACCENT: "var(--accent)", _SECOND: "var(--second)"}
-"""Colours that matplotlib draws → the variables of the style that take their place."""
-_PLOT = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "spire",
-    "font.size": 8.0,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid.axis": "y",
-    "grid.color": _LINE,
-    "grid.linewidth": 0.6,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "ytick.major.size": 0,
-}
-
-
-def _figure(draw: Callable[[Axes], None], inches: tuple[float, float], label: str, caption: str) -> str:
-    """Draw a plot as inline SVG that takes its colours from the page."""
-    buffer = io.StringIO()
-    with rc_context(_PLOT):
-        canvas = Canvas(figsize=inches, layout="constrained")
-        draw(canvas.subplots())
-        canvas.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = buffer.getvalue().partition("<svg")[2]
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r' id="[a-z]+_\d+"', "", svg)
-    for colour, variable in _THEMED.items():
-        svg = svg.replace(colour, variable)
-    return f'<figure><svg role="img" aria-label="{escape(label)}"{svg}<figcaption>{caption}</figcaption></figure>'
-
-
-_STYLE = """
-:root { color-scheme: light dark; --paper: #faf8f4; --card: #ffffff; --ink: #22272e; --muted: #666d75; --line: #e5e1d8;
-  --accent: #2a7373; --second: #d0a15c; --wrong: #a8432a; --wash: #fbe9e2; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15181b; --card: #1d2125; --ink: #e3e2dd; --muted: #9aa0a6;
-  --line: #33393f; --accent: #62b3ae; --second: #c79a5b; --wrong: #f0977c; --wash: #3a2620; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 3rem 1.25rem 2rem; }
-h1, h2, .tiles b, .road b { font-family: Georgia, "Times New Roman", serif; font-weight: 500; }
-h1 { font-size: clamp(2rem, 6vw, 3rem); line-height: 1.1; margin: 0 0 1rem; }
-h2 { font-size: 1.6rem; margin: 4rem 0 1rem; }
-h3 { font-size: 1rem; margin: 2rem 0 0; }
-h4, .eyebrow { font-size: .75rem; letter-spacing: .08em; text-transform: uppercase; color: var(--muted); font-weight: 500;
-  margin: 0; }
-.eyebrow { margin-bottom: .75rem; }
-.story { font-size: 1.2rem; max-width: 44rem; margin: 0 0 2rem; }
-.note, figcaption, footer { color: var(--muted); font-size: .9rem; overflow-wrap: anywhere; }
-.note { margin: .15rem 0 .75rem; max-width: 48rem; }
-.group + .note { margin-top: 1.5rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1rem 1.15rem; min-width: 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .75rem; }
-.tiles b { display: block; font-size: 2.2rem; line-height: 1.2; color: var(--accent); }
-.tiles small { font-size: 1.1rem; }
-.tiles span { color: var(--muted); font-size: .9rem; display: block; line-height: 1.35; }
-.result { display: grid; grid-template-columns: 14.5rem 8.5rem 6rem 1fr; gap: .25rem 1rem; align-items: baseline;
-  padding: .55rem 0; border-top: 1px solid var(--line); }
-.result p { margin: 0; font-size: .9rem; color: var(--muted); }
-.result em { font-style: normal; color: var(--ink); }
-.value { font-variant-numeric: tabular-nums; white-space: nowrap; text-align: right; }
-.result .value { display: flex; justify-content: space-between; align-items: baseline; }
-.value b { min-width: 3rem; text-align: right; }
-.value small { color: var(--muted); }
-.bar { height: .5rem; border-radius: .25rem; background: var(--line); overflow: hidden; align-self: center; }
-.bar i { display: block; height: 100%; background: var(--accent); border-radius: .25rem; }
-.result .bar { align-self: start; margin-top: .55rem; }
-.quiet .bar i { background: var(--second); }
-.road { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem 2rem; grid-template-columns: repeat(5, 1fr);
-  grid-template-areas: "speech heard packed taught asked" "text base packed taught asked"; }
-.road li { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: .9rem 1rem; position: relative;
-  display: flex; flex-direction: column; justify-content: center; }
-.road b { font-size: 1.3rem; line-height: 1.25; }
-.road span { color: var(--muted); font-size: .85rem; line-height: 1.4; }
-.road li:not(.asked)::after { content: "→"; position: absolute; right: -1.55rem; top: 50%; translate: 0 -50%;
-  color: var(--muted); }
-.speech { grid-area: speech; } .heard { grid-area: heard; } .text { grid-area: text; } .base { grid-area: base; }
-.packed { grid-area: packed; } .taught { grid-area: taught; } .asked { grid-area: asked; }
-.plots { display: grid; gap: 1.5rem; }
-.plots.three { grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
-.plots.two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
-figure { margin: 0; }
-figcaption b { color: var(--ink); }
-svg { width: 100%; height: auto; display: block; }
-svg text { font-family: system-ui, sans-serif !important; }
-.part { display: grid; grid-template-columns: 19rem 1fr 4.5rem 10rem; gap: .25rem 1rem; align-items: baseline; padding: .3rem 0; }
-.part span, .made { color: var(--muted); font-size: .9rem; }
-.part .bar { background: none; }
-.clips { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
-article header { font-size: .9rem; margin-bottom: .6rem; }
-article header span { color: var(--muted); }
-audio { width: 100%; height: 2.4rem; display: block; }
-.pairs { display: grid; grid-template-columns: 1fr 1fr; gap: .1rem 1.25rem; margin-top: .6rem; }
-.pairs h4 { margin-top: .5rem; }
-.pairs p { margin: 0; overflow-wrap: anywhere; }
-mark { background: var(--wash); color: var(--wrong); border-radius: .2rem; padding: 0 .15rem; }
-u { text-decoration: underline dotted var(--wrong) 2px; text-underline-offset: .2em; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1rem; margin: 0 0 1rem;
-  white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
-footer { margin-top: 4rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-@media (max-width: 50rem) {
-  main { padding-top: 2rem; }
-  .tiles { grid-template-columns: 1fr 1fr; }
-  .result { grid-template-columns: 1fr auto; }
-  .result .value { gap: .75rem; }
-  .result .bar, .result p { grid-column: 1 / -1; }
-  .result .bar { margin-top: 0; }
-  .part { grid-template-columns: 1fr auto; }
-  .part .value { grid-column: 2; grid-row: 1; }
-  .part .bar { grid-column: 1 / -1; grid-row: 2; }
-  .part .made { display: none; }
-  .road { display: flex; flex-direction: column; gap: 1.6rem; }
-  .road li:not(.asked)::after { content: "↓"; right: 50%; top: auto; bottom: -1.7rem; translate: 50% 0; }
-  .road li.heard::after { content: "+"; }
-}
-"""

@@ -22,7 +22,7 @@ class Generator(Protocol):
 
 
 class HuggingFaceGenerator:
-    """Greedy decoding in batches sorted by length; a text ends at EOS, `<|im_end|>` or the end of its line."""
+    """Greedy decoding in batches sorted by length; a text ends at EOS, the end of its turn or of its line."""
 
     def __init__(self, folder: str, *, device: str = "cpu", max_new_tokens: int = 256, batch_size: int = 16) -> None:
         from transformers import AutoModelForCausalLM
@@ -34,8 +34,7 @@ class HuggingFaceGenerator:
         self._device = device
         self._new_tokens = max_new_tokens
         self._batch_size = batch_size
-        self._stops = {self.tokenizer.eos, *([self.tokenizer.im_end] if self.tokenizer.im_end is not None else [])}
-        self._stops |= _newlines(self.tokenizer)
+        self._stops = self.tokenizer.stops | newlines(self.tokenizer)
 
     @property
     def longest_prompt(self) -> int:
@@ -44,7 +43,7 @@ class HuggingFaceGenerator:
 
     def __call__(self, prompts: Sequence[Sequence[Span]]) -> list[str]:
         """See `Generator`. Raises ValueError for a prompt that leaves no room for an answer."""
-        encoded = [np.concatenate([[self.tokenizer.bos], ids]) for ids, _ in self.tokenizer.encode(prompts)]
+        encoded = [self.tokenizer.begin(ids) for ids, _ in self.tokenizer.encode(prompts)]
         for ids in encoded:
             if len(ids) > self.longest_prompt:
                 raise ValueError(f"a prompt of {len(ids)} tokens is longer than {self.longest_prompt}: cut the audio")
@@ -72,10 +71,10 @@ class HuggingFaceGenerator:
             eos_token_id=sorted(self._stops),
             pad_token_id=self.tokenizer.eos,
         )
-        return [_until(row, self._stops) for row in generated[:, longest:].tolist()]
+        return [until(row, self._stops) for row in generated[:, longest:].tolist()]
 
 
-def _until(ids: list[int], stops: set[int]) -> list[int]:
+def until(ids: list[int], stops: set[int]) -> list[int]:
     """Ids before the first stop."""
     for place, token in enumerate(ids):
         if token in stops:
@@ -83,7 +82,7 @@ def _until(ids: list[int], stops: set[int]) -> list[int]:
     return ids
 
 
-def _newlines(tokenizer: SpeechTokenizer) -> set[int]:
+def newlines(tokenizer: SpeechTokenizer) -> set[int]:
     """Tokens that are a line break and nothing else."""
     ((ids, _),) = tokenizer.encode([[Span("\n")]])
     return {int(ids[-1])}

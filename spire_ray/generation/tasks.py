@@ -19,7 +19,7 @@ class Tasks:
 
     def _ask(self, question: str, units: np.ndarray | None = None) -> list[Span]:
         if self._form == "it":
-            return prompts.chat([Turn(question)], units)
+            return prompts.chat([Turn(question)], units, self._generator.tokenizer.chat)
         return prompts.prompt(question, units)
 
     def transcribe(self, units: Sequence[np.ndarray], language: str = "en") -> list[str]:
@@ -33,10 +33,11 @@ class Tasks:
     def translate_in_turns(self, units: Sequence[np.ndarray], transcripts: Sequence[str], source: str, target: str) -> list[str]:
         """Speech and the model's own transcripts → translations, in the second turn."""
         turns = [prompts.multiturn(transcript, "", source, target) for transcript in transcripts]
-        return self._generator([prompts.chat(t, u) for t, u in zip(turns, units, strict=True)])
+        return self._generator([prompts.chat(t, u, self._generator.tokenizer.chat) for t, u in zip(turns, units, strict=True)])
 
     def translate_text(self, texts: Sequence[str], source: str, target: str, form: Literal["cpt", "it", ""] = "") -> list[str]:
         """Text → translations; `form` asks in another format than the model's own."""
         if (form or self._form) == "cpt":
             return self._generator([prompts.prompt(prompts.mt_completion(text, source, target)) for text in texts])
-        return self._generator([prompts.chat([Turn(prompts.mt_prompt(text, source, target))]) for text in texts])
+        questions = [[Turn(prompts.mt_prompt(text, source, target))] for text in texts]
+        return self._generator([prompts.chat(turns, markup=self._generator.tokenizer.chat) for turns in questions])

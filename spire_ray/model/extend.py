@@ -1,7 +1,8 @@
 """Add the units of a codebook to the vocabulary of a model, offline and before any ZeRO.
 
 Input embedding and output head are extended apart (or once, where they are tied), padded to a multiple of 64 rows. New
-rows, padding included, come from N(mean, 1e-5 · covariance) of the old rows (SpireLM, `extend_model.py`).
+rows, padding included, come from N(mean, 1e-5 · covariance) of the old rows (SpireLM, `extend_model.py`). Only files that
+hold one of the two are read, one at a time; the others are copied.
 """
 
 import json
@@ -10,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from spire_ray.fingerprint import Fingerprint
 from spire_ray.model.licence import CARD
 from spire_ray.settings import ExtendModel
-from spire_ray.text.prompts import CHATML_TEMPLATE, IM_END, IM_START
-from spire_ray.text.tokenizer import UNITS_FILE, UnitVocabulary
+from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START
+from spire_ray.text.tokenizer import END_OF_DOCUMENT, UNITS_FILE, UnitVocabulary, unit_words
 from spire_ray.units import codec
 
+MEGATRON_SPECIALS = ("<CLS>", END_OF_DOCUMENT, "<MASK>", "<PAD>", "<SEP>")
+"""Words that the released models have before their units, in this order."""
+
 _COVARIANCE_SCALE = 1e-5
+_ROWS_AT_ONCE = 8192
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -29,13 +35,15 @@ def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendMo
 
     Raises ValueError for a model that already speaks units.
     """
-    if (Path(model) / UNITS_FILE).exists():
+    if known := UnitVocabulary.load(model):
+        known.fingerprint.require(fingerprint, f"model={model}", "the codebook")
         raise ValueError(f"model={model}: already extended; its units are described in {UNITS_FILE}")
+    shards = _shards(Path(model))
     Path(output).mkdir(parents=True, exist_ok=True)
-    vocabulary, size = _extend_tokenizer(model, output, fingerprint, settings)
-    rows = -(-size // settings.pad_to_multiple_of) * settings.pad_to_multiple_of
+    vocabulary, used, size = _extend_tokenizer(model, output, fingerprint, settings)
     config = json.loads((Path(model) / "config.json").read_text())
-    _extend_weights(Path(model), Path(output), rows, settings)
+    rows = max(-(-size // settings.pad_to_multiple_of) * settings.pad_to_multiple_of, config["vocab_size"])
+    _extend_weights(Path(model), Path(output), shards, used, rows, settings)
     config["vocab_size"] = rows
     (Path(output) / "config.json").write_text(json.dumps(config, indent=2))
     for name in ("generation_config.json", CARD):
@@ -45,57 +53,92 @@ def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendMo
     return vocabulary
 
 
-def _extend_tokenizer(model: str, output: str, fingerprint: Fingerprint, settings: ExtendModel) -> tuple[UnitVocabulary, int]:
-    """Units first, as ordinary words, then the ChatML tokens; returns the vocabulary and the token ids in use."""
+def _extend_tokenizer(
+    model: str, output: str, fingerprint: Fingerprint, settings: ExtendModel
+) -> tuple[UnitVocabulary, int, int]:
+    """The words of the preset, the units as ordinary words, then the ChatML tokens.
+
+    Returns the vocabulary, and how many token ids were in use before and are now.
+    """
     from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
-    count = fingerprint.identity.clusters
+    if found := unit_words(tokenizer.get_vocab()):
+        raise ValueError(
+            f"model={model}: its tokenizer holds {found[1]} unit words already; "
+            "give it the fingerprint of its codebook with `spire units adopt`"
+        )
+    used = max(tokenizer.get_vocab().values()) + 1
+    if settings.preset == "spire-7b":
+        tokenizer.add_tokens([AddedToken(word, normalized=False, special=True) for word in MEGATRON_SPECIALS])
     first = max(tokenizer.get_vocab().values()) + 1
+    count = fingerprint.identity.clusters
     words = [codec.token(unit, settings.surface) for unit in range(count)]
-    added = tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in words])
-    if added != count or tokenizer.convert_tokens_to_ids(words[-1]) != first + count - 1:
-        raise ValueError(f"model={model}: its tokenizer holds some of the {count} unit words already")
-    chatml = [AddedToken(word, normalized=False, special=True) for word in (IM_END, IM_START)]
-    tokenizer.add_special_tokens({"additional_special_tokens": chatml})
-    tokenizer.chat_template = CHATML_TEMPLATE
+    tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in words])
+    if settings.chat == "chatml":
+        chatml = [AddedToken(word, normalized=False, special=True) for word in (IM_END, IM_START)]
+        tokenizer.add_special_tokens({"additional_special_tokens": chatml})
+        tokenizer.chat_template = CHATML_TEMPLATE
     tokenizer.save_pretrained(output)
     size = max(tokenizer.get_vocab().values()) + 1
-    return UnitVocabulary(first, count, settings.surface, fingerprint), size
+    return UnitVocabulary(first, count, settings.surface, fingerprint), used, size
 
 
-def _extend_weights(model: Path, output: Path, rows: int, settings: ExtendModel) -> None:
-    """Copy the shards, one at a time, with the two vocabulary tensors extended."""
+def _shards(model: Path) -> dict[str, set[str]]:
+    """Weight files and the names of the tensors in each."""
     index = model / _INDEX
     if index.exists():
-        described = json.loads(index.read_text())
-        shards = sorted(set(described["weight_map"].values()))
+        shards: dict[str, set[str]] = {}
+        for name, file in json.loads(index.read_text())["weight_map"].items():
+            shards.setdefault(file, set()).add(name)
     elif (model / _SINGLE).exists():
-        shards = [_SINGLE]
+        with safe_open(model / _SINGLE, "pt") as file:
+            shards = {_SINGLE: set(file.keys())}
     else:
         raise ValueError(f"model={model}: neither {_SINGLE} nor {_INDEX} there")
-    for shard in shards:
+    if not any(_EMBEDDING in names for names in shards.values()):
+        raise ValueError(f"model={model}: no tensor {_EMBEDDING}; the families that can be extended call it so")
+    return shards
+
+
+def _extend_weights(model: Path, output: Path, shards: dict[str, set[str]], used: int, rows: int, settings: ExtendModel) -> None:
+    """Write the files, one at a time, with the two vocabulary tensors extended."""
+    added = 0
+    for shard, names in sorted(shards.items()):
+        if not names & {_EMBEDDING, _HEAD}:
+            shutil.copy(model / shard, output)
+            continue
         tensors = load_file(model / shard)
-        for name in (_EMBEDDING, _HEAD):
-            if name in tensors:
-                tensors[name] = extended_rows(tensors[name], rows, settings.init, settings.seed)
+        for name in names & {_EMBEDDING, _HEAD}:
+            before = tensors[name].nbytes
+            tensors[name] = extended_rows(tensors[name], used, rows, settings.init, settings.seed)
+            added += tensors[name].nbytes - before
         save_file(tensors, output / shard, metadata={"format": "pt"})
-    if index.exists():
-        shutil.copy(index, output)
+    if (model / _INDEX).exists():
+        index = json.loads((model / _INDEX).read_text())
+        if "total_size" in index.get("metadata", {}):
+            index["metadata"]["total_size"] += added
+        (output / _INDEX).write_text(json.dumps(index, indent=2))
 
 
-def extended_rows(old: torch.Tensor, rows: int, init: str, seed: int) -> torch.Tensor:
-    """Old rows [V, d] followed by new ones, [rows, d] in all, in the dtype of the old."""
-    values = old.double()
-    mean = values.mean(0)
-    new = mean.expand(rows - len(old), -1)
+def extended_rows(old: torch.Tensor, used: int, rows: int, init: str, seed: int) -> torch.Tensor:
+    """The first `used` old rows [V, d] followed by new ones, [rows, d] in all, in the dtype of the old.
+
+    Some families bring more rows than their tokenizer has words: those are padding, and made anew.
+    """
+    kept = old[:used]
+    mean = kept.mean(0, dtype=torch.float64)
+    new = mean.expand(rows - len(kept), -1)
     if init == "normal":
-        centred = values - mean
-        covariance = centred.T @ centred / (len(old) - 1) * _COVARIANCE_SCALE
+        covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+        for start in range(0, len(kept), _ROWS_AT_ONCE):
+            centred = kept[start : start + _ROWS_AT_ONCE].double() - mean
+            covariance.addmm_(centred.T, centred)
+        covariance *= _COVARIANCE_SCALE / (len(kept) - 1)
         # the covariance has rank V - 1 at most; a ridge far below it keeps the factorisation defined
         ridge = torch.eye(len(mean), dtype=torch.float64) * covariance.diagonal().mean() * 1e-9
         factor = torch.linalg.cholesky(covariance + ridge)
         generator = torch.Generator().manual_seed(seed)
         new = new + torch.randn(new.shape, generator=generator, dtype=torch.float64) @ factor.T
-    return torch.cat([old, new.to(old.dtype)])
+    return torch.cat([kept, new.to(old.dtype)])

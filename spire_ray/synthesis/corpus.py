@@ -17,8 +17,9 @@ from spire_ray.synthesis.grammar import Grammar, Sentence
 _CHUNK = 64
 """Clips that one process speaks in one go."""
 _ACCENTS = ("en-US", "en-GB-x-rp")
-_TRAIN = ("m1", "m2", "m3", "m5", "m7", "m8", "f1", "f2", "f4", "f5", "Alex", "Andy", "Gene", "Lee", "linda", "steph")
-TRAIN_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in _TRAIN)
+_WOMEN = ("f1", "f2", "f4", "f5", "Alicia", "Annie", "anika", "aunty", "belinda", "linda", "steph", "steph3")
+_MEN = ("m1", "m2", "m3", "m5", "m7", "m8", "Alex", "Andy", "Gene", "Lee", "Mario", "travis")
+TRAIN_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in _WOMEN + _MEN)
 DEV_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in ("m6", "Andrea"))
 TEST_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in ("m4", "f3"))
 

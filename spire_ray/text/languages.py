@@ -1,9 +1,17 @@
-"""Languages by ISO 639-1 code: the English name that prompts use, and how its text is scored.
+"""Languages by ISO 639-1 code: an open registry, `configs/languages.yaml`, which the package carries as a link.
 
-The ten languages of TOWER and SPIRE. Chinese, Japanese and Korean are scored by character error rate.
+`SPIRE_LANGUAGES` names another file. The ten of TOWER and SPIRE are filled in.
 """
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+_CARRIED = Path(__file__).with_name("languages.yaml")
 
 
 @dataclass(frozen=True)
@@ -13,31 +21,38 @@ class Language:
     code: str
     name: str
     """English name, as it stands in prompts: `German: …`."""
-    error_unit: str = "word"
-    """What the error rate of a transcript counts: word or character."""
+    iso_639_3: str = ""
+    """Code of three letters, where data uses it."""
+    error_rate: Literal["wer", "cer"] = "wer"
+    """What the error rate of a transcript counts: words, or characters where words are not written apart."""
+    normaliser: Literal["english", "basic"] = "basic"
+    """Which of Whisper's normalisers a transcript passes before it is scored."""
+    sacrebleu: str = "13a"
+    """Tokenizer of sacrebleu for BLEU other than spBLEU."""
 
 
-LANGUAGES = {
-    language.code: language
-    for language in (
-        Language("en", "English"),
-        Language("de", "German"),
-        Language("fr", "French"),
-        Language("nl", "Dutch"),
-        Language("it", "Italian"),
-        Language("es", "Spanish"),
-        Language("pt", "Portuguese"),
-        Language("ko", "Korean", "character"),
-        Language("ru", "Russian"),
-        Language("zh", "Chinese", "character"),
-    )
-}
+@cache
+def registry() -> dict[str, Language]:
+    """All languages by code. Raises ValueError for a file that is not as described."""
+    path = Path(os.environ.get("SPIRE_LANGUAGES") or _CARRIED)
+    data = yaml.safe_load(path.read_text())
+    known = {field.name for field in fields(Language)} - {"code"}
+    languages = {}
+    for code, described in data.items():
+        if not isinstance(code, str) or not isinstance(described, dict) or not {"name"} <= set(described) <= known:
+            raise ValueError(f"{path}: {code}: expected {{name: …}} and any of {', '.join(sorted(known))}; quote the code `no`")
+        languages[code] = Language(code, **described)
+    return languages
 
 
 def language(code_or_name: str) -> Language:
-    """A language by code or English name. Raises ValueError for an unknown one."""
+    """A language by either code or English name. Raises ValueError for an unknown one, with the line to add."""
     wanted = code_or_name.strip().lower()
-    for known in LANGUAGES.values():
-        if wanted in (known.code, known.name.lower()):
+    for known in registry().values():
+        if wanted and wanted in (known.code, known.name.lower(), known.iso_639_3):
             return known
-    raise ValueError(f"language {code_or_name!r} is unknown; known are {', '.join(LANGUAGES)} and their English names")
+    raise ValueError(
+        f"language {code_or_name!r} is unknown; known are {', '.join(registry())} and their English names. "
+        "To add it: "
+        f"`{wanted[:2] or 'xx'}: {{name: …, error_rate: wer, normaliser: basic, sacrebleu: 13a}}` in configs/languages.yaml"
+    )

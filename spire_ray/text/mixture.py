@@ -1,17 +1,33 @@
-"""Recipes of a pack: rows of units and text → documents with the prompts of CPT or IT."""
+"""Recipes of a pack: rows of units and text → documents with the prompts of CPT or IT, or the reason why not."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from spire_ray.settings import Source
 from spire_ray.text import prompts
-from spire_ray.text.prompts import Span, Turn
+from spire_ray.text.chat import CHATML, Markup
+from spire_ray.text.languages import language
+from spire_ray.text.prompts import RELEASED, Span, Style, Turn
 
 SPEECH_TASKS = ("asr", "st", "st_multiturn")
+ANY = "any"
+"""As target language: a document of each translation that a row has."""
+
+
+class Unusable(ValueError):
+    """A row that makes no document: `kind: detail`."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+
+
+def kind(reason: str) -> str:
+    """What reasons are counted by: the text before the first colon."""
+    return reason.partition(": ")[0]
 
 
 @dataclass(frozen=True)
@@ -22,95 +38,121 @@ class Prompted:
     spans: list[Span]
     everything_counts: bool
     """Loss on every token (CPT) or on the answers only (IT)."""
+    target: str = ""
+    """Target language, where there is one."""
 
 
 def name(source: Source) -> str:
     """Name of a source in counts and reports."""
     languages = "-".join(code for code in (source.source_language, source.target_language) if code)
-    return source.name or f"{source.task}.{languages}"
+    return source.name or (f"{source.task}.{languages}" if languages else source.task)
 
 
 def check(sources: Iterable[Source]) -> None:
-    """Raise ValueError for a source whose task lacks a language, a weight that takes nothing, or two of one name."""
+    """Raise ValueError for a source that cannot be: no language, nothing taken, two budgets, or two sources of one name."""
     names: set[str] = set()
     for source in sources:
+        field = f"sources.{name(source)}"
         if source.task in ("mt", "st", "st_multiturn") and not source.target_language:
-            raise ValueError(f"sources.{name(source)}.target_language: {source.task} needs one")
+            raise ValueError(f"{field}.target_language: {source.task} needs one")
+        if source.format == "cpt" and source.task in ("st", "st_multiturn"):
+            raise ValueError(f"{field}.format=cpt: the task {source.task} exists in the format it only")
+        for code in (source.source_language, source.target_language, *source.filters.languages):
+            if code and code != ANY:
+                language(code)
         if source.weight <= 0:
-            raise ValueError(f"sources.{name(source)}.weight={source.weight}: must be above 0")
+            raise ValueError(f"{field}.weight={source.weight}: must be above 0")
+        if source.tokens < 0 or source.units < 0 or (source.tokens and source.units):
+            raise ValueError(f"{field}: a budget is either tokens or units, and not below 0")
+        if source.units and source.task not in SPEECH_TASKS:
+            raise ValueError(f"{field}.units: {source.task} has no speech; its budget is in tokens")
+        if (source.tokens or source.units) and source.weight != 1:
+            raise ValueError(f"{field}.weight={source.weight}: a source with a budget is repeated by max_epochs")
         if name(source) in names:
-            raise ValueError(f"sources.{name(source)}: two sources of this name; give one a name of its own")
+            raise ValueError(f"{field}: two sources of this name; give one a name of its own")
         names.add(name(source))
 
 
-def documents(source: Source, rows: list[dict[str, Any]], seed: int) -> list[Prompted]:
-    """The documents that one source makes of its rows, used `weight` times.
-
-    A row that lacks what the task needs (text, translation, units) makes none.
-    """
-    generator = np.random.default_rng(seed)
-    usable = [row for row in rows if _usable(source, row)]
-    whole, share = divmod(source.weight, 1)
-    extra = generator.permutation(len(usable))[: round(share * len(usable))]
-    chosen = [*usable * int(whole), *(usable[i] for i in sorted(extra))]
-    return [Prompted(row["utt_id"], _spans(source, row), source.format == "cpt") for row in chosen]
+def each_target(source: Source, row: Mapping[str, Any]) -> list[Source]:
+    """The source, with one target language at a time where it takes any. Raises Unusable for a row without translations."""
+    if source.target_language != ANY:
+        return [source]
+    codes = [code for code in sorted(dict(row.get("translations") or ())) if code != source.source_language]
+    if not codes and row.get("status") != "rejected":
+        raise Unusable("no translation", "in any language")
+    return [replace(source, target_language=code) for code in codes or [source.source_language]]
 
 
-def _usable(source: Source, row: dict[str, Any]) -> bool:
-    if row.get("conversations"):
-        return source.task == "text"
-    if source.task in SPEECH_TASKS and not len(row.get("units") or ()):
-        return False
-    text = _text(row, source.source_language)
-    return bool(text) and (not source.target_language or bool(_text(row, source.target_language)))
-
-
-def _text(row: dict[str, Any], code: str) -> str:
-    return str(row["text"] or "") if code == row["language"] else dict(row["translations"] or ()).get(code, "")
-
-
-def _spans(source: Source, row: dict[str, Any]) -> list[Span]:
-    if row.get("conversations"):
-        return prompts.chat(_turns(row))
-    text = _text(row, source.source_language)
-    target = _text(row, source.target_language) if source.target_language else ""
-    units = np.asarray(row["units"], np.uint16) if source.task in SPEECH_TASKS else None
+def prompted(source: Source, row: Mapping[str, Any], style: Style = RELEASED, markup: Markup = CHATML) -> Prompted:
+    """The document that a source makes of a row. Raises Unusable, with the reason, where it makes none."""
+    if row.get("status") == "rejected":
+        raise Unusable("not labelled", str(row.get("error") or ""))
+    conversation = row.get("conversations")
+    if conversation and source.task != "text":
+        raise Unusable("a conversation", f"the task {source.task} needs text")
+    if conversation:
+        return Prompted(row["utt_id"], prompts.chat(_turns(conversation), markup=markup), False)
+    if source.task == "text" and source.format == "it":
+        raise Unusable("no conversations", "the task text in the format it needs rows with conversations")
+    spoken = _units(row) if source.task in SPEECH_TASKS else None
+    code = source.source_language or str(row.get("language") or "")
+    text = _text(row, code, "no text")
+    target = _text(row, source.target_language, "no translation") if source.target_language else ""
     if source.format == "cpt":
-        return _completion(source, text, target, units)
-    return prompts.chat(_chat(source, text, target), units)
+        return Prompted(row["utt_id"], _completion(source, code, text, target, spoken, style), True, source.target_language)
+    turns = _chat(source, code, text, target, style)
+    return Prompted(row["utt_id"], prompts.chat(turns, spoken, markup), False, source.target_language)
 
 
-def _completion(source: Source, text: str, target: str, units: np.ndarray | None) -> list[Span]:
+def _units(row: Mapping[str, Any]) -> np.ndarray:
+    units = row.get("units")
+    if units is None or not len(units):
+        raise Unusable("no units")
+    return np.asarray(units, np.uint16)
+
+
+def _text(row: Mapping[str, Any], code: str, lacking: str) -> str:
+    try:
+        language(code)
+    except ValueError as error:
+        raise Unusable("unknown language", str(error)) from None
+    text = row.get("text") if code == row.get("language") else dict(row.get("translations") or ()).get(code)
+    if not text or not text.strip():
+        raise Unusable(lacking, f"in {code}")
+    return str(text)
+
+
+def _completion(source: Source, code: str, text: str, target: str, units: np.ndarray | None, style: Style) -> list[Span]:
     match source.task:
         case "asr":
-            return prompts.completion(prompts.asr_prompt(source.source_language), text, units)
+            return prompts.completion(prompts.asr_completion(code, style), text, units)
         case "mt":
-            return prompts.completion(prompts.mt_completion(text, source.source_language, source.target_language), target)
+            return prompts.completion(prompts.mt_completion(text, code, source.target_language), target)
         case "text":
             return [Span(text)]
     raise ValueError(f"sources.{name(source)}.format=cpt: the task {source.task} exists in the format it only")
 
 
-def _chat(source: Source, text: str, target: str) -> list[Turn]:
+def _chat(source: Source, code: str, text: str, target: str, style: Style) -> list[Turn]:
     match source.task:
         case "asr":
-            return [Turn(prompts.asr_prompt(source.source_language), text)]
+            return [Turn(prompts.asr_prompt(code, style), text)]
         case "st":
-            return [Turn(prompts.st_prompt(source.target_language), target)]
+            return [Turn(prompts.st_prompt(source.target_language, style), target)]
         case "st_multiturn":
-            return prompts.multiturn(text, target, source.source_language, source.target_language)
-        case "mt":
-            return [Turn(prompts.mt_prompt(text, source.source_language, source.target_language), target)]
-    raise ValueError(f"sources.{name(source)}.format=it: the task text needs rows with conversations")
+            return prompts.multiturn(text, target, code, source.target_language)
+    return [Turn(prompts.mt_prompt(text, code, source.target_language), target)]
 
 
-def _turns(row: dict[str, Any]) -> list[Turn]:
-    """ShareGPT turns → exchanges. Raises ValueError where human and gpt do not alternate or a turn is empty."""
+def _turns(conversation: str) -> list[Turn]:
+    """ShareGPT turns → exchanges. Raises Unusable where human and gpt do not alternate or a turn is empty."""
     try:
-        values = [(turn["from"], turn["value"]) for turn in json.loads(row["conversations"])]
+        values = [(turn["from"], turn["value"]) for turn in json.loads(conversation)]
     except (json.JSONDecodeError, KeyError, TypeError):
-        raise ValueError(f'{row["utt_id"]}: conversations: expected a JSON list of {{"from": …, "value": …}}') from None
+        raise Unusable("malformed conversation", 'expected a JSON list of {"from": …, "value": …}') from None
     speakers = [speaker for speaker, _ in values]
-    if not values or speakers != ["human", "gpt"] * (len(values) // 2) or not all(text for _, text in values):
-        raise ValueError(f"{row['utt_id']}: conversations: human and gpt must alternate and no turn be empty, got {speakers}")
+    if not values or speakers != ["human", "gpt"] * (len(values) // 2):
+        raise Unusable("malformed conversation", f"human and gpt must alternate, got {speakers}")
+    if not all(isinstance(text, str) and text.strip() for _, text in values):
+        raise Unusable("empty turn")
     return [Turn(question, answer) for (_, question), (_, answer) in zip(values[::2], values[1::2], strict=True)]

@@ -1,4 +1,4 @@
-"""Documents → full rows: best-fit decreasing, no document cut (Ding et al., arXiv 2404.10830)."""
+"""Documents → full rows: best-fit decreasing, no document cut (Ding et al., arXiv 2404.10830), or joined as Megatron does."""
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
@@ -11,18 +11,41 @@ def best_fit(lengths: Sequence[int], row_length: int) -> list[list[int]]:
     document longer than a row.
     """
     rows: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (free tokens, row), sorted
+    with_room: list[list[int]] = [[] for _ in range(row_length + 1)]
+    rooms: list[int] = []  # sizes of room that some row has, sorted
     for document in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         length = lengths[document]
         if length > row_length:
             raise ValueError(f"a document of {length} tokens does not fit into a row of {row_length}")
-        place = bisect_left(room, (length, -1))
-        if place == len(room):
+        place = bisect_left(rooms, length)
+        if place == len(rooms):
             row, free = len(rows), row_length
             rows.append([])
         else:
-            free, row = room.pop(place)
+            free = rooms[place]
+            row = with_room[free].pop()
+            if not with_room[free]:
+                del rooms[place]
         rows[row].append(document)
         if free > length:
-            insort(room, (free - length, row))
+            if not with_room[free - length]:
+                insort(rooms, free - length)
+            with_room[free - length].append(row)
+    return rows
+
+
+def joined(lengths: Sequence[int], row_length: int) -> list[list[tuple[int, int, int]]]:
+    """Pieces (document, start, stop) for each row: documents one after another, cut at the edge of a row."""
+    rows: list[list[tuple[int, int, int]]] = []
+    free = 0
+    for document, length in enumerate(lengths):
+        start = 0
+        while start < length:
+            if not free:
+                rows.append([])
+                free = row_length
+            stop = min(length, start + free)
+            rows[-1].append((document, start, stop))
+            free -= stop - start
+            start = stop
     return rows

@@ -1,7 +1,10 @@
-"""The prompts of SPIRE, byte for byte in the form of the released templates (SpireLM, 2026).
+"""Every prompt of SPIRE, byte for byte: of its training (paper, Table 1) and of its inference (SpireLM's templates).
 
 A document is a list of spans; a span is text, or speech as units. Spans marked `answer` carry the loss in instruction
-tuning. CPT documents are plain text; IT documents are ChatML turns.
+tuning. CPT documents are plain text; IT documents are turns in the chat format of the model.
+
+The sources disagree about two spaces, and each has a name: `spire-2026` is the form of the released templates, and the
+default; `spire-2025` is the form at the time of the paper.
 """
 
 from collections.abc import Sequence
@@ -9,19 +12,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spire_ray.text.chat import CHATML, Markup
 from spire_ray.text.languages import language
-
-IM_START, IM_END = "<|im_start|>", "<|im_end|>"
-CHATML_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
-    "{% if not loop.last or add_generation_prompt %}{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-"""Released chat template: no system turn, no BOS (SpireLM)."""
-
 
 SPEECH = "\ufffc"
 """Where the units go in a prompt: the object replacement character."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """Where the sources disagree."""
+
+    after_speech: str
+    """After `Speech:` in a CPT document: nothing as Table 1 of the paper prints it, else a space."""
+    before_label: str
+    """Before the language that asks, in a single-turn question about speech: a space in the templates of 2025."""
+
+
+STYLES = {"spire-2025": Style(after_speech="", before_label=" "), "spire-2026": Style(after_speech=" ", before_label="")}
+RELEASED = STYLES["spire-2026"]
 
 
 @dataclass(frozen=True)
@@ -48,28 +57,67 @@ def _speech(text: str, units: np.ndarray | None) -> list[Span]:
     return [Span(before), Span(units=units), Span(after)]
 
 
-# --- user turns (paper, Table 1; released templates) ----------------------------------------------------------------
+def _label(code: str) -> str:
+    return f"{language(code).name}:"
 
 
-def asr_prompt(source: str = "en") -> str:
-    """Speech → transcript."""
-    return f"Speech: {SPEECH}\n{language(source).name}:"
+# --- what a CPT document begins with --------------------------------------------------------------------------------
 
 
-def st_prompt(target: str) -> str:
-    """Speech → translation, directly."""
-    return f"Speech: {SPEECH}\n{language(target).name}:"
-
-
-def mt_prompt(text: str, source: str, target: str) -> str:
-    """Text → translation, as an instruction."""
-    source_name, target_name = language(source).name, language(target).name
-    return f"Translate the following text from {source_name} to {target_name}.\n{source_name}: {text}\n{target_name}:"
+def asr_completion(source: str = "en", style: Style = RELEASED) -> str:
+    """Speech → transcript, as continued pre-training has it."""
+    return f"Speech:{style.after_speech}{SPEECH}\n{_label(source)}"
 
 
 def mt_completion(text: str, source: str, target: str) -> str:
-    """Text → translation, in the form of continued pre-training and of few-shot prompts."""
-    return f"{language(source).name}: {text}\n{language(target).name}:"
+    """Text → translation, as continued pre-training has it; `mt_icl` of SpireLM."""
+    return f"{_label(source)} {text}\n{_label(target)}"
+
+
+# --- questions ------------------------------------------------------------------------------------------------------
+
+
+def asr_prompt(source: str = "en", style: Style = RELEASED) -> str:
+    """Speech → transcript; `asr_simple` of SpireLM."""
+    return f"Speech: {SPEECH}\n{style.before_label}{_label(source)}"
+
+
+def asr_prompt_without_language() -> str:
+    """Speech → transcript; `asr_nolang`, which exists in the form of 2025 alone."""
+    return f"Speech: {SPEECH}\n Text:"
+
+
+def asr_prompt_with_both_languages(source: str = "en") -> str:
+    """Speech → transcript; `asr_bothlang`, which exists in the form of 2025 alone."""
+    name = language(source).name
+    return f"{name} speech: {SPEECH}\n {name} text:"
+
+
+def st_prompt(target: str, style: Style = RELEASED) -> str:
+    """Speech → translation, directly; `st_simple`."""
+    return f"Speech: {SPEECH}\n{style.before_label}{_label(target)}"
+
+
+def st_gold_prompt(transcript: str, target: str, source: str = "en", style: Style = RELEASED) -> str:
+    """Speech and its true transcript → translation; `st_simple_gold`."""
+    return f"{asr_prompt(source, style)} {transcript}\n{style.before_label}{_label(target)}"
+
+
+def st_chain_prompt(target: str, source: str = "en") -> str:
+    """Speech → transcript and translation in one answer; `st_chain`. See `chained`."""
+    names = language(source).name, language(target).name
+    return f"Speech: {SPEECH}\nTranscribe this Speech to {names[0]}, then translate it to {names[1]}.\n{names[0]}:"
+
+
+def chained(answer: str) -> str:
+    """The translation in an answer to `st_chain_prompt`: what follows the label of its second line; empty without one."""
+    return answer.partition("\n")[2].partition(": ")[2]
+
+
+def mt_prompt(text: str, source: str, target: str) -> str:
+    """Text → translation, as an instruction; `mt_zero`."""
+    names = language(source).name, language(target).name
+    return f"Translate the following text from {names[0]} to {names[1]}.\n{names[0]}: {text}\n{names[1]}:"
 
 
 # --- documents ---------------------------------------------------------------------------------------------------
@@ -86,19 +134,27 @@ def prompt(question: str, units: np.ndarray | None = None) -> list[Span]:
     return _speech(question, units)
 
 
-def chat(turns: Sequence[Turn], units: np.ndarray | None = None) -> list[Span]:
-    """An IT document: ChatML turns with the loss on each answer and the `<|im_end|>` that closes it.
+def few_shot(shots: Sequence[list[Span]], question: list[Span]) -> list[Span]:
+    """Completed examples before a question, one line break between them: how a base model is asked."""
+    return [span for shot in shots for span in (*shot, Span("\n"))] + question
+
+
+def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: Markup = CHATML) -> list[Span]:
+    """An IT document: turns with the loss on each answer and on what closes it.
 
     An empty answer in the last turn makes the prompt that asks for it. The units go where the first question wants them.
     """
     spans: list[Span] = []
-    for turn in turns:
-        spans += _speech(f"{IM_START}user\n{turn.user}{IM_END}\n{IM_START}assistant\n", units)
+    for number, turn in enumerate(turns):
+        before = markup.between if number else markup.opening
+        spans += _speech(f"{before}{turn.user}{markup.asking}", units)
         if turn.assistant:
-            spans += [Span(f"{turn.assistant}{IM_END}", answer=True), Span("\n")]
+            spans.append(Span(f"{turn.assistant}{markup.closing}", answer=True))
+    if turns and turns[-1].assistant and markup.ending:
+        spans.append(Span(markup.ending))
     return spans
 
 
 def multiturn(transcript: str, translation: str, source: str, target: str) -> list[Turn]:
-    """Speech → transcript → translation, in two turns."""
-    return [Turn(asr_prompt(source), transcript), Turn(f"{language(target).name}:", translation)]
+    """Speech → transcript → translation, in two turns; `st_multiturn`, which has no disputed space."""
+    return [Turn(asr_prompt(source), transcript), Turn(_label(target), translation)]

@@ -6,8 +6,9 @@ speech, which the unit ids then replace. That gives the ids of the whole text wi
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ from tokenizers import Encoding, Tokenizer
 
 from spire_ray import storage
 from spire_ray.fingerprint import Fingerprint
-from spire_ray.text.prompts import IM_END, Span
+from spire_ray.text import chat
+from spire_ray.text.prompts import Span
 from spire_ray.units import codec
 
 UNITS_FILE = "units.json"
+END_OF_DOCUMENT = "<EOD>"
+"""Megatron's word for the end of a document, which the released models have."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,59 @@ class UnitVocabulary:
         return UnitVocabulary(data["first"], data["count"], data["surface"], Fingerprint.from_dict(data["fingerprint"]))
 
 
+def unit_words(vocabulary: Mapping[str, int]) -> tuple[int, int, codec.Surface] | None:
+    """Units among the words of any tokenizer, as (id of unit 0, how many, surface form); None where there are none.
+
+    Raises ValueError where their ids do not follow each other.
+    """
+    surfaces: tuple[codec.Surface, ...] = ("pua", "extra_id")
+    for surface in surfaces:
+        ids: list[int] = []
+        while (found := vocabulary.get(codec.token(len(ids), surface))) is not None:
+            ids.append(found)
+        if ids and ids != list(range(ids[0], ids[0] + len(ids))):
+            raise ValueError(f"the {len(ids)} unit words of the tokenizer have ids that do not follow each other")
+        if ids:
+            return ids[0], len(ids), surface
+    return None
+
+
 class SpeechTokenizer:
     """Documents of text and units ↔ token ids."""
 
     def __init__(self, folder: str) -> None:
-        local = storage.localize(folder)
-        self.text = _load(local)
-        self.units = UnitVocabulary.load(local)
-        self.bos = _special(self.text, local, "bos_token", "<s>")
-        self.eos = _special(self.text, local, "eos_token", "</s>")
-        self.im_end: int | None = self.text.token_to_id(IM_END)
+        self._folder = storage.localize(folder)
+        self.text = load(self._folder)
+        self.units = UnitVocabulary.load(self._folder)
+        self.bos = _special(self.text, self._folder, "bos_token", "<s>")
+        """None in families whose documents begin with nothing, such as Qwen."""
+        eos = _special(self.text, self._folder, "eos_token", "</s>")
+        if eos is None:
+            raise ValueError(f"model={folder}: its tokenizer has neither </s> nor an eos_token in tokenizer_config.json")
+        self.eos = eos
+        self.im_end: int | None = self.text.token_to_id(chat.IM_END)
+        self.end: int = self.text.token_to_id(END_OF_DOCUMENT) or eos
+        """What ends a document of continued pre-training: `<EOD>` in the released models, else EOS."""
 
     @property
     def vocabulary_size(self) -> int:
         """Token ids in use: one more than the highest."""
         return int(max(self.text.get_vocab().values())) + 1
+
+    @cached_property
+    def chat(self) -> chat.Markup:
+        """How this model wants questions and answers."""
+        return chat.markup(self._folder)
+
+    @property
+    def stops(self) -> set[int]:
+        """Tokens that end an answer: of the chat, of a document, of the sequence."""
+        closing = self.text.token_to_id(self.chat.closing.strip())
+        return {self.eos, self.end, *(token for token in (self.im_end, closing) if token is not None)}
+
+    def begin(self, ids: np.ndarray) -> np.ndarray:
+        """A document with its BOS, where the family has one."""
+        return ids if self.bos is None else np.concatenate([np.array([self.bos], ids.dtype), ids])
 
     def encode(self, documents: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Documents → (token ids int32 [n], answer mask bool [n]) each, without BOS and EOS.
@@ -103,14 +145,14 @@ class SpeechTokenizer:
         ids, counted, start = [], [], 0
         for place, (units, answer) in zip(places, stretches, strict=True):
             if len(units) and int(units.max()) >= self.units.count:
-                raise ValueError(f"unit {int(units.max())}: the vocabulary holds units 0 to {self.units.count - 1}")
+                raise ValueError(f"unit above the vocabulary: {int(units.max())}, which holds 0 to {self.units.count - 1}")
             ids += [tokens[start:place], units.astype(np.int32) + self.units.first]
             counted += [answers[start:place], np.full(len(units), answer)]
             start = int(place) + 1
         return np.concatenate([*ids, tokens[start:]]), np.concatenate([*counted, answers[start:]])
 
 
-def _load(folder: str) -> Tokenizer:
+def load(folder: str) -> Tokenizer:
     """The fast tokenizer of a model folder; one that has only a sentencepiece model is converted by transformers."""
     path = Path(folder) / "tokenizer.json"
     if path.exists():
@@ -121,7 +163,7 @@ def _load(folder: str) -> Tokenizer:
     return converted
 
 
-def _special(tokenizer: Tokenizer, folder: str, role: str, usual: str) -> int:
+def _special(tokenizer: Tokenizer, folder: str, role: str, usual: str) -> int | None:
     """Id of BOS or EOS: the Llama word where the vocabulary has it, else what `tokenizer_config.json` names.
 
     An instruction-tuned model names `<|im_end|>` as its EOS, while its documents still end with `</s>`.
@@ -131,6 +173,4 @@ def _special(tokenizer: Tokenizer, folder: str, role: str, usual: str) -> int:
     if token is None and path.exists():
         named = json.loads(path.read_text()).get(role)
         token = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named) if named else None
-    if token is None:
-        raise ValueError(f"model={folder}: its tokenizer has neither {usual} nor a {role} in tokenizer_config.json")
     return token

@@ -1,9 +1,12 @@
 """What a model is asked, for base models and for instruction-tuned ones."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from spire_ray.generation.tasks import Tasks
+from spire_ray.text.chat import CHATML
 from spire_ray.units import codec
 
 UNITS = np.array([1, 2], np.uint16)
@@ -12,6 +15,8 @@ SPOKEN = "\U000f0001\U000f0002"
 
 class Echo:
     """A generator that answers with its prompt."""
+
+    tokenizer = SimpleNamespace(chat=CHATML)
 
     def __call__(self, prompts):
         return ["".join(s.text if s.units is None else codec.to_text(s.units) for s in spans) for spans in prompts]

@@ -42,7 +42,7 @@ def extended(request, bases, tmp_path_factory):
 def test_new_rows_have_the_mean_and_a_hundred_thousandth_of_the_covariance_of_the_old():
     torch.manual_seed(0)
     old = torch.randn(2_000, 6) @ torch.randn(6, 6) + torch.randn(6)
-    new = extended_rows(old, 2_000 + 50_000, "normal", seed=42)[2_000:].double()
+    new = extended_rows(old, 2_000, 2_000 + 50_000, "normal", seed=42)[2_000:].double()
     covariance = torch.cov(old.double().T) * 1e-5
     spread = covariance.diagonal().sqrt()
     assert (new.mean(0) - old.double().mean(0)).abs().max() < 4 * spread.max() / 50_000**0.5
@@ -51,25 +51,25 @@ def test_new_rows_have_the_mean_and_a_hundred_thousandth_of_the_covariance_of_th
 
 def test_the_initialisation_mean_makes_every_new_row_the_mean_of_the_old():
     old = torch.randn(50, 8)
-    new = extended_rows(old, 64, "mean", seed=42)[50:]
+    new = extended_rows(old, 50, 64, "mean", seed=42)[50:]
     assert torch.allclose(new, old.mean(0).expand(14, -1))
 
 
 def test_fewer_old_rows_than_dimensions_are_enough():
-    assert torch.isfinite(extended_rows(torch.randn(5, 32), 64, "normal", seed=0)).all()
+    assert torch.isfinite(extended_rows(torch.randn(5, 32), 5, 64, "normal", seed=0)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_old_rows_keep_their_bits_and_their_dtype(dtype):
     old = torch.randn(50, 8).to(dtype)
-    rows = extended_rows(old, 128, "normal", seed=42)
+    rows = extended_rows(old, 50, 128, "normal", seed=42)
     assert rows.dtype == dtype
     assert torch.equal(rows[:50], old)
 
 
 def test_the_seed_decides_the_new_rows():
     old = torch.randn(50, 8)
-    one, again, other = (extended_rows(old, 64, "normal", seed) for seed in (1, 1, 2))
+    one, again, other = (extended_rows(old, 50, 64, "normal", seed) for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -100,7 +100,7 @@ def test_embedding_and_head_are_extended_apart_where_they_are_apart(bases, tmp_p
     for name in (EMBEDDING, HEAD):
         first = len(old[name])
         assert torch.allclose(new[name][first:].mean(0), old[name].mean(0), atol=1e-4)
-        assert torch.equal(new[name], extended_rows(old[name], len(new[name]), "normal", 42))
+        assert torch.equal(new[name], extended_rows(old[name], len(old[name]), len(new[name]), "normal", 42))
     assert not torch.allclose(new[EMBEDDING][-1], new[HEAD][-1], atol=1e-3)
 
 
@@ -166,7 +166,7 @@ def test_an_extended_model_is_not_extended_again(extended, tmp_path):
 
 def test_a_tokenizer_that_knows_the_unit_words_is_refused(extended, tmp_path):
     shutil.copytree(extended[1], tmp_path / "copy", ignore=shutil.ignore_patterns("units.json"))
-    with pytest.raises(ValueError, match=f"its tokenizer holds some of the {COUNT} unit words already"):
+    with pytest.raises(ValueError, match=rf"its tokenizer holds {COUNT} unit words already; give it .* `spire units adopt`"):
         extend(str(tmp_path / "copy"), str(tmp_path / "out"), FINGERPRINT, SETTINGS)
 
 

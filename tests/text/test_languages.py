@@ -2,7 +2,7 @@
 
 import pytest
 
-from spire_ray.text.languages import LANGUAGES, language
+from spire_ray.text.languages import language, registry
 
 TOWER = {
     "en": "English",
@@ -26,10 +26,38 @@ def test_the_languages_of_tower_are_known_by_code_and_name(code, name):
 
 
 def test_languages_written_without_spaces_are_scored_by_character():
-    assert {code for code, known in LANGUAGES.items() if known.error_unit == "character"} == {"ko", "zh"}
+    assert {code for code, known in registry().items() if known.error_rate == "cer"} == {"ko", "zh"}
 
 
-@pytest.mark.parametrize("name", ["", "xx", "Klingon", "eng"])
-def test_an_unknown_language_is_refused_and_the_known_ones_listed(name):
-    with pytest.raises(ValueError, match=rf"language '{name}' is unknown; known are en, de, fr, nl, it, es, pt, ko, ru, zh"):
+@pytest.mark.parametrize("name", ["", "xx", "Klingon"])
+def test_an_unknown_language_is_refused_the_known_ones_listed_and_the_line_to_add_given(name):
+    with pytest.raises(ValueError, match=rf"language '{name}' is unknown; known are en, de, fr, nl, it, es, pt, ko, ru, zh "):
         language(name)
+    with pytest.raises(ValueError, match=r"To add it: `(xx|kl): \{name: …, error_rate: wer.*\}` in configs/languages\.yaml"):
+        language(name)
+
+
+def test_a_language_is_added_by_a_line_of_the_registry(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("pt: {name: Portuguese}\nja: {name: Japanese, error_rate: cer, sacrebleu: ja-mecab}\n")
+    monkeypatch.setenv("SPIRE_LANGUAGES", str(tmp_path / "mine.yaml"))
+    registry.cache_clear()
+    try:
+        assert (language("ja").name, language("Japanese").error_rate) == ("Japanese", "cer")
+        with pytest.raises(ValueError, match="language 'de' is unknown; known are pt, ja"):
+            language("de")
+        (tmp_path / "mine.yaml").write_text("ja: {nome: Japanese}")
+        registry.cache_clear()
+        with pytest.raises(ValueError, match="ja: expected"):
+            language("ja")
+    finally:
+        registry.cache_clear()
+
+
+def test_the_package_carries_the_registry_of_the_configurations():
+    from pathlib import Path
+
+    import spire_ray.text
+
+    root = Path(__file__).parents[2]
+    carried = Path(spire_ray.text.__file__).with_name("languages.yaml")
+    assert carried.read_text() == (root / "configs" / "languages.yaml").read_text()

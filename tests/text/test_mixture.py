@@ -1,11 +1,13 @@
 """Recipes: what a source makes of its rows, and what it refuses."""
 
 import json
+import re
 
 import pytest
 
-from spire_ray.settings import Source
-from spire_ray.text import mixture
+from spire_ray.settings import Filters, Source
+from spire_ray.text import filters, mixture
+from spire_ray.text.mixture import Unusable
 from spire_ray.units import codec
 
 
@@ -25,10 +27,9 @@ def source(task, **changes):
     return Source(**{"task": task, "data": "d", "target_language": "" if task in ("asr", "text") else "de", **changes})
 
 
-def texts(documents):
+def text(document):
     spoken = "\U000f0001\U000f0002\U000f0003"
-    joined = ["".join(s.text if s.units is None else codec.to_text(s.units) for s in d.spans) for d in documents]
-    return [text.replace(spoken, "~") for text in joined]
+    return "".join(s.text if s.units is None else codec.to_text(s.units) for s in document.spans).replace(spoken, "~")
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,8 @@ def texts(documents):
     ],
 )
 def test_cpt_documents(given, expected):
-    (document,) = mixture.documents(given, [row()], seed=0)
-    assert texts([document]) == [expected]
+    document = mixture.prompted(given, row())
+    assert text(document) == expected
     assert document.everything_counts
     assert document.utt_id == "u0"
 
@@ -58,68 +59,69 @@ def test_cpt_documents(given, expected):
     ],
 )
 def test_it_documents(task, questions, answers):
-    (document,) = mixture.documents(source(task, format="it"), [row()], seed=0)
+    document = mixture.prompted(source(task, format="it"), row())
     turns = zip(questions, answers, strict=True)
     expected = [f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n" for q, a in turns]
-    assert texts([document]) == ["".join(expected)]
+    assert text(document) == "".join(expected)
     assert [span.text for span in document.spans if span.answer] == [f"{answer}<|im_end|>" for answer in answers]
     assert not document.everything_counts
 
 
 @pytest.mark.parametrize(
-    ("weight", "count"),
-    [(1, 10), (2, 20), (0.5, 5), (2.3, 23), (0.04, 0)],
-)
-def test_the_weight_says_how_often_rows_are_used(weight, count):
-    rows = [row(i) for i in range(10)]
-    made = [document.utt_id for document in mixture.documents(source("asr", weight=weight), rows, seed=0)]
-    assert len(made) == count
-    uses = [made.count(r["utt_id"]) for r in rows]
-    assert max(uses) - min(uses) <= 1
-
-
-def test_the_seed_decides_which_share_of_the_rows_is_used():
-    rows = [row(i) for i in range(40)]
-    one, again, other = ([d.utt_id for d in mixture.documents(source("asr", weight=0.5), rows, seed=seed)] for seed in (1, 1, 2))
-    assert one == again != other
-
-
-@pytest.mark.parametrize(
-    ("task", "lacking"),
+    ("task", "form", "expected"),
     [
-        ("asr", {"units": []}),
-        ("asr", {"units": None}),
-        ("asr", {"text": None}),
-        ("asr", {"text": ""}),
-        ("asr", {"language": "fr"}),
-        ("mt", {"translations": None}),
-        ("mt", {"translations": [("fr", "le chien")]}),
-        ("st", {"translations": [("de", "")]}),
-        ("st", {"text": None}),
-        ("st_multiturn", {"units": []}),
-        ("text", {"text": ""}),
-        ("asr", {"conversations": json.dumps([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}])}),
+        ("asr", "cpt", "Speech: ~\nPortuguese: o cão"),
+        ("asr", "it", "<|im_start|>user\nSpeech: ~\nPortuguese:<|im_end|>\n<|im_start|>assistant\no cão<|im_end|>\n"),
+        ("mt", "cpt", "Portuguese: o cão\nEnglish: the dog"),
     ],
 )
-def test_a_row_that_lacks_what_the_task_needs_makes_no_document(task, lacking):
+def test_the_language_of_a_row_labels_its_transcript(task, form, expected):
+    portuguese = row(text="o cão", language="pt", translations=[("en", "the dog")])
+    given = source(task, format=form, target_language="en" if task == "mt" else "")
+    assert text(mixture.prompted(given, portuguese)) == expected
+
+
+UNUSABLE = [
+    ("asr", {"units": []}, "no units"),
+    ("asr", {"units": None}, "no units"),
+    ("asr", {"text": None}, "no text: in en"),
+    ("asr", {"text": " \n"}, "no text: in en"),
+    ("asr", {"language": "xx"}, "unknown language: language 'xx' is unknown"),
+    ("asr", {"language": None}, "unknown language: language '' is unknown"),
+    ("asr", {"status": "rejected", "error": "not readable as audio"}, "not labelled: not readable as audio"),
+    ("mt", {"translations": None}, "no translation: in de"),
+    ("mt", {"translations": [("fr", "le chien")]}, "no translation: in de"),
+    ("st", {"translations": [("de", "")]}, "no translation: in de"),
+    ("st", {"text": None}, "no text: in en"),
+    ("st_multiturn", {"units": []}, "no units"),
+    ("text", {"text": ""}, "no text: in en"),
+    ("asr", {"conversations": json.dumps([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}])}, "a conversation: "),
+]
+
+
+@pytest.mark.parametrize(("task", "lacking", "reason"), UNUSABLE)
+def test_a_row_that_lacks_what_the_task_needs_is_refused_with_the_reason(task, lacking, reason):
     given = source(task, format="it" if task.startswith("st") else "cpt")
-    made = mixture.documents(given, [row(0, **lacking), row(1)], seed=0)
-    assert [document.utt_id for document in made] == ["u1"]
+    with pytest.raises(Unusable, match=f"^{re.escape(reason)}"):
+        mixture.prompted(given, row(0, **lacking))
 
 
 def test_text_tasks_need_no_units():
-    rows = [{key: value for key, value in row().items() if key not in ("units", "conversations")}]
-    assert len(mixture.documents(source("mt"), rows, seed=0)) == 1
+    lean = {key: value for key, value in row().items() if key not in ("units", "conversations")}
+    assert mixture.prompted(source("mt"), lean).utt_id == "u0"
+
+
+def conversation(turns):
+    return json.dumps([{"from": speaker, "value": value} for speaker, value in turns])
 
 
 def test_conversations_become_chats():
     turns = [("human", "Hi"), ("gpt", "Hello"), ("human", "Bye"), ("gpt", "See you")]
-    talk = json.dumps([{"from": speaker, "value": value} for speaker, value in turns])
-    (document,) = mixture.documents(source("text", format="it"), [row(conversations=talk)], seed=0)
-    assert texts([document]) == [
+    document = mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)))
+    assert text(document) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
         "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\nSee you<|im_end|>\n"
-    ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,43 +133,59 @@ def test_conversations_become_chats():
         [("human", "Hi"), ("human", "Hi")],
         [("system", "Be kind"), ("human", "Hi"), ("gpt", "Hello")],
         [("human", "Hi"), ("gpt", "")],
-        [("human", ""), ("gpt", "Hello")],
+        [("human", " "), ("gpt", "Hello")],
         [("human", "Hi"), ("gpt", None)],
     ],
 )
 def test_a_malformed_conversation_is_refused(turns):
-    talk = json.dumps([{"from": speaker, "value": value} for speaker, value in turns])
-    with pytest.raises(ValueError, match="u0: conversations: human and gpt must alternate and no turn be empty"):
-        mixture.documents(source("text", format="it"), [row(conversations=talk)], seed=0)
+    with pytest.raises(Unusable, match=r"^malformed conversation: human and gpt must alternate|^empty turn"):
+        mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)))
 
 
 @pytest.mark.parametrize(
     "talk", ['[{"role": "user", "content": "Hi"}]', '[{"from": "human"}]', '["Hi"]', '{"from": "human"}', '"Hi"', "5", "Hi"]
 )
-def test_a_conversation_in_another_form_is_refused_and_its_row_named(talk):
-    with pytest.raises(ValueError, match=r'u7: conversations: expected a JSON list of \{"from": …, "value": …\}'):
-        mixture.documents(source("text", format="it"), [row(7, conversations=talk)], seed=0)
-
-
-@pytest.mark.parametrize("task", ["st", "st_multiturn"])
-def test_speech_translation_in_the_cpt_format_is_refused(task):
-    with pytest.raises(ValueError, match=rf"sources\.{task}\.en-de\.format=cpt: the task {task} exists in the format it only"):
-        mixture.documents(source(task), [row()], seed=0)
+def test_a_conversation_in_another_form_is_refused(talk):
+    with pytest.raises(Unusable, match=r'^malformed conversation: expected a JSON list of \{"from": …, "value": …\}'):
+        mixture.prompted(source("text", format="it"), row(7, conversations=talk))
 
 
 def test_plain_text_in_the_it_format_is_refused():
-    with pytest.raises(ValueError, match=r"sources\.text\.en\.format=it: the task text needs rows with conversations"):
-        mixture.documents(source("text", format="it"), [row()], seed=0)
+    with pytest.raises(Unusable, match=r"^no conversations: "):
+        mixture.prompted(source("text", format="it"), row())
+
+
+@pytest.mark.parametrize(
+    ("limits", "changes", "reason"),
+    [
+        ({"length_ratio": 3}, {"translations": [("de", "x" * 30)]}, "length ratio: 4.3 is above 3"),
+        ({"characters_per_second": (1, 5)}, {"duration": 1.0}, "characters per second: 7.0 is not within 1 to 5"),
+        ({"characters_per_second": (8, 0)}, {"duration": 1.0}, "characters per second: 7.0 is not within 8 to 0"),
+        ({"unit_entropy": 1.0}, {"units": [4] * 9 + [5]}, "unit entropy: 0.47 bits are below 1"),
+        ({"languages": ("de", "fr")}, {}, "language: en is not one of de, fr"),
+    ],
+)
+def test_a_filter_leaves_out_what_is_beyond_its_limit_and_says_by_how_much(limits, changes, reason):
+    given = source("st", format="it", filters=Filters(**limits))
+    with pytest.raises(Unusable, match=f"^{re.escape(reason)}$"):
+        filters.check(given, row(**changes))
+    if "languages" not in limits:
+        filters.check(given, row(duration=2.0 if limits.get("characters_per_second") == (1, 5) else 0.5))
 
 
 @pytest.mark.parametrize(
     ("sources", "reason"),
     [
-        ([source("st", target_language="")], r"sources\.st\.en\.target_language: st needs one"),
-        ([source("mt", target_language="")], r"sources\.mt\.en\.target_language: mt needs one"),
-        ([source("asr", weight=0)], r"sources\.asr\.en\.weight=0: must be above 0"),
+        ([source("st", target_language="")], r"sources\.st\.target_language: st needs one"),
+        ([source("mt", target_language="")], r"sources\.mt\.target_language: mt needs one"),
+        ([source("asr", weight=0)], r"sources\.asr\.weight=0: must be above 0"),
         ([source("asr", weight=-1.0, name="x")], r"sources\.x\.weight=-1\.0: must be above 0"),
-        ([source("asr"), source("asr", data="e")], r"sources\.asr\.en: two sources of this name"),
+        ([source("st", format="cpt")], r"sources\.st\.de\.format=cpt: the task st exists in the format it only"),
+        ([source("mt", target_language="xx")], "language 'xx' is unknown"),
+        ([source("mt", units=1e6)], r"sources\.mt\.de\.units: mt has no speech"),
+        ([source("asr", units=1e6, tokens=1e6)], r"sources\.asr: a budget is either tokens or units"),
+        ([source("asr", units=1e6, weight=2)], r"sources\.asr\.weight=2: a source with a budget is repeated by max_epochs"),
+        ([source("asr"), source("asr", data="e")], r"sources\.asr: two sources of this name"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(sources, reason):
@@ -176,4 +194,6 @@ def test_recipes_that_cannot_be_are_refused(sources, reason):
 
 
 def test_a_good_recipe_passes():
-    mixture.check([source("asr"), source("asr", name="more"), source("mt"), source("st"), source("text", weight=0.1)])
+    mixture.check(
+        [source("asr"), source("asr", name="more"), source("mt"), source("st", format="it"), source("text", weight=0.1)]
+    )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spire_ray.text import prompts
+from spire_ray.text.chat import CHATML_TEMPLATE
 from spire_ray.text.prompts import Turn
 from spire_ray.units import codec
 
@@ -103,7 +104,7 @@ def test_languages_stand_by_their_english_names(code, name):
 
 
 def test_the_chat_template_is_the_released_one():
-    assert prompts.CHATML_TEMPLATE == (
+    assert CHATML_TEMPLATE == (
         "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
         "{% if not loop.last or add_generation_prompt %}{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}"
         "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '<|im_start|>assistant\\n' }}{% endif %}"

@@ -78,7 +78,7 @@ def test_speech_written_as_text_is_refused(tokenizers, smuggled):
 
 
 def test_a_unit_outside_the_vocabulary_is_refused(tokenizers):
-    with pytest.raises(ValueError, match="unit 20: the vocabulary holds units 0 to 19"):
+    with pytest.raises(ValueError, match="unit above the vocabulary: 20, which holds 0 to 19"):
         tokenizers["pua"].encode([prompts.prompt(prompts.asr_prompt(), np.array([1, 20, 2], np.uint16))])
 
 
@@ -122,9 +122,17 @@ def test_other_families_name_their_begin_and_end_in_the_tokenizer_configuration(
     assert (other.bos, other.eos) == (llama.bos, llama.eos) == (0, 1)
 
 
-def test_a_tokenizer_without_a_begin_is_refused(tiny_base, tmp_path):
-    with pytest.raises(ValueError, match=r"neither <s> nor a bos_token in tokenizer_config\.json"):
-        SpeechTokenizer(other_family(tmp_path, tiny_base, eos_token="<end>"))
+def test_families_whose_documents_begin_with_nothing_get_no_begin(tiny_base, tmp_path):
+    tokenizer = SpeechTokenizer(other_family(tmp_path, tiny_base, eos_token="<end>"))
+    ids = np.array([7, 8], np.int32)
+    assert tokenizer.bos is None
+    assert tokenizer.begin(ids).tolist() == [7, 8]
+    assert SpeechTokenizer(tiny_base).begin(ids).tolist() == [0, 7, 8]
+
+
+def test_a_tokenizer_without_an_end_is_refused(tiny_base, tmp_path):
+    with pytest.raises(ValueError, match=r"neither </s> nor an eos_token in tokenizer_config\.json"):
+        SpeechTokenizer(other_family(tmp_path, tiny_base, bos_token="<begin>"))
 
 
 def test_no_documents_give_none(tokenizers):

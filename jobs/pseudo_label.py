@@ -1,0 +1,8 @@
+"""Run the stage pseudo_label: `python jobs/pseudo_label.py --config FILE [key=value …]`."""
+
+import sys
+
+from spire_ray.distributed.pseudo_label import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The data catalogue: one file in `configs/data/` for each corpus that SPIRE was made of or measured on.
+
+It says how a corpus is obtained, under which terms, how its columns are read and its text prepared, and how large it is by
+its own account; apart from that, SPIRE's share, in deduplicated units of each audio–target pair (paper, Table 2).
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+FOLDER = "configs/data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """One corpus."""
+
+    name: str
+    title: str
+    use: Literal["speech", "text", "evaluation"]
+    licence: str
+    gated: bool = False
+    """Terms have to be accepted before it can be downloaded."""
+    hub: str = ""
+    """Data set on the Hugging Face Hub, `id@revision` to pin it; empty: see `obtain`."""
+    files: str = "*.parquet"
+    """Files of it that are read; `{split}` stands for the corpus's own name of a split."""
+    obtain: str = ""
+    """What to do where it cannot be downloaded by itself."""
+    layout: Literal["table", "common-voice", "covost2", "europarl-st"] = "table"
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of the manifest, or `translations.LANGUAGE` → the corpus's own name; absent ones have the same name."""
+    splits: dict[str, str] = field(default_factory=dict)
+    """Our split → the corpus's own."""
+    language: str = ""
+    """ISO 639-1; empty: a column says it."""
+    preparation: str = "plain-1"
+    """How `text` is made of `text_raw`, by name and version."""
+    hours: float = 0.0
+    """The corpus's own size in training hours, or of all that is used for evaluation; 0: not known to this catalogue."""
+    rows: int = 0
+    """The same in rows."""
+    spire_units: float = 0.0
+    """SPIRE's share in deduplicated units of each audio–target pair; a mixture target, not the corpus's size."""
+    spire_hours: float = 0.0
+    """The same in hours, as Table 2 counts them."""
+    note: str = ""
+
+
+def load(folder: str = FOLDER) -> dict[str, Corpus]:
+    """All corpora by name. Raises ValueError for a folder without files and for a wrong field, with the file named."""
+    files = sorted(Path(folder).glob("*.yaml"))
+    if not files:
+        raise ValueError(f"catalogue={folder}: no corpora there; run from the checkout or name the folder")
+    corpora = [_read(file) for file in files]
+    return {corpus.name: corpus for corpus in corpora}
+
+
+def corpus(name: str, folder: str = FOLDER) -> Corpus:
+    """One corpus. Raises ValueError for an unknown one, with the known named."""
+    known = load(folder)
+    if name not in known:
+        raise ValueError(f"corpus {name!r} is unknown; known are {', '.join(known)}")
+    return known[name]
+
+
+def _read(file: Path) -> Corpus:
+    from spire_ray.corpora.preparation import PREPARATIONS
+
+    data: Any = yaml.safe_load(file.read_text())
+    known = {each.name for each in fields(Corpus)}
+    if not isinstance(data, dict) or (wrong := set(data) - known):
+        raise ValueError(f"{file}: unknown field {', '.join(sorted(wrong))}; known are {', '.join(sorted(known))}")
+    found = Corpus(name=file.stem, **{key: value for key, value in data.items() if key != "name"})
+    if textual := [name for name in ("hours", "rows", "spire_units", "spire_hours") if isinstance(getattr(found, name), str)]:
+        raise ValueError(f"{file}: {', '.join(textual)}: not a number; YAML wants 1.2e+9 for 1.2e9")
+    if not found.hub and not found.obtain:
+        raise ValueError(f"{file}: says neither hub nor obtain")
+    if found.preparation not in PREPARATIONS:
+        raise ValueError(f"{file}: preparation={found.preparation!r}: known are {', '.join(PREPARATIONS)}")
+    return found

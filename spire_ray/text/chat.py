@@ -1,0 +1,86 @@
+"""What stands around questions and answers in the chat format of a model.
+
+Models made for SPIRE use the released ChatML. Any other model keeps the template it came with: its markup is read off the
+template once, by rendering a conversation of two exchanges, so that documents are put together without the template.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+IM_START, IM_END = "<|im_start|>", "<|im_end|>"
+CHATML_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
+    "{% if not loop.last or add_generation_prompt %}{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""Released chat template: no system turn, no BOS (SpireLM)."""
+
+
+@dataclass(frozen=True)
+class Markup:
+    """opening Q asking A closing between Q asking A closing ending."""
+
+    opening: str
+    """Before the first question, BOS left out."""
+    asking: str
+    """From a question to its answer."""
+    closing: str
+    """Ends an answer, and counts as a part of it."""
+    between: str
+    """From a closed answer to the next question."""
+    ending: str
+    """After the last closed answer."""
+
+
+CHATML = Markup(
+    opening=f"{IM_START}user\n",
+    asking=f"{IM_END}\n{IM_START}assistant\n",
+    closing=IM_END,
+    between=f"\n{IM_START}user\n",
+    ending="\n",
+)
+
+
+def markup(folder: str) -> Markup:
+    """The markup of a local model folder; ChatML where it has no template.
+
+    Raises ValueError for a template that does not close answers with a special token.
+    """
+    template = _template(Path(folder))
+    return CHATML if template in (None, CHATML_TEMPLATE) else _read_off(folder)
+
+
+def _template(folder: Path) -> str | None:
+    if (folder / "chat_template.jinja").exists():
+        return (folder / "chat_template.jinja").read_text()
+    configuration = folder / "tokenizer_config.json"
+    template = json.loads(configuration.read_text()).get("chat_template") if configuration.exists() else None
+    return str(template) if template else None
+
+
+def _read_off(folder: str) -> Markup:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    words = [f"{kind}-{number}" for number in (1, 2) for kind in ("QUESTION", "ANSWER")]
+    messages = [{"role": role, "content": word} for role, word in zip(("user", "assistant") * 2, words, strict=True)]
+    options = {"tokenize": False, "enable_thinking": False}
+    asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, **options)
+    told = tokenizer.apply_chat_template(messages, add_generation_prompt=False, **options)
+    opening, _, asking = asked.partition(words[0])
+    after_first = told.partition(words[1])[2].partition(words[2])[0]
+    after_last = told.partition(words[3])[2]
+    special = {token for token in tokenizer.get_added_vocab() if after_first.lstrip().startswith(token)}
+    special |= {token for token in (tokenizer.eos_token,) if token and after_first.lstrip().startswith(token)}
+    if not special:
+        raise ValueError(f"model={folder}: its chat template does not close an answer with a special token: {after_first!r}")
+    token = max(special, key=len)
+    closing = after_first[: after_first.index(token) + len(token)]
+    return Markup(
+        opening=opening.removeprefix(tokenizer.bos_token or ""),
+        asking=asking,
+        closing=closing,
+        between=after_first.removeprefix(closing),
+        ending=after_last.removeprefix(closing) if after_last.startswith(closing) else "",
+    )

@@ -1,0 +1,50 @@
+"""`spire data`: the catalogue, and what a recipe needs brought to where it is used."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from spire_ray.corpora import catalogue
+
+USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser("spire data", description="Corpora: what there is, fetch them, check a copy.")
+    parser.add_argument("--catalogue", default=catalogue.FOLDER, metavar="DIR", help=f"default: {catalogue.FOLDER}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("show", help="the catalogue, or one corpus of it")
+    show.add_argument("corpus", nargs="?", default="")
+    fetching = commands.add_parser("fetch", help="bring everything that a data recipe names")
+    fetching.add_argument("recipe", help="YAML with corpora, models, splits")
+    fetching.add_argument("--to", required=True, metavar="DIR|s3://…")
+    checking = commands.add_parser("check", help="compare a copy with the corpus's own size")
+    checking.add_argument("corpus")
+    checking.add_argument("copy", metavar="DIR|s3://…")
+    options = parser.parse_args(arguments)
+    try:
+        _run(options)
+    except (ValueError, OSError) as error:
+        print(f"data: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_ERROR
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from spire_ray.corpora import fetch
+
+    if options.command == "check":
+        print(fetch.check(catalogue.corpus(options.corpus, options.catalogue), options.copy))
+    elif options.command == "fetch":
+        for name, counts in fetch.fetch(fetch.load(options.recipe), options.to, options.catalogue).items():
+            print(f"{name}: {counts['rows']} rows, {counts['refused']} refused → {options.to}/{name}")
+    elif options.corpus:
+        print(fetch.described(catalogue.corpus(options.corpus, options.catalogue)))
+    else:
+        for name, corpus in catalogue.load(options.catalogue).items():
+            gate = ", gated" if corpus.gated else ""
+            size = (
+                f"{corpus.hours:g} h" if corpus.hours else f"{corpus.rows} rows" if corpus.rows else "size not in the catalogue"
+            )
+            print(f"{name:<20}{corpus.use:<12}{size:<28}{corpus.licence}{gate}")

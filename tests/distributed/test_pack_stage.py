@@ -1,0 +1,73 @@
+"""The stage pack on a cluster: the same bytes for any number of workers, and on after it was stopped."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from spire_ray.distributed import pack
+from spire_ray.manifest.schema import UNITS
+from spire_ray.text import tokens
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_codebook, tiny_model, monkeypatch):
+    """A function that writes and runs a recipe with some settings; returns the exit status."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    units = tmp_path / "units"
+    units.mkdir()
+    for part in range(3):
+        rows = [
+            {
+                "utt_id": f"u{part}-{number}", "text": f"the dog {number}", "language": "en", "split": "train", "duration": 1.0,
+                "translations": [("de", "der Hund")], "units": [number % 20, part, 7], "status": "labelled",
+            }
+            for number in range(40)
+        ]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), units / f"part-{part:06d}.parquet")
+    (units / "fingerprint.json").write_text(json.dumps(tiny_codebook.fingerprint.to_dict()))
+    text = [{"utt_id": f"t{n}", "text": f"a cat {n}", "language": "en", "split": "train"} for n in range(30)]
+    pq.write_table(pa.Table.from_pylist(text), tmp_path / "text.parquet")
+    sources = [
+        {"task": "asr", "data": str(units), "tokens": 900},
+        {"task": "st_multiturn", "data": str(units), "target_language": "de", "format": "it"},
+        {"task": "text", "data": str(tmp_path / "text.parquet"), "weight": 1.5},
+    ]
+
+    def run(name, **changes):
+        config = {"stage": "pack", "output": str(tmp_path / name), "model": tiny_model, "row_length": 96, "sources": sources}
+        (tmp_path / "pack.yaml").write_text(yaml.safe_dump(config | {"tracking": {"enabled": False}} | changes))
+        return pack.main(["--config", str(tmp_path / "pack.yaml")])
+
+    return run
+
+
+def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(ray_session, recipe, tmp_path, monkeypatch, capsys):
+    assert recipe("one", workers=1) == 0
+    monkeypatch.setattr(pack, "_PARTS_IN_A_BLOCK", 1)
+    monkeypatch.setattr(pack, "_ROWS_IN_A_BLOCK", 7)
+
+    def stop(*_):
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch:  # after the blocks, before the choice
+        patch.setattr(tokens, "choose", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            recipe("two", workers=3)
+    blocks = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "two" / "_tokens").glob("*.json")}
+    assert len(blocks) == 3 + 3 + 5
+    last = tmp_path / "two" / "_tokens" / "block-000004.json"
+    last.unlink()
+    assert recipe("two", workers=2) == 0
+    assert "done in" in capsys.readouterr().out
+    one, two = ((tmp_path / name / "rows-00000.arrow").read_bytes() for name in ("one", "two"))
+    assert one == two
+    index = json.loads((tmp_path / "two" / "index.json").read_text())
+    assert [source["name"] for source in index["sources"]] == ["asr", "st_multiturn.de", "text"]
+    assert abs(index["sources"][0]["tokens"] - 900) < 15
+    assert index["sources"][2]["documents"] == 45
+    assert not (tmp_path / "two" / "_tokens").exists()
+    assert (tmp_path / "two" / "card.md").exists()
+    assert (tmp_path / "two" / "card.png").exists()
