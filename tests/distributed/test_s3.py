@@ -40,7 +40,7 @@ class Flaky:
             busy = self.every and self.requests % self.every == 0
             self.refused += bool(busy)
         if busy:
-            environment["wsgi.input"].read()
+            environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
             respond("503 Slow Down", [("Content-Length", "0")])
             return [b""]
         return self._application(environment, respond)
