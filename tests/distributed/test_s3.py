@@ -23,6 +23,7 @@ from spire_ray.manifest import marks, planning, reader, writer
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.settings import Label
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 CLIPS = 12
 
@@ -155,7 +156,6 @@ def test_a_wrong_bucket_is_refused_with_one_line(wrong, s3, corpus, tmp_path, ca
     assert len(told) == 1 and told[0].startswith("label: error: ") and ("bucket" in told[0] or "not there" in told[0])
 
 
-@pytest.mark.long
 def test_a_killed_job_leaves_no_upload_and_is_gone_on_from(s3, corpus, tmp_path):
     _, client = s3
     fields = {"stage": "label", "manifest": corpus, "codebook": "s3://spire/codebook", "output": "s3://spire/units"}
