@@ -74,8 +74,8 @@ def _boundary(sound: soundfile.SoundFile, second: float, longest: float) -> int:
     begin, stop = round((second - longest / 2) * rate), round(second * rate)
     _seek(sound, begin)
     samples = np.concatenate([np.zeros(0, np.float32), *decode.blocks(sound, stop - begin)])
-    if not len(samples):
-        raise AudioError(f"no samples at {second:g} s")
+    if len(samples) < stop - begin:
+        raise AudioError(f"truncated: ends before {second:g} s")
     return begin + _quietest(samples, rate)
 
 
@@ -91,6 +91,8 @@ def _quietest(samples: np.ndarray, rate: int) -> int:
 
 
 def _seek(sound: soundfile.SoundFile, sample: int) -> None:
+    if sound.tell() == sample:  # an MP3 that is sought in, even to its beginning, is decoded a little differently
+        return
     try:
         sound.seek(sample)
     except soundfile.LibsndfileError:

@@ -28,6 +28,13 @@ _UNKNOWN_FRAMES = 1 << 48
 _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}
 
 
+class _Sound(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that is not sought in while its length is unknown; libsndfile fails at that."""
+
+    def seekable(self) -> bool:
+        return bool(self.frames < _UNKNOWN_FRAMES and super().seekable())
+
+
 @contextmanager
 def reader(source: bytes | str, max_seconds: float = float("inf"), *, whole: bool = True) -> Iterator[soundfile.SoundFile]:
     """An open sound file. Raises AudioError for what is missing, not audio, or without a usable rate."""
@@ -35,7 +42,7 @@ def reader(source: bytes | str, max_seconds: float = float("inf"), *, whole: boo
         sound = ffmpeg.to_wav(file, max_seconds) if header.needs_ffmpeg(file) else file
         sound.seek(0)
         try:
-            opened_sound = soundfile.SoundFile(sound)
+            opened_sound = _Sound(sound)
         except soundfile.LibsndfileError:
             raise AudioError(header.why_not(file)) from None
         with opened_sound:
@@ -104,7 +111,8 @@ def from_pcm(samples: np.ndarray) -> np.ndarray:
 
 def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds: float) -> np.ndarray:
     try:
-        sound.seek(start)
+        if start:
+            sound.seek(start)
     except soundfile.LibsndfileError:
         raise AudioError(f"no samples at {start / sound.samplerate:g} s") from None
     parts, longest = [], max_seconds * sound.samplerate

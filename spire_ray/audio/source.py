@@ -26,7 +26,7 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
     """An open file with random access.
 
     An object that is read as a whole is fetched by one request, otherwise by the ranges that are asked for. Raises AudioError
-    for what is not there, no file, empty or not permitted.
+    for what is not there, no file, empty or not permitted, and OSError where the storage cannot be reached.
     """
     if isinstance(source, bytes):
         return io.BytesIO(_filled(source))
@@ -52,6 +52,8 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
     except PermissionError:
         raise AudioError("no permission") from None
     except OSError as error:
+        if not storage.is_local(source):  # an outage is no fault of the row: the job ends and is run again
+            raise
         raise AudioError(f"not readable: {' '.join(str(error).split())}") from None
 
 

@@ -37,13 +37,14 @@ def connect() -> None:
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors log a known warning as an error
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
+    endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
     ray.init(
         **arguments,
         ignore_reinit_error=True,
         logging_level=logging.ERROR,
         log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
         runtime_env={
-            "env_vars": {**WORKER_ENVIRONMENT, _WORKING_DIRECTORY: os.getcwd()},
+            "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
             "worker_process_setup_hook": "spire_ray.distributed.context.enter_working_directory",
         },
     )

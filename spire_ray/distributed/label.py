@@ -56,9 +56,11 @@ def run(job: Job[Label]) -> None:
     todo = [asdict(shard) for shard in planned if shard.shard not in done]
     if todo:
         report = _Report(job, sum(shard["seconds"] for shard in todo))
-        for labelled in _labelled(settings, todo).iter_rows():
+        results = _labelled(settings, todo)
+        for labelled in results.iter_rows():
             report.add(labelled)
         report.end()
+        job.tracker.log_artifact("ray_data.txt", results.stats().encode())
     _summarise(job, codebook.fingerprint.identity.clusters)
 
 

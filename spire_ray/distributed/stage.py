@@ -58,6 +58,8 @@ def main(
     options = _parse(name, arguments)
     try:
         settings = config.load(options.config, options.overrides, name)
+        if settings.storage.endpoint_url:  # where s3fs, and every worker, looks for it
+            os.environ["AWS_ENDPOINT_URL"] = settings.storage.endpoint_url
         if options.print_config:
             print(json.dumps(config.to_dict(settings), indent=2))
             return 0

@@ -1,0 +1,217 @@
+"""The label job against a bare loop over the same kernels, and against Daft doing the same work.
+
+    python benchmarks/label_job.py --hours 8 --runs 3 [--codec flac] [--output benchmarks/results/label_job.json]
+
+The clips are noise of 12 s, repeated in the manifest under other ids. Bare loop, Ray Data and Daft run in turn, each in a process
+of its own; what a short run costs (imports, start of the cluster, loading) is subtracted from the long one and printed apart.
+CPU-seconds count the whole process tree; with other load on the machine they, not the wall clock, say what a system costs.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import soundfile
+
+from spire_ray import provenance, storage
+from spire_ray.audio import decode as audio
+from spire_ray.distributed import label, shards
+from spire_ray.manifest import planning
+from spire_ray.settings import Encoder, Label, Tracking
+from spire_ray.units.codebook import Codebook
+from spire_ray.units.labeler import Labeler
+
+CLIPS, SECONDS = 50, 12.0
+CODECS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "mp3": ("MP3", None), "opus": ("OGG", "OPUS")}
+SHORT_HOURS = 0.2
+SYSTEMS = ("bare", "ray", "daft")
+
+
+def main() -> None:
+    """Measure, print and write JSON; or, with --system, be one measured process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=8.0, help="audio of a long run")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--codec", choices=CODECS, default="flac")
+    parser.add_argument("--systems", nargs="+", default=SYSTEMS, choices=SYSTEMS)
+    parser.add_argument("--output", default="")
+    parser.add_argument("--system", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.system:
+        print(json.dumps(_measured(options.system, options.folder, options.hours, options.workers)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _corpus(Path(folder), options.codec)
+        measured: dict[str, list[dict[str, float]]] = {system: [] for system in options.systems}
+        for _ in range(options.runs):
+            for system in options.systems:
+                short, long = (_process(system, folder, hours, options.workers) for hours in (SHORT_HOURS, options.hours))
+                measured[system].append(
+                    {"cpu": long["cpu"] - short["cpu"], "wall": long["wall"] - short["wall"], "start_cpu": short["cpu"]}
+                )
+                print(system, {key: round(value, 1) for key, value in measured[system][-1].items()}, flush=True)
+        decode_cpu = _decode_speed(folder)
+    report = _report(measured, options, decode_cpu)
+    print(json.dumps(report, indent=1))
+    if options.output:
+        storage.write_json(options.output, report)
+
+
+def _report(measured: dict[str, list[dict[str, float]]], options: argparse.Namespace, decode_x: float) -> dict[str, Any]:
+    median = {system: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for system, runs in measured.items()}
+    ratios = {
+        f"{system}/bare {key}": round(median[system][key] / median["bare"][key], 3)
+        for system in measured
+        for key in ("cpu", "wall")
+        if system != "bare"
+    }
+    hours = options.hours - SHORT_HOURS
+    return {
+        "benchmark": "label_job",
+        "hours": hours,
+        "codec": options.codec,
+        "workers": options.workers,
+        "ratios": ratios,
+        "x_real_time_per_cpu_second": {system: round(3600 * hours / median[system]["cpu"]) for system in measured},
+        "decode_x_real_time_per_core": round(decode_x),
+        "cores_to_feed_a_gpu_of_13000_x": round(13_000 / decode_x, 1),
+        "runs": measured,
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "load": os.getloadavg()},
+        "versions": provenance.versions() | audio.NUMERICS,
+    }
+
+
+def _corpus(folder: Path, codec: str) -> None:
+    draw = np.random.default_rng(0)
+    form, subtype = CODECS[codec]
+    for number in range(CLIPS):
+        soundfile.write(
+            folder / f"{number}.{codec}", draw.standard_normal(round(16_000 * SECONDS)) / 8, 16_000, subtype, format=form
+        )
+    settings = Encoder(name="mfcc", hop_ms=20, context=9)
+    from spire_ray.units.encoder import load_encoder
+
+    encoder = load_encoder(settings)
+    frames = encoder.encode([draw.standard_normal(16_000 * 60).astype(np.float32) / 8])[0].numpy()
+    Codebook.create(frames[:500].copy(), settings, encoder.identity, {}).save(str(folder / "codebook"))
+
+
+def _manifest(folder: Path, hours: float) -> str:
+    import pyarrow as pa
+
+    clips = sorted(str(path) for path in folder.iterdir() if path.suffix[1:] in CODECS)
+    count = round(hours * 3600 / SECONDS)
+    rows = {
+        "utt_id": [f"u{n:07d}" for n in range(count)],
+        "audio": [clips[n % len(clips)] for n in range(count)],
+        "duration": [SECONDS] * count,
+    }
+    pq.write_table(pa.table(rows), folder / f"{hours:g}.parquet", row_group_size=300)
+    return str(folder / f"{hours:g}.parquet")
+
+
+def _settings(folder: str, hours: float, output: str, workers: int) -> Label:
+    manifest = _manifest(Path(folder), hours)
+    return Label(
+        manifest=manifest,
+        codebook=f"{folder}/codebook",
+        output=output,
+        shard_seconds=900.0,
+        workers=workers,
+        tracking=Tracking(enabled=False),
+    )
+
+
+def _process(system: str, folder: str, hours: float, workers: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--system", system, "--folder", folder, "--hours", str(hours), "--workers", str(workers)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def _measured(system: str, folder: str, hours: float, workers: int) -> dict[str, float]:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as output:
+        {"bare": _bare, "ray": _ray, "daft": _daft}[system](_settings(folder, hours, f"{output}/units", workers))
+        return {"cpu": _tree_cpu(), "wall": time.monotonic() - began}
+
+
+def _bare(settings: Label) -> None:
+    decode, actor = shards.Decode({}, settings.max_seconds), label.LabelShard(settings)
+    import pyarrow as pa
+
+    for shard in planning.plan(settings.manifest, {}, settings.output, settings.shard_seconds):
+        actor(decode(pa.Table.from_pylist([vars(shard)])))
+
+
+def _ray(settings: Label) -> None:
+    from spire_ray import config
+
+    path = f"{settings.output}.yaml"
+    storage.write_json(path, {k: v for k, v in config.to_dict(settings).items() if k != "stage"} | {"stage": "label"})
+    from spire_ray.distributed import context
+
+    closed = context.ray.shutdown
+    context.ray.shutdown = lambda *_: None  # the processes are counted while they live
+    assert label.main(["--config", path]) == 0
+    context.ray.shutdown = closed
+
+
+def _daft(settings: Label) -> None:
+    """As Daft's documentation advises: a class UDF that loads once, batches, a fixed concurrency; Parquet out."""
+    import daft
+
+    @daft.cls(max_concurrency=settings.workers, use_process=True)
+    class Units:
+        def __init__(self) -> None:
+            import torch
+
+            torch.set_num_threads(1)
+            self.labeler = Labeler(Codebook.load(settings.codebook), "cpu", settings.batch_seconds)
+
+        @daft.method.batch(return_dtype=daft.DataType.list(daft.DataType.uint16()), batch_size=75)
+        def __call__(self, audio_path: daft.Series) -> list[Any]:
+            waveforms = [audio.load(path) for path in audio_path.to_pylist()]
+            return [units for units, _ in self.labeler(waveforms)]
+
+    units = Units()
+    frame = daft.read_parquet(settings.manifest)
+    frame.with_column("units", units(frame["audio"])).write_parquet(settings.output)
+
+
+def _decode_speed(folder: str) -> float:
+    """× real time of one core that only decodes."""
+    clips = [str(path) for path in Path(folder).iterdir() if path.suffix[1:] in CODECS]
+    began = time.process_time()
+    for clip in clips:
+        audio.to_pcm(audio.load(clip))
+    return len(clips) * SECONDS / (time.process_time() - began)
+
+
+def _tree_cpu() -> float:
+    """CPU-seconds of this process and all below it, ended children included."""
+    import psutil
+
+    own = psutil.Process()
+    tree = [own, *own.children(recursive=True)]
+    total = 0.0
+    for process in tree:
+        times = process.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+if __name__ == "__main__":
+    main()

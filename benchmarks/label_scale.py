@@ -1,0 +1,181 @@
+"""Scale rehearsal: millions of rows through plan, label and audit, with a stand-in of 8 fixed units a row and no audio.
+
+    python benchmarks/label_scale.py --rows 10000000 [--output benchmarks/results/label_scale.json]
+
+What is rehearsed is all that grows with rows and shards: planning, Ray Data with a block a shard, part files,
+marks and the audit. The memory of the driver is plotted over the shards done.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spire_ray import provenance, storage
+from spire_ray.distributed import label, shards
+from spire_ray.manifest import marks, planning, reader
+from spire_ray.manifest.schema import UNITS
+from spire_ray.settings import Encoder
+from spire_ray.tools import audit
+from spire_ray.units.codebook import Codebook
+
+MEAN_SECONDS = 15.3
+ROWS_PER_FILE = 100_000
+UNITS_PER_ROW = 8
+
+
+class Decode:
+    """In place of decoding: the rows of the shard without any audio."""
+
+    def __init__(self, columns: Any, *_: Any) -> None:
+        self._columns = dict(columns)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Row of the plan → its manifest rows."""
+        shard = planning.Shard(**batch.to_pylist()[0])
+        rows = reader.rows(shard.file, self._columns, shard.first, shard.rows)
+        planning.check(shard, rows)
+        content = shards.to_ipc(rows.drop_columns(["audio"]))
+        return pa.table({"shard": [shard.shard], "rows": pa.array([content], pa.large_binary()), "seconds": [shard.seconds]})
+
+
+class LabelShard:
+    """In place of encoder and codebook: 8 fixed units a row; files and marks as in the job."""
+
+    def __init__(self, settings: Any) -> None:
+        self._output = settings.output
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Decoded shard → part file and mark."""
+        shard = batch.to_pylist()[0]
+        rows = shards.from_ipc(shard["rows"])
+        fixed = pa.array([range(UNITS_PER_ROW)] * len(rows), pa.list_(pa.uint16()))
+        made = {"units": fixed, "durations": fixed, "status": pa.array(["labelled"] * len(rows))}
+        made["error"] = pa.nulls(len(rows), pa.string())
+        table = pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
+        storage.write_parquet(marks.part(self._output, shard["shard"]), table)
+        marks.write(self._output, shard["shard"], marks.Mark(rows=len(rows), audio_seconds=shard["seconds"], at=time.time()))
+        return pa.table({"audio_seconds": [shard["seconds"]], "busy": [0.0], "rejected": [0]})
+
+
+def main() -> None:
+    """Run the rehearsal, print and write what it took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--plan-only", action="store_true")
+    parser.add_argument("--output", default="")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = _rehearse(Path(folder), options.rows, options.plan_only, options.output)
+    print(json.dumps({key: value for key, value in report.items() if key != "memory"}, indent=1))
+    if options.output:
+        storage.write_json(options.output, report)
+
+
+def _rehearse(folder: Path, rows: int, plan_only: bool, output: str) -> dict[str, Any]:
+    (folder / "manifest").mkdir()
+    timed = _Timer()
+    hours = _manifest(folder / "manifest", rows)
+    timed("manifest written")
+    report: dict[str, Any] = {"benchmark": "label_scale", "rows": rows, "hours": round(hours)}
+    planned = planning.plan(str(folder / "manifest"), {}, str(folder / "units"), 3600.0)
+    timed("plan")
+    report["shards"] = len(planned)
+    if not plan_only:
+        (folder / "units" / planning.PLAN_FILE).unlink()
+        report |= _label(folder, output)
+        timed("label")
+        account = audit.audit(str(folder / "units"))
+        timed("audit")
+        report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
+        assert account.faults == 0 and account.rows == rows
+    per_million = {name: round(took["cpu"] / rows * 1e6, 1) for name, took in timed.taken.items()}
+    return report | {"seconds": timed.taken, "cpu_seconds_per_million_rows": per_million, "versions": provenance.versions()}
+
+
+def _label(folder: Path, output: str) -> dict[str, Any]:
+    settings = Encoder(name="mfcc")
+    from spire_ray.units.encoder import load_encoder
+
+    centroids = np.eye(UNITS_PER_ROW, 65, dtype=np.float32)
+    Codebook.create(centroids, settings, load_encoder(settings).identity, {}).save(str(folder / "codebook"))
+    fields = {"stage": "label", "manifest": f"{folder}/manifest", "codebook": f"{folder}/codebook", "output": f"{folder}/units"}
+    (folder / "label.yaml").write_text(json.dumps(fields | {"tracking": {"enabled": False}}))
+    label.shards.Decode, label.LabelShard = Decode, LabelShard  # type: ignore[misc, assignment]
+    memory: list[tuple[int, float]] = []
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(folder / "units" / "_done", memory, ended))
+    watcher.start()
+    assert label.main(["--config", str(folder / "label.yaml")]) == 0
+    ended.set()
+    watcher.join()
+    begun = [pair for pair in memory if pair[0] > 0]
+    grown = (begun[-1][1] - begun[0][1]) / max(begun[-1][0] - begun[0][0], 1)
+    if output:
+        storage.write_bytes(f"{output.removesuffix('.json')}.png", _plot(memory))
+    return {"driver_kb_per_shard": round(grown / 1024, 1), "memory": memory}
+
+
+def _manifest(folder: Path, rows: int) -> float:
+    draw, seconds = np.random.default_rng(0), 0.0
+    for first in range(0, rows, ROWS_PER_FILE):
+        count = min(ROWS_PER_FILE, rows - first)
+        durations = draw.gamma(4.0, MEAN_SECONDS / 4, count)
+        seconds += durations.sum()
+        ids = [f"corpus-{n:012d}" for n in range(first, first + count)]
+        table = pa.table(
+            {
+                "utt_id": ids,
+                "audio": [f"s3://bucket/corpus/{utt_id}.flac" for utt_id in ids],
+                "duration": durations,
+                "text": ["a sentence of about sixty letters as transcripts commonly are"] * count,
+                "corpus": ["corpus"] * count,
+            }
+        )
+        pq.write_table(table, folder / f"part-{first // ROWS_PER_FILE:06d}.parquet", row_group_size=5_000)
+    return seconds / 3600
+
+
+def _watch(folder: Path, memory: list[tuple[int, float]], ended: threading.Event) -> None:
+    while not ended.wait(2.0):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        memory.append((len(os.listdir(folder)) if folder.exists() else 0, pages * os.sysconf("SC_PAGE_SIZE")))
+
+
+def _plot(memory: list[tuple[int, float]]) -> bytes:
+    import io
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([done for done, _ in memory], [size / 2**20 for _, size in memory])
+    axes.set(xlabel="shards done", ylabel="memory of the driver, MiB", ylim=(0, None))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+class _Timer:
+    """Wall and CPU seconds of the steps of this process."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, dict[str, float]] = {}
+        self._last = (time.monotonic(), time.process_time())
+
+    def __call__(self, step: str) -> None:
+        now = (time.monotonic(), time.process_time())
+        self.taken[step] = {"wall": round(now[0] - self._last[0], 1), "cpu": round(now[1] - self._last[1], 1)}
+        self._last = now
+
+
+if __name__ == "__main__":
+    main()

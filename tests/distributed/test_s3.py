@@ -1,0 +1,176 @@
+"""The label job from `s3://` to `s3://`: a server that fails now and then, what is not there, and what a killed job leaves."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from spire_ray import lock, storage
+from spire_ray.audio import decode
+from spire_ray.distributed import label, shards
+from spire_ray.manifest import marks, planning, reader, writer
+from spire_ray.manifest.schema import MANIFEST
+from spire_ray.settings import Label
+
+pytestmark = pytest.mark.long
+ROOT = Path(__file__).parents[2]
+CLIPS = 12
+
+
+class Flaky:
+    """Every so many requests the server says that it is busy."""
+
+    def __init__(self, application):
+        self._application, self._lock = application, threading.Lock()
+        self.every = self.requests = self.refused = 0
+
+    def __call__(self, environment, respond):
+        with self._lock:
+            self.requests += 1
+            busy = self.every and self.requests % self.every == 0
+            self.refused += bool(busy)
+        if busy:
+            environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+            respond("503 Slow Down", [("Content-Length", "0")])
+            return [b""]
+        return self._application(environment, respond)
+
+
+@pytest.fixture(scope="module")
+def server():
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    flaky = Flaky(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, flaky, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield flaky, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def s3(server, monkeypatch):
+    """(server, client) with one empty bucket."""
+    import boto3
+    import fsspec
+
+    flaky, url = server
+    environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    for name, value in {**environment, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="spire")
+    yield flaky, client
+    flaky.every = 0
+    for entry in client.list_objects_v2(Bucket="spire").get("Contents", []):
+        client.delete_object(Bucket="spire", Key=entry["Key"])
+    client.delete_bucket(Bucket="spire")
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def corpus(s3, tiny_codebook):
+    """Clips, one of them missing, a manifest and a codebook on S3."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(CLIPS):
+        clip = io.BytesIO()
+        soundfile.write(clip, draw.standard_normal(8_000) / 8, 16_000, format="FLAC")
+        if number != 3:
+            storage.write_bytes(f"s3://spire/corpus/{number}.flac", clip.getvalue())
+        rows.append({"utt_id": f"u{number}", "audio_filepath": f"{number}.flac", "duration": 0.5})
+    storage.write_bytes("s3://spire/corpus/m.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    tiny_codebook.save("s3://spire/codebook")
+    return "s3://spire/corpus/m.jsonl"
+
+
+def test_a_job_from_s3_to_s3_through_requests_that_fail(s3, corpus):
+    flaky, client = s3
+    flaky.every = 5
+    job = Label(manifest=corpus, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=2.0)
+    decode_shard, actor = shards.Decode({}, 10.0), label.LabelShard(job)
+    for shard in planning.plan(corpus, {}, job.output, job.shard_seconds):
+        actor(decode_shard(pa.Table.from_pylist([vars(shard)])))
+    assert flaky.refused > 5
+    rows = storage.read_parquet(job.output).to_pylist()
+    assert [row["utt_id"] for row in rows] == [f"u{n}" for n in range(CLIPS)]
+    assert [row["error"] for row in rows if row["error"]] == ["no such key"]
+    assert marks.total(marks.read(job.output)).rejected == {"no such key": 1}
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="spire")
+
+
+def test_a_cut_of_a_recording_on_s3_does_not_fetch_all_of_it(s3, monkeypatch):
+    content = io.BytesIO()
+    soundfile.write(content, np.random.default_rng(0).standard_normal(16_000 * 300) / 8, 16_000, format="WAV", subtype="FLOAT")
+    storage.write_bytes("s3://spire/long.wav", content.getvalue())
+    monkeypatch.setattr("s3fs.S3FileSystem.default_block_size", 1 << 18)
+    fetched = []
+    import s3fs
+
+    original = s3fs.core._fetch_range
+    monkeypatch.setattr(
+        s3fs.core,
+        "_fetch_range",
+        lambda fs, b, k, v, start, end, **o: fetched.append(end - start) or original(fs, b, k, v, start, end, **o),
+    )
+    assert len(decode.load("s3://spire/long.wav", offset=100.0, duration=1.0)) == 16_000
+    assert 0 < sum(fetched) < len(content.getvalue()) / 4
+
+
+def test_tars_and_parquet_are_read_where_they_lie(s3, corpus):
+    table = reader.read(corpus)
+    whole = table.filter(pa.array([row != "u3" for row in table["utt_id"].to_pylist()]))
+    writer.write("s3://spire/tars/x.tar", [whole], "webdataset")
+    rows = reader.read("s3://spire/tars/x-{000000..000000}.tar").to_pylist()
+    assert [len(decode.load(reader.audio_source(row["audio"]))) for row in rows] == [8_000] * (CLIPS - 1)
+    writer.write("s3://spire/m.parquet", [table], "parquet")
+    assert reader.rows("s3://spire/m.parquet", {}, 4, 2)["utt_id"].to_pylist() == ["u4", "u5"]
+    assert reader.read("s3://spire/m.parquet").schema == MANIFEST
+
+
+def test_a_second_writer_on_s3_is_refused(s3):
+    with lock.held("s3://spire/out"):
+        assert not storage.create("s3://spire/out/_lock", b"{}")
+        with pytest.raises(ValueError, match="is writing there"), lock.held("s3://spire/out"):
+            pass
+    assert not storage.exists("s3://spire/out/_lock")
+
+
+@pytest.mark.parametrize("wrong", [{"output": "s3://absent/units"}, {"manifest": "s3://absent/m.jsonl"}])
+def test_a_wrong_bucket_is_refused_with_one_line(wrong, s3, corpus, tmp_path, capsys):
+    fields = {"stage": "label", "manifest": corpus, "codebook": "s3://spire/codebook", "output": "s3://spire/units"}
+    (tmp_path / "label.yaml").write_text(json.dumps({**fields, **wrong, "tracking": {"enabled": False}}))
+    assert label.main(["--config", str(tmp_path / "label.yaml")]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and told[0].startswith("label: error: ") and ("bucket" in told[0] or "not there" in told[0])
+
+
+def test_a_killed_job_leaves_no_upload_and_is_gone_on_from(s3, corpus, tmp_path):
+    _, client = s3
+    fields = {"stage": "label", "manifest": corpus, "codebook": "s3://spire/codebook", "output": "s3://spire/units"}
+    (tmp_path / "label.yaml").write_text(json.dumps({**fields, "shard_seconds": 0.4, "tracking": {"enabled": False}}))
+    command = [sys.executable, "jobs/label.py", "--config", str(tmp_path / "label.yaml")]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    first = subprocess.Popen(command, cwd=ROOT, env=environment)
+    while len(marks.done("s3://spire/units")) < 3:
+        assert first.poll() is None
+        time.sleep(0.1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    time.sleep(3)
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="spire")
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    total = marks.total(marks.read("s3://spire/units"))
+    assert (total.rows, total.rejected) == (CLIPS, {"no such key": 1})
+    assert pq.read_schema(io.BytesIO(storage.read_bytes("s3://spire/units/part-000000.parquet"))).names[0] == "utt_id"

@@ -1,0 +1,171 @@
+"""Whatever dies under a label job, it ends, after a rerun where needed, in the bytes of an undisturbed run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from spire_ray import storage
+from spire_ray.manifest import marks
+from spire_ray.tools import audit
+
+pytestmark = pytest.mark.long
+ROOT = Path(__file__).parents[2]
+SHARDS, WORKERS = 60, 2
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, tiny_codebook):
+    """60 shards of two clips of noise, and a codebook."""
+    folder = tmp_path_factory.mktemp("corpus")
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(2 * SHARDS):
+        soundfile.write(folder / f"{number}.flac", draw.standard_normal(16_000 * 20) / 8, 16_000)
+        rows.append({"utt_id": f"u{number}", "audio_filepath": f"{number}.flac", "duration": 20.0})
+    (folder / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tiny_codebook.save(str(folder / "codebook"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus):
+    """Part files of a run that nothing happened to."""
+    assert job(corpus, corpus / "undisturbed").wait() == 0
+    return parts(corpus / "undisturbed")
+
+
+def job(corpus, output, *settings, address="", **options):
+    """The stage as a process of its own."""
+    config = corpus / f"{output.name}.yaml"
+    fields = {"stage": "label", "manifest": f"{corpus}/m.jsonl", "codebook": f"{corpus}/codebook", "output": str(output)}
+    fields |= {"shard_seconds": 40.0, "workers": WORKERS, "tracking": {"enabled": False}}
+    fields |= {"storage": {"shared_root": str(output.parent)}}
+    config.write_text(json.dumps(fields))
+    environment = (
+        {**os.environ, "RAY_ADDRESS": address} if address else {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    )
+    command = [sys.executable, "jobs/label.py", "--config", str(config), *settings]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **options)
+
+
+def parts(output):
+    return {name: storage.read_bytes(f"{output}/{name}") for name in storage.listing(str(output)) if name.startswith("part-")}
+
+
+def done(output):
+    folder = output / "_done"
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.suffix == ".json"} if folder.exists() else {}
+
+
+def wait_for_half(process, output):
+    while len(done(output)) < SHARDS // 2:
+        assert process.poll() is None, "the job ended before it could be disturbed"
+        time.sleep(0.02)
+
+
+def check(output, undisturbed):
+    assert parts(output) == undisturbed
+    account = audit.audit(str(output))
+    assert (account.planned_rows, account.labelled, account.faults, account.waiting) == (2 * SHARDS, 2 * SHARDS, 0, 0)
+
+
+def test_a_killed_driver(corpus, undisturbed):
+    output = corpus / "driver"
+    first = job(corpus, output)
+    wait_for_half(first, output)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    before = done(output)
+    time.sleep(5)  # the workers of the dead driver end
+    late = {name for name in done(output) if name not in before}
+    assert len(late) <= WORKERS
+    second = job(corpus, output)
+    assert second.wait() == 0
+    after = done(output)
+    assert all(after[name] == stamp for name, stamp in before.items())  # nothing that was marked is done again
+    check(output, undisturbed)
+
+
+def test_a_killed_actor(corpus, undisturbed):
+    output = corpus / "actor"
+    process = job(corpus, output)
+    wait_for_half(process, output)
+    actors = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "LabelShard" in " ".join(child.cmdline())
+    ]
+    assert actors
+    actors[0].kill()
+    assert process.wait() == 0
+    check(output, undisturbed)
+
+
+@pytest.fixture
+def cluster():
+    """A head with nothing to compute on, a node, and a second one with a small object store."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def test_a_killed_worker_node(corpus, undisturbed, cluster):
+    output = corpus / "node"
+    cluster.add_node(num_cpus=3, object_store_memory=256 << 20)
+    lost = cluster.add_node(num_cpus=3, object_store_memory=256 << 20)
+    process = job(corpus, output, address=cluster.address)
+    wait_for_half(process, output)
+    cluster.remove_node(lost, allow_graceful=False)
+    if process.wait() != 0:
+        assert job(corpus, output, address=cluster.address).wait() == 0
+    check(output, undisturbed)
+
+
+def test_an_object_store_far_smaller_than_the_audio(corpus, undisturbed, cluster):
+    output = corpus / "store"
+    cluster.add_node(num_cpus=4, object_store_memory=80 << 20)  # the PCM of all shards takes 77 MB, twice over in flight
+    assert job(corpus, output, address=cluster.address).wait() == 0
+    check(output, undisturbed)
+
+
+def test_a_full_disk_stops_with_one_line_and_is_gone_on_from(corpus, undisturbed, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("may not mount a small disk here")
+    try:
+        output = disk / "units"
+        first = job(corpus, output, stderr=subprocess.PIPE, text=True)
+        _, told = first.communicate()
+        errors = [line for line in told.splitlines() if "error" in line]
+        assert first.returncode != 0
+        assert len(errors) == 1 and "No space left on device" in errors[0] and len(errors[0]) < 300
+        assert 0 < len(done(output)) < SHARDS
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        assert job(corpus, output).wait() == 0
+        check(output, undisturbed)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_one_bad_file_in_each_of_200_shards_costs_those_rows(tmp_path, tiny_codebook):
+    tiny_codebook.save(str(tmp_path / "codebook"))
+    soundfile.write(tmp_path / "good.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
+    (tmp_path / "bad.wav").write_text("not audio")
+    rows = [{"utt_id": f"u{n}", "audio_filepath": "bad.wav" if n % 5 == 3 else "good.wav", "duration": 8.0} for n in range(1000)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert job(tmp_path, tmp_path / "units").wait() == 0
+    total = marks.total(marks.read(str(tmp_path / "units")))
+    assert len(done(tmp_path / "units")) == 200
+    assert (total.rows, total.rejected) == (1000, {"not readable as audio": 200})
+    assert audit.audit(str(tmp_path / "units")).faults == 0
