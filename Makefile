@@ -6,7 +6,7 @@ EXTRAS := train,serve,eval,cpu,quickstart,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install quickstart test test-all serve ui lint clean
+.PHONY: install quickstart variants test test-all serve ui lint clean
 
 install: .venv/installed
 
@@ -20,6 +20,11 @@ install: .venv/installed
 
 quickstart: install
 	$(BIN)/spire run configs/quickstart/$(SIZE).yaml
+
+# the five models of the paper's ablation at toy size, then MLflow: compare the runs Spire* and TowerFull
+variants: install
+	$(BIN)/spire run configs/quickstart/variants.yaml
+	$(MAKE) ui
 
 test: install
 	$(BIN)/pytest -m "not long and not gpu"

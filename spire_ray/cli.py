@@ -25,6 +25,10 @@ TOOLS = {
     "units": "adopt: give a published model the fingerprint of its codebook",
     "transcribe": "audio files → text with any model folder, without a cluster",
     "report": "the report of a finished recipe, or mean and spread over several seeds",
+    "manifest": "a manifest from any format into another",
+    "inspect": "rows of any stage, and their audio",
+    "status": "progress, throughput and failures of a job",
+    "audit": "every row of a labelling job accounted for",
 }
 
 
@@ -39,14 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.execv(sys.executable, [sys.executable, "jobs/serve.py", *rest])
     if name == "run":
         return int(importlib.import_module("spire_ray.distributed.run").main(rest))
-    if name == "data":
-        return int(importlib.import_module("spire_ray.data_tools").main(rest))
-    if name == "units":
-        return int(importlib.import_module("spire_ray.unit_tools").main(rest))
     if name == "transcribe":
         return int(importlib.import_module("spire_ray.transcribe").main(rest))
-    if name == "report":
-        return int(importlib.import_module("spire_ray.evaluation.seeds").main(rest))
+    if name in TOOLS:
+        return int(importlib.import_module(f"spire_ray.tools.{name}").main(rest))
     if name in ("cpt", "it"):
         return int(importlib.import_module("spire_ray.distributed.train").main(name, rest))
     if name in STAGES:

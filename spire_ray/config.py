@@ -35,8 +35,12 @@ STAGES: dict[str, type[settings.Stage]] = {
     "run": settings.Recipe,
 }
 
-_NOT_IDENTITY = ("root", "storage", "tracking", "licence", "workers", "gpus_per_worker", "threads", "host", "port", "keep")
-"""Where and with what a stage runs; all other fields decide what it makes."""
+_NOT_IDENTITY = (
+    *("root", "storage", "tracking", "licence", "workers", "gpus_per_worker", "threads", "host", "port", "keep", "expected"),
+    *("deepspeed", "training.micro_batch_rows", "training.gradient_checkpointing", "training.compile"),
+    *("training.save_every", "training.keep", "training.log_every", "training.max_loss_jump", "held_out"),
+)
+"""Where and with what a stage runs; all other fields, dotted, decide what it makes."""
 
 
 def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> settings.Stage:
@@ -83,7 +87,15 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
 
 def identity(configuration: settings.Stage) -> dict[str, Any]:
     """The fields that decide what a stage makes, for comparing an output folder with a configuration."""
-    return {k: v for k, v in to_dict(configuration).items() if k not in (*_NOT_IDENTITY, "output")}
+    return _without(to_dict(configuration), (*_NOT_IDENTITY, "output"))
+
+
+def _without(data: dict[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _without(value, keys, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in data.items()
+        if f"{prefix}{key}" not in keys
+    }
 
 
 def digest(value: Any) -> str:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from spire_ray import config, storage
+from spire_ray.lock import LOCK_FILE
 from spire_ray.settings import Stage
 
 RUN_FILE = "run.json"
@@ -39,7 +40,7 @@ class Output:
         identity, inputs = config.identity(settings), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
         if not storage.exists(path):
-            if storage.listing(settings.output):
+            if set(storage.listing(settings.output)) - {LOCK_FILE}:
                 raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
             record = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
             return Output(settings.output, record)

@@ -105,6 +105,9 @@ class Encoder:
     """`mfcc` only: milliseconds between two frames."""
     context: int = 5
     """`mfcc` only: neighbouring 10 ms cepstra stacked into one frame."""
+    pooling: Literal["mean", "max"] = "mean"
+    pooling_width: int = 1
+    """Neighbouring frames that are pooled into one; 1 for none (SPIRE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,8 @@ class Label(Stage):
 
     stage: Literal["label"] = "label"
     manifest: str
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     codebook: str
     shard_seconds: float = 3600.0
     """Seconds of audio in one shard: the unit of work, commit and resume."""
@@ -142,6 +147,10 @@ class Label(Stage):
     """Audio in one forward pass of the encoder."""
     max_seconds: float = 120.0
     """Longer audio is rejected."""
+    cut_seconds: float = 0.0
+    """Cut longer recordings at quiet places into pieces of at most so many seconds, rows of their own; 0: do not cut."""
+    silence: Literal["keep", "reject"] = "keep"
+    """What becomes of audio whose every sample is zero."""
 
 
 # --- text, vocabulary, packs ---------------------------------------------------------------------------------------
@@ -306,6 +315,8 @@ class Optimiser:
     name: Literal["adamw", "muon"] = "adamw"
     """`muon` takes the matrices of the transformer blocks; the rest stays with AdamW."""
     lr: float = 7e-6
+    new_rows_lr: float = 0.0
+    """Rate of the embedding and output rows that the extension added; 0: `lr`."""
     muon_lr: float = 0.02
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -318,18 +329,55 @@ class Optimiser:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (Hu et al., arXiv 2106.09685), read with `trainable: lora`."""
+
+    rank: int = 64
+    alpha: float = 128.0
+    """The update is scaled by alpha / rank."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers of the transformer blocks that get one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Loss on rows that are not trained on, apart for each source of their pack."""
+
+    pack: str = ""
+    """Empty: no held-out loss."""
+    every: int = 200
+    """Steps between two measurements; the last step is always measured."""
+    rows: int = 256
+    """At most so many of the pack, the same ones each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """One training of a model on a pack."""
 
     steps: int
-    batch_rows: int
-    """Packed rows in one optimiser step, over all workers."""
+    batch_tokens: int = 0
+    """Token slots in one optimiser step, over all workers: rows × their length. Accumulation follows."""
+    batch_rows: int = 0
+    """The same counted in packed rows; one of the two is given."""
     micro_batch_rows: int = 1
-    """Packed rows in one forward pass of one worker; accumulation follows."""
+    """Packed rows in one forward pass of one worker."""
     optimiser: Optimiser = field(default_factory=Optimiser)
+    trainable: Literal["full", "lora", "units_only"] = "full"
+    """`lora`: adapters, and the new rows in full; `units_only`: the new rows alone. Old rows are frozen in both."""
+    lora: Lora = field(default_factory=Lora)
+    loss_norm: Literal["global_batch", "micro_batch"] = "global_batch"
+    """What a step's loss is divided by: the counted tokens of the whole batch; or of each micro-batch, then the mean."""
     unit_loss_weight: float = 1.0
     """Weight of unit tokens in the loss; 1 is the paper's plain loss."""
-    gradient_checkpointing: bool = False
+    text_loss_weight: float = 1.0
+    """Weight of all other tokens in the loss."""
+    gradient_checkpointing: Literal["none", "selective", "full"] = "none"
+    """What a backward pass computes again: nothing; all but matrix products and attention; every block from its input."""
+    compile: bool = False
+    """torch.compile of each transformer block."""
+    max_loss_jump: float = 0.0
+    """Nats above the mean loss of the last 20 steps at which the training stops; 0: never. A loss that is not finite stops it."""
     save_every: int = 400
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 1
@@ -349,6 +397,24 @@ class Workers:
     """CPUs, and threads, of each worker."""
     max_failures: int = 3
     """Restarts of the group before the run fails."""
+    gpu_memory_gb: float = 80.0
+    """Memory of one GPU, for the plan: a training that cannot fit is refused."""
+    gpu_tflops: float = 989.0
+    """bfloat16 rate of one GPU by its data sheet, for MFU; 989 is an H100 or H200."""
+    mfu: float = 0.4
+    """Share of that rate which the plan counts on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the plan counts with as long as model and pack are not there."""
+
+    shape: str = ""
+    """`config.json` of a model of that shape."""
+    row_length: int = 0
+    """Tokens in a row; 0: the positions of the shape."""
+    new_rows: int = 5056
+    """Rows that the extension adds, of which `lora` and `units_only` train all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,7 +427,9 @@ class Train(Stage):
     deepspeed: str
     """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimiser come from `training`."""
     training: Training
+    held_out: HeldOut = field(default_factory=HeldOut)
     workers: Workers = field(default_factory=Workers)
+    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +440,8 @@ class Export(Stage):
     training: str
     """Output folder of a cpt or it stage."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    with_encoder: bool = False
+    """Put the speech encoder into the folder too, so that nothing else is needed to hear."""
 
 
 # --- evaluation and serving ------------------------------------------------------------------------------------

@@ -6,15 +6,21 @@ Credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRE
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     import fsspec
+
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
@@ -37,6 +43,9 @@ def join(uri: str, *parts: str) -> str:
 
 def exists(uri: str) -> bool:
     """Whether a file or folder is there."""
+    if "*" in uri:
+        fs, path = filesystem(uri)
+        return bool(fs.glob(path))
     if is_local(uri):
         return os.path.exists(uri)
     fs, path = filesystem(uri)
@@ -51,10 +60,87 @@ def listing(uri: str) -> list[str]:
     return sorted(name.rsplit("/", 1)[-1] for name in fs.ls(path, detail=False)) if fs.exists(path) else []
 
 
-def read_bytes(uri: str) -> bytes:
-    """A whole file."""
+def expand(uri: str) -> list[str]:
+    """The files that a brace range (`{000..099}`) or a pattern with `*` stands for, in order; else the URI itself.
+
+    Raises ValueError for a pattern that no file matches.
+    """
+    if braces := _BRACES.search(uri):
+        first, last = braces.groups()
+        numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
+        return [file for number in numbers for file in expand(uri[: braces.start()] + number + uri[braces.end() :])]
+    if "*" not in uri:
+        return [uri]
     fs, path = filesystem(uri)
-    return bytes(fs.cat_file(path))
+    found = sorted(path if is_local(uri) else fs.unstrip_protocol(path) for path in fs.glob(path))
+    if not found:
+        raise ValueError(f"{uri}: no file matches")
+    return found
+
+
+def first(uri: str) -> str:
+    """The first file of a brace range; else the URI itself, a pattern included."""
+    return _BRACES.sub(lambda braces: braces[1], uri)
+
+
+def walk(uri: str) -> list[str]:
+    """Every file below a folder, relative to it, sorted."""
+    fs, path = filesystem(uri)
+    return sorted(file[len(path.rstrip("/")) + 1 :] for file in fs.find(path))
+
+
+def is_folder(uri: str) -> bool:
+    """Whether there is a folder of this name."""
+    fs, path = filesystem(uri)
+    return bool(fs.isdir(path))
+
+
+def version(uri: str) -> str:
+    """What changes when a file is written anew: its size and its time or tag."""
+    fs, path = filesystem(uri)
+    info = fs.info(path)
+    return f"{info['size']} {info.get('ETag') or info.get('mtime')}"
+
+
+def open_file(uri: str) -> IO[bytes]:
+    """A file to read from, with random access."""
+    fs, path = filesystem(uri)
+    file: IO[bytes] = fs.open(path, "rb")
+    return file
+
+
+def read_bytes(uri: str, start: int | None = None, end: int | None = None) -> bytes:
+    """A whole file, or the bytes from `start` to `end`."""
+    fs, path = filesystem(uri)
+    return bytes(fs.cat_file(path, start=start, end=end))
+
+
+def read_files(folder: str, names: Sequence[str]) -> list[bytes]:
+    """Many small files of a folder; on S3 side by side."""
+    if is_local(folder):
+        return [Path(folder, name).read_bytes() for name in names]
+    fs, path = filesystem(folder)
+    found = fs.cat([join(path, name) for name in names]) if names else {}
+    return [found[join(path, name)] for name in names]
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a file that is not there yet; whether this call, and no other at the same time, has made it."""
+    fs, path = filesystem(uri)
+    if is_local(uri):
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def delete(uri: str) -> None:
+    """Remove a file, if it is there."""
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm_file(path)
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -71,6 +157,26 @@ def write_bytes(uri: str, data: bytes) -> None:
         return
     fs, path = filesystem(uri)
     fs.pipe_file(path, data)
+
+
+@contextmanager
+def new_file(uri: str) -> Iterator[IO[bytes]]:
+    """A large file to write to, which appears whole when the block ends well and not at all when it does not."""
+    local = Path(uri) if is_local(uri) else None
+    if local:
+        local.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=local.parent if local else None, prefix=".new-", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            yield file  # type: ignore[misc]
+            file.close()
+            if local:
+                temporary.replace(local)
+            else:
+                fs, path = filesystem(uri)
+                fs.put_file(str(temporary), path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def read_json(uri: str) -> Any:
@@ -131,7 +237,7 @@ def localize(uri: str) -> str:
     if is_local(uri):
         return uri
     fs, path = filesystem(uri)
-    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire")) / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    cache = Path(scratch(uri))
     marker = cache / ".complete"
     if not marker.exists():
         partial = cache.with_name(f"{cache.name}.{os.getpid()}")
@@ -141,3 +247,9 @@ def localize(uri: str) -> str:
         if not cache.exists():
             partial.rename(cache)
     return str(cache)
+
+
+def scratch(uri: str) -> str:
+    """The folder on this node that belongs to a URI, below SPIRE_CACHE."""
+    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire"))
+    return str(cache / hashlib.sha256(uri.encode()).hexdigest()[:16])

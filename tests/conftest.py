@@ -127,16 +127,16 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
     import torch
     from transformers import AutoModelForCausalLM
 
+    from spire_ray.distributed.train import new_rows
     from spire_ray.text.pack import Pack
-    from spire_ray.text.tokenizer import UnitVocabulary
-    from spire_ray.training.engine import Engine
-    from spire_ray.training.loop import train
-    from spire_ray.training.loss import PackedLoss
+    from spire_ray.training import engine as engines
+    from spire_ray.training import loop
+    from spire_ray.training.store import Store
 
     preset = tmp_path_factory.mktemp("deepspeed") / "zero1.json"
     preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
 
-    def run(folder, training, log=lambda step, metrics: None):
+    def run(folder, training, log=lambda step, metrics: None, pack=tiny_pack, **more):
         lines = []
 
         def note(step, metrics):
@@ -145,10 +145,13 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
 
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
-        engine = Engine(PackedLoss(model), str(preset), training, 1)
-        vocabulary = UnitVocabulary.load(fresh_model)
-        units = range(vocabulary.first, vocabulary.first + vocabulary.count)
-        train(engine, Pack(tiny_pack), training, str(folder), units, {"mlflow_run_id": "r"}, note)
+        opened = Pack(pack)
+        rows = engines.rows_of_a_step(training, opened.index["row_length"])
+        units, first_new = new_rows(fresh_model)
+        store = Store(str(folder), training.keep, {"mlflow_run_id": "r"})
+        filled = engines.configuration(str(preset), training, rows, 1)
+        engine, done = loop.begin(model, training, filled, first_new, store)
+        loop.train(loop.Run(engine, opened, training, rows, store, units=units, log=note, **more), done)
         return lines, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     return run

@@ -58,7 +58,8 @@ def test_root_stands_in_every_path(tmp_path):
         ("training.optimiser.lr=2.5E-05", "training.optimiser.lr", 2.5e-5),
         ("training.steps=200", "training.steps", 200),
         ("training.steps=1e3", "training.steps", 1000),
-        ("training.gradient_checkpointing=true", "training.gradient_checkpointing", True),
+        ("training.gradient_checkpointing=full", "training.gradient_checkpointing", "full"),
+        ("training.compile=true", "training.compile", True),
         ("training.optimiser.betas=[0.9, 0.95]", "training.optimiser.betas", (0.9, 0.95)),
         ("training.optimiser.betas=[9e-1, 0.95]", "training.optimiser.betas", (0.9, 0.95)),
         ("workers.count=4", "workers.count", 4),
@@ -209,17 +210,11 @@ def test_settings_cannot_be_changed(tmp_path):
 
 def test_the_seed_of_a_recipe_reaches_every_step_that_takes_one():
     path = str(next(path for path in CONFIGS if path.name == "quickstart.yaml"))
-    own, other = (runner.stages(runner.load(path, overrides)) for overrides in ([], ["seed=7"]))
-    seeds = {
-        name: [v for k, v in config.flatten(config.to_dict(s)).items() if k.split(".")[-1] == "seed"] for name, s in other.items()
-    }
-    assert {"corpus", "codebook", "base.train", "pack.cpt", "it.train"} <= {name for name, found in seeds.items() if found}
-        "corpus",
-        "codebook",
-        "base.train",
-        "pack.cpt",
-        "cpt.train",
-        "it.train",
-    }
-    assert all(seed == 7 for found in seeds.values() for seed in found)
+    own, seeded = (runner.stages(runner.load(path, overrides)) for overrides in ([], ["seed=7"]))
+    found = {}
+    for name, settings in seeded.items():
+        flat = config.flatten(config.to_dict(settings))
+        found[name] = [value for key, value in flat.items() if key.split(".")[-1] == "seed"]
+    assert {"corpus", "codebook", "base.train", "pack.cpt", "it.train"} <= {name for name, seeds in found.items() if seeds}
+    assert {seed for seeds in found.values() for seed in seeds} == {7}
     assert own["extend"].seed == 42

@@ -1,28 +1,53 @@
-"""Audio bytes or files → mono float32 at 16 kHz, or the reason why not."""
+"""Audio → mono float32 at 16 kHz, or the reason why not.
 
-import io
-import re
-from pathlib import Path
+WAV of every kind, FLAC, MP3, Ogg Vorbis and Opus are read by libsndfile; a cut is found by seeking, so that the rest of the
+file is not decoded. Memory is bounded by the samples asked for: channels are averaged and lengths enforced block by block.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import soundfile
 import soxr
 
-from spire_ray import storage
+from spire_ray.audio import ffmpeg, header
+from spire_ray.audio.source import AudioError, AudioTooLong, opened
 from spire_ray.settings import SAMPLE_RATE
 
-_CUT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""How libsndfile notes a WAV file with fewer bytes than its header promises; it reads what is there."""
-_UNKNOWN_SIZE = 0x7FFF0000
-"""From here on the size in a WAV header stands for unknown: the file was written into a pipe."""
+__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "from_pcm", "load", "reader", "to_pcm"]
+
+NUMERICS = {"decoder": f"libsndfile {soundfile.__libsndfile_version__}", "resampler": f"soxr {soxr.__version__}"}
+"""What decides the last bits of a decoded waveform."""
+
+_RATES = (1_000, 768_000)
+_BLOCK = 1 << 16
+"""Samples of one channel decoded at once."""
+_UNKNOWN_FRAMES = 1 << 48
+"""libsndfile's count for a file that does not say its length lies far above."""
+_SAMPLE_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}
 
 
-class AudioError(ValueError):
-    """Audio that cannot be used; the message is the reason its row is rejected with."""
-
-
-class AudioTooLong(AudioError):
-    """Audio longer than it may be."""
+@contextmanager
+def reader(source: bytes | str, max_seconds: float = float("inf"), *, whole: bool = True) -> Iterator[soundfile.SoundFile]:
+    """An open sound file. Raises AudioError for what is missing, not audio, or without a usable rate."""
+    with opened(source, whole=whole) as file:
+        sound = ffmpeg.to_wav(file, max_seconds) if header.needs_ffmpeg(file) else file
+        sound.seek(0)
+        try:
+            opened_sound = soundfile.SoundFile(sound)
+        except soundfile.LibsndfileError:
+            raise AudioError(header.why_not(file)) from None
+        with opened_sound:
+            rate = opened_sound.samplerate
+            if not _RATES[0] <= rate <= _RATES[1]:
+                raise AudioError(f"sample rate {rate}: must be {_RATES[0]} to {_RATES[1]} Hz" if rate else "sample rate 0")
+            if sound is file and whole:
+                place = sound.tell()
+                frame_bytes = _SAMPLE_BYTES.get(opened_sound.subtype, 4) * opened_sound.channels
+                header.check_length(sound, opened_sound.extra_info, opened_sound.frames, frame_bytes)
+                sound.seek(place)
+            yield opened_sound
 
 
 def load(
@@ -30,34 +55,41 @@ def load(
 ) -> np.ndarray:
     """Decode one utterance: float32 [samples], channels averaged, at 16 kHz.
 
-    `offset` and `duration` are seconds. Raises AudioError for what is missing, not audio, empty, not finite or longer
-    than `max_seconds`.
+    `offset` and `duration` are seconds. Raises AudioError for what is missing, not audio, cut short, empty, not finite or
+    longer than `max_seconds`.
     """
-    try:
-        with soundfile.SoundFile(_open(source)) as file:
-            rate = file.samplerate
-            if duration is None and (cut := _CUT_WAV.search(file.extra_info)) and int(cut[1]) < _UNKNOWN_SIZE:
-                raise AudioError(f"truncated: {cut[2]} of {cut[1]} bytes")
-            if offset < 0:
-                raise AudioError(f"negative offset: {offset:g} s")
-            start = round(offset * rate)
-            count = file.frames - start if duration is None else round(duration * rate)
-            if count > max_seconds * rate:
-                raise AudioTooLong(f"longer than {max_seconds:g} s")
-            if start >= file.frames or count <= 0:
-                raise AudioError("no samples")
-            file.seek(start)
-            samples = file.read(count, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"not readable as audio: {error.error_string}") from None
-    if len(samples) == 0:
+    if offset < 0:
+        raise AudioError(f"negative offset: {offset:g} s")
+    with reader(source, max_seconds, whole=not offset and duration is None) as sound:
+        rate, start = sound.samplerate, round(offset * sound.samplerate)
+        known = sound.frames < _UNKNOWN_FRAMES
+        count = round(duration * rate) if duration is not None else sound.frames - start if known else None
+        if count is not None and count > max_seconds * rate:
+            raise AudioTooLong(f"longer than {max_seconds:g} s")
+        if count is not None and (count <= 0 or start >= sound.frames):
+            raise AudioError("no samples")
+        mono = _read(sound, start, count, max_seconds)
+    if len(mono) == 0:
         raise AudioError("no samples")
-    if len(samples) < count:
-        raise AudioError(f"truncated: {len(samples)} of {count} samples")
-    mono: np.ndarray = samples.mean(axis=1)
+    if count is not None and len(mono) < count:
+        raise AudioError(f"truncated: {len(mono)} of {count} samples")
     if not np.isfinite(mono).all():
         raise AudioError("NaN or infinite samples")
     return mono if rate == SAMPLE_RATE else np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), np.float32)
+
+
+def blocks(sound: soundfile.SoundFile, count: int | None = None) -> Iterator[np.ndarray]:
+    """The next samples, channels averaged, float32, in blocks; at most `count` of them."""
+    left = count
+    while left is None or left > 0:
+        try:
+            samples = sound.read(_BLOCK if left is None else min(_BLOCK, left), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"truncated or damaged: {error.error_string}") from None
+        if len(samples) == 0:
+            return
+        yield samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        left = None if left is None else left - len(samples)
 
 
 def to_pcm(waveform: np.ndarray) -> np.ndarray:
@@ -70,29 +102,15 @@ def from_pcm(samples: np.ndarray) -> np.ndarray:
     return samples.astype(np.float32) / 32768
 
 
-def _open(source: bytes | str) -> "io.BytesIO | str":
-    if isinstance(source, bytes):
-        if not source:
-            raise AudioError("empty file")
-        return io.BytesIO(source)
-    if not source:
-        raise AudioError("no path and no bytes")
-    if not storage.is_local(source):
-        try:
-            return io.BytesIO(storage.read_bytes(source))
-        except OSError as error:
-            raise AudioError(f"not readable: {error}") from None
-    path = Path(source)
-    if path.is_symlink() and not path.exists():
-        raise AudioError("dangling link")
-    if path.is_dir():
-        raise AudioError("a folder, not a file")
-    if not path.exists():
-        raise AudioError("no such file")
+def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds: float) -> np.ndarray:
     try:
-        if path.stat().st_size == 0:
-            raise AudioError("empty file")
-        with path.open("rb"):
-            return source
-    except PermissionError:
-        raise AudioError("no permission") from None
+        sound.seek(start)
+    except soundfile.LibsndfileError:
+        raise AudioError(f"no samples at {start / sound.samplerate:g} s") from None
+    parts, longest = [], max_seconds * sound.samplerate
+    for block in blocks(sound, count):
+        parts.append(block)
+        longest -= len(block)
+        if longest < 0:
+            raise AudioTooLong(f"longer than {max_seconds:g} s")
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)

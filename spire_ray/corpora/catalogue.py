@@ -74,8 +74,8 @@ def _read(file: Path) -> Corpus:
     if not isinstance(data, dict) or (wrong := set(data) - known):
         raise ValueError(f"{file}: unknown field {', '.join(sorted(wrong))}; known are {', '.join(sorted(known))}")
     found = Corpus(name=file.stem, **{key: value for key, value in data.items() if key != "name"})
-    if texts := [name for name in ("hours", "rows", "spire_units", "spire_hours") if isinstance(getattr(found, name), str)]:
-        raise ValueError(f"{file}: {', '.join(texts)}: not a number; YAML wants 1.2e+9 for 1.2e9")
+    if textual := [name for name in ("hours", "rows", "spire_units", "spire_hours") if isinstance(getattr(found, name), str)]:
+        raise ValueError(f"{file}: {', '.join(textual)}: not a number; YAML wants 1.2e+9 for 1.2e9")
     if not found.hub and not found.obtain:
         raise ValueError(f"{file}: says neither hub nor obtain")
     if found.preparation not in PREPARATIONS:

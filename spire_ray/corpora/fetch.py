@@ -42,8 +42,8 @@ def load(path: str) -> Recipe:
     known = {each.name for each in fields(Recipe)}
     if not isinstance(data, dict) or set(data) - known:
         raise ValueError(f"{path}: expected a mapping with any of {', '.join(sorted(known))}")
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return Recipe(**given)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Recipe(**values)
 
 
 def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, dict[str, int]]:

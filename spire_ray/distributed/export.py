@@ -1,11 +1,18 @@
-"""The stage export: newest complete checkpoint → Hugging Face model folder, with its codebook."""
+"""The stage export: newest complete checkpoint → Hugging Face model folder, with its codebook and its card."""
 
+import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from spire_ray import storage
 from spire_ray.distributed import stage
 from spire_ray.distributed.stage import Job, Plan
-from spire_ray.settings import Export
+from spire_ray.distributed.train import read_metrics
+from spire_ray.model import licence
+from spire_ray.model.card import Card
+from spire_ray.settings import Export, Lora
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,20 +22,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plan(settings: Export) -> Plan:
     """Where from and in which precision."""
-    return Plan({"training": settings.training}, (f"weights as {settings.dtype}",))
+    lines = [f"weights as {settings.dtype}"]
+    if settings.with_encoder:
+        lines.append("the speech encoder goes into encoder/")
+    return Plan({"training": settings.training}, tuple(lines))
 
 
 def run(job: Job[Export]) -> None:
-    """Merge the checkpoint and copy what belongs to the model beside the weights."""
+    """Merge the checkpoint and put what belongs to the model beside the weights."""
     import torch
 
     from spire_ray.model.export import export
-    from spire_ray.units.codebook import Codebook
+    from spire_ray.units.codebook import BUNDLED, Codebook
 
     settings = job.settings
-    base = storage.read_json(storage.join(settings.training, "run.json"))["resolved"]["model"]
-    record = export(settings.training, base, settings.output, getattr(torch, settings.dtype))
+    made = storage.read_json(storage.join(settings.training, "run.json"))["resolved"]
+    base = storage.localize(made["model"])
+    trained = made["training"].get("lora", {})
+    adapters = Lora(**{**trained, "targets": tuple(trained["targets"])}) if trained else Lora()
+    record = export(settings.training, base, settings.output, getattr(torch, settings.dtype), adapters)
     codebook = storage.join(base, "codebook")
     if storage.exists(codebook):
-        Codebook.load(codebook).save(storage.join(settings.output, "codebook"))
-    job.facts |= {"step": record["step"]}
+        loaded = Codebook.load(codebook)
+        if settings.with_encoder and loaded.encoder.name != "mfcc":
+            _bundle(loaded.encoder.name, storage.join(settings.output, "encoder"))
+            loaded = replace(loaded, encoder=replace(loaded.encoder, name=BUNDLED))
+        loaded.save(storage.join(settings.output, "codebook"))
+    card = _card(settings, made, base, record)
+    storage.write_bytes(storage.join(settings.output, licence.CARD), card.markdown().encode())
+    job.facts |= {"step": record["step"], **({"licence": card.licence} if card.licence else {})}
+
+
+def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, Any]) -> Card:
+    index = storage.read_json(storage.join(made["pack"], "index.json"))
+    licences = {"base model": licence.licence(base), **index.get("licences", {})}
+    last = {key: value for line in read_metrics(settings.training) for key, value in line.items()}
+    shown = {key: value for key, value in last.items() if key in ("loss", "epoch", "rows") or key.startswith("held_out/")}
+    return Card(
+        name=os.path.basename(os.path.dirname(os.path.abspath(settings.output))) or "spire",
+        base=made["model"],
+        licences=licences,
+        licence=licence.strictest(licences.values()),
+        languages=tuple(index.get("languages", ())),
+        step=record["step"],
+        pack=index,
+        metrics=shown,
+    )
+
+
+def _bundle(encoder: str, target: str) -> None:
+    """Copy an encoder, a folder or an id of the hub, beside the model."""
+    local = storage.localize(encoder)
+    if not os.path.isdir(local):
+        from huggingface_hub import snapshot_download
+
+        local = snapshot_download(encoder)
+    shutil.copytree(local, target, dirs_exist_ok=True)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 from spire_ray import storage
 from spire_ray.distributed import context, shards, stage
 from spire_ray.distributed.stage import Job, Plan
-from spire_ray.manifest import reader
+from spire_ray.manifest import planning, reader
 from spire_ray.settings import FitCodebook
 
 _SHARD_SECONDS = 600.0
@@ -41,10 +42,10 @@ def run(job: Job[FitCodebook]) -> None:
     sample = _sample(settings)
     place = storage.join(settings.output, SAMPLE_FILE)
     storage.write_parquet(place, sample)
-    planned = shards.plan(sample, _SHARD_SECONDS)
+    planned = [asdict(shard) for shard in planning.planned(place, {}, _SHARD_SECONDS)]
     encoded = (
-        context.blocks(planned.to_pylist())
-        .map_batches(shards.Decode(place, float("inf")), batch_size=1, batch_format="pyarrow")
+        context.blocks(planned)
+        .map_batches(shards.Decode({}, float("inf")), batch_size=1, batch_format="pyarrow")
         .map_batches(
             EncodeShard,
             fn_constructor_args=(settings,),

@@ -1,41 +1,45 @@
 """The stage label: audio → deduplicated units, shard by shard, with Ray Data.
 
 Decoding runs in CPU tasks, encoder and codebook in a fixed pool of actors. Each shard is written and marked done by the
-actor that labelled it; a resume plans only shards without a mark.
+actor that labelled it; a resume plans only shards without a mark. The driver keeps nothing for a row.
 """
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from spire_ray import storage
+from spire_ray.audio.decode import NUMERICS
 from spire_ray.distributed import context, shards, stage
 from spire_ray.distributed.stage import Job, Plan
-from spire_ray.manifest import reader
+from spire_ray.manifest import marks, planning
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
 from spire_ray.settings import SAMPLE_RATE, Label
 
-_DONE = "_done"
 FINGERPRINT_FILE = "fingerprint.json"
+_REPORTED_EVERY = 10.0
+"""Seconds between two reports to MLflow."""
+_PCM_BYTES = 2 * SAMPLE_RATE
+_DECODE_COPIES, _LABEL_COPIES = 4, 8
+"""Memory of a task and of an actor, in sizes of the PCM of a shard; Ray places no more of them on a node than fit."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the stage."""
-    return stage.main("label", run, plan, arguments)
+    return stage.main("label", run, plan, arguments, grown=_grown)
 
 
 def plan(settings: Label) -> Plan:
     """Rows, hours and shards."""
-    inputs = {"manifest": settings.manifest, "codebook": settings.codebook}
-    if not storage.exists(settings.manifest):
-        return Plan(inputs)
-    planned = shards.plan(reader.read(settings.manifest), settings.shard_seconds)
-    rows, hours = sum(planned["rows"].to_pylist()), sum(planned["seconds"].to_pylist()) / 3600
-    return Plan(inputs, (f"{rows} rows, {hours:.2f} h in {len(planned)} shards on {settings.workers} actors",))
+    if 0 < settings.cut_seconds < 2:
+        raise ValueError(f"cut_seconds={settings.cut_seconds:g}: must be at least 2, or 0 for no cuts")
+    inputs = {"manifest": storage.first(settings.manifest), "codebook": settings.codebook}
+    return Plan(inputs, _described(settings))
 
 
 def run(job: Job[Label]) -> None:
@@ -45,31 +49,16 @@ def run(job: Job[Label]) -> None:
     settings = job.settings
     codebook = Codebook.load(settings.codebook)
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), codebook.fingerprint.to_dict())
-    planned = shards.plan(reader.read(settings.manifest), settings.shard_seconds)
-    storage.write_parquet(storage.join(settings.output, shards.PLAN_FILE), planned)
-    done = {int(name.removesuffix(".json")) for name in storage.listing(storage.join(settings.output, _DONE))}
-    todo = [row for row in planned.to_pylist() if row["shard"] not in done]
-    hours = sum(row["seconds"] for row in todo) / 3600
-    began, finished = time.monotonic(), 0.0
+    planned = planning.plan(
+        settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
+    )
+    done = marks.done(settings.output)
+    todo = [asdict(shard) for shard in planned if shard.shard not in done]
     if todo:
-        results = (
-            context.blocks(todo)
-            .map_batches(shards.Decode(settings.manifest, settings.max_seconds), batch_size=1, batch_format="pyarrow")
-            .map_batches(
-                LabelShard,
-                fn_constructor_args=(settings,),
-                batch_size=1,
-                batch_format="pyarrow",
-                compute=context.actors(settings.workers, len(todo)),
-                num_cpus=settings.threads,
-                num_gpus=settings.gpus_per_worker or None,
-            )
-        )
-        for shard in results.iter_rows():
-            finished += shard["seconds"] / 3600
-            speed = finished * 3600 / (time.monotonic() - began)
-            job.progress.update(finished, hours, f"{finished:.2f}/{hours:.2f} h  {speed:.0f} × real time")
-            job.tracker.log_metrics({"label/hours": finished, "label/x_real_time": speed}, int(shard["shard"]))
+        report = _Report(job, sum(shard["seconds"] for shard in todo))
+        for labelled in _labelled(settings, todo).iter_rows():
+            report.add(labelled)
+        report.end()
     _summarise(job, codebook.fingerprint.identity.clusters)
 
 
@@ -86,6 +75,7 @@ class LabelShard:
         device = "cuda" if settings.gpus_per_worker else "cpu"
         self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
         self._output = settings.output
+        self._numerics = {"device": device, "torch": torch.__version__, **NUMERICS}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See the class."""
@@ -99,18 +89,75 @@ class LabelShard:
         good = [i for i, error in enumerate(errors) if not error]
         labelled = dict(zip(good, self._labeler([audio[i] for i in good]), strict=True))
         rows = shards.from_ipc(shard["rows"])
-        part = f"part-{shard['shard']:06d}.parquet"
-        storage.write_parquet(storage.join(self._output, part), _unit_rows(rows, labelled, errors))
-        counts = {
-            "rows": len(errors),
-            "rejected": dict(Counter(error for error in errors if error)),
-            "audio_seconds": sum(len(audio[i]) for i in good) / SAMPLE_RATE,
-            "frames": int(sum(durations.sum() for _, durations in labelled.values())),
-            "units": int(sum(len(units) for units, _ in labelled.values())),
-            "seconds": round(time.monotonic() - began, 3),
+        storage.write_parquet(marks.part(self._output, shard["shard"]), _unit_rows(rows, labelled, errors))
+        counts = marks.Mark(
+            rows=len(errors),
+            rejected=dict(Counter(marks.reason(error) for error in errors if error)),
+            audio_seconds=sum(len(audio[i]) for i in good) / SAMPLE_RATE,
+            frames=int(sum(durations.sum() for _, durations in labelled.values())),
+            units=int(sum(len(units) for units, _ in labelled.values())),
+            seconds=round(time.monotonic() - began, 3),
+            at=time.time(),
+            numerics=self._numerics,
+        )
+        marks.write(self._output, shard["shard"], counts)
+        rejected = sum(counts.rejected.values())
+        return pa.table({"audio_seconds": [counts.audio_seconds], "busy": [counts.seconds], "rejected": [rejected]})
+
+
+class _Report:
+    """Progress line and MLflow metrics of the shards of this run."""
+
+    def __init__(self, job: Job[Label], seconds: float) -> None:
+        self._job, self._total = job, seconds
+        self._began = self._reported = time.monotonic()
+        self._audio = self._busy = 0.0
+        self._rejected = self._shards = 0
+
+    def add(self, labelled: dict[str, Any]) -> None:
+        """Count a shard."""
+        self._shards += 1
+        self._audio += labelled["audio_seconds"]
+        self._busy += labelled["busy"]
+        self._rejected += labelled["rejected"]
+        speed = self._audio / (time.monotonic() - self._began)
+        text = f"{self._audio / 3600:.2f}/{self._total / 3600:.2f} h  {speed:.0f} × real time  {self._rejected} rejected"
+        self._job.progress.update(self._audio, self._total, text)
+        if time.monotonic() - self._reported > _REPORTED_EVERY:
+            self.end()
+
+    def end(self) -> None:
+        """Log what this run has done so far."""
+        self._reported = time.monotonic()
+        elapsed = self._reported - self._began
+        metrics = {
+            "label/hours": self._audio / 3600,
+            "label/hours_per_second": self._audio / 3600 / elapsed,
+            "label/x_real_time": self._audio / elapsed,
+            "label/rejected": self._rejected,
+            "label/actor_busy": self._busy / elapsed / self._job.settings.workers,
         }
-        storage.write_json(storage.join(self._output, _DONE, f"{shard['shard']:06d}.json"), counts)
-        return pa.table({"shard": [shard["shard"]], "seconds": [counts["audio_seconds"]]})
+        self._job.tracker.log_metrics(metrics, self._shards)
+
+
+def _labelled(settings: Label, todo: list[dict[str, Any]]) -> Any:
+    """The Ray Data pipeline: a row of counts for every shard."""
+    decode = shards.Decode(dict(settings.columns), settings.max_seconds, settings.cut_seconds, settings.silence)
+    pcm = settings.shard_seconds * _PCM_BYTES
+    return (
+        context.blocks(todo)
+        .map_batches(decode, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm)
+        .map_batches(
+            LabelShard,
+            fn_constructor_args=(settings,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=context.actors(settings.workers, len(todo)),
+            num_cpus=settings.threads,
+            num_gpus=settings.gpus_per_worker or None,
+            memory=_LABEL_COPIES * pcm,
+        )
+    )
 
 
 def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]], errors: list[str]) -> pa.Table:
@@ -125,23 +172,32 @@ def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]
     return pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
 
 
+def _described(settings: Label) -> Iterator[str]:
+    if storage.exists(storage.first(settings.manifest)):
+        rows = seconds = count = 0.0
+        for shard in planning.planned(settings.manifest, settings.columns, settings.shard_seconds):
+            rows, seconds, count = rows + shard.rows, seconds + shard.seconds, count + 1
+        yield f"{rows:.0f} rows, {seconds / 3600:.2f} h in {count:.0f} shards on {settings.workers} actors"
+
+
+def _grown(settings: Label) -> bool:
+    return not planning.is_planned(settings.manifest, settings.columns, settings.output)
+
+
 def _summarise(job: Job[Label], clusters: int) -> None:
     """Add up the done marks: every row is labelled or rejected, and the counts say so."""
-    folder = job.settings.output
-    marks = [storage.read_json(storage.join(folder, _DONE, name)) for name in storage.listing(storage.join(folder, _DONE))]
-    reasons: Counter[str] = Counter()
-    for mark in marks:
-        reasons.update(mark["rejected"])
-    rows, rejected = sum(mark["rows"] for mark in marks), sum(reasons.values())
+    total = marks.total(marks.read(job.settings.output))
+    rejected = sum(total.rejected.values())
     facts: dict[str, Any] = {
-        "rows": rows,
-        "labelled": rows - rejected,
+        "rows": total.rows,
+        "labelled": total.rows - rejected,
         "rejected": rejected,
-        "hours": round(sum(mark["audio_seconds"] for mark in marks) / 3600, 4),
-        "frames": sum(mark["frames"] for mark in marks),
-        "units": sum(mark["units"] for mark in marks),
+        "hours": round(total.audio_seconds / 3600, 4),
+        "frames": total.frames,
+        "units": total.units,
         "clusters": clusters,
     }
-    job.facts |= facts | {"rejected_by_reason": dict(reasons)}
-    for reason, count in reasons.most_common():
+    job.facts |= facts | {"rejected_by_reason": total.rejected}
+    job.tracker.log_metrics({f"label/rejected/{reason}": count for reason, count in total.rejected.items()})
+    for reason, count in sorted(total.rejected.items(), key=lambda pair: -pair[1]):
         print(f"  rejected {count}: {reason}")

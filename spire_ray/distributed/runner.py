@@ -141,6 +141,19 @@ def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
         from spire_ray.evaluation import report
 
         print(f"\n{report.table(report.build(recipe.root))}\n\nreport: {recipe.root}/report.html")
+        if ablation := _ablation(recipe.root):
+            from spire_ray.evaluation import variants
+
+            storage.write_bytes(storage.join(recipe.root, "variants.png"), variants.plot(ablation))
+            print(f"\n{variants.table(ablation)}\n\nplot: {recipe.root}/variants.png")
+
+
+def _ablation(root: str) -> dict[str, dict[str, float]]:
+    """The measures of the paper's variants, where the recipe has trained them all."""
+    from spire_ray.evaluation import variants
+
+    path = storage.join(root, "evaluate", "results.json")
+    return variants.compared(storage.read_json(path)) if storage.exists(path) else {}
 
 
 def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
@@ -190,10 +203,16 @@ def _local(recipe: Recipe) -> tuple[Launch, Callable[[str], None]]:
             raise StepError(f"the step {step.name} failed; mend it and run the recipe again, finished steps are kept")
 
     def close(status: str) -> None:
-        for name in ("report.json", "report.html"):
+        for name in ("report.json", "report.html", "variants.png"):
             path = storage.join(recipe.root, name)
             if status == "FINISHED" and storage.exists(path):
                 tracker.log_artifact(name, storage.read_bytes(path))
+        for name, measures in _ablation(recipe.root).items() if status == "FINISHED" else ():
+            # a run of its own for each, with the same names of metrics: MLflow compares runs
+            run = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
+            run.start(os.path.abspath(storage.join(recipe.root, name)), name, os.path.abspath(recipe.root), {}, {})
+            run.log_metrics({f"variant/{measure}": value for measure, value in measures.items()})
+            run.close("FINISHED")
         tracker.close(status)
         ray.shutdown()
 

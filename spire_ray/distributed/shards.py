@@ -1,69 +1,95 @@
-"""Shards: the unit of work, commit and resume of a labelling job, and how their audio travels.
+"""How the audio of a shard travels: decoded by a CPU task into one int16 buffer with lengths, never as lists of floats."""
 
-A shard is a run of manifest rows of about `shard_seconds` of audio, planned from the manifest alone. One shard is one
-Ray Data block: its audio is one int16 buffer with lengths, never lists of floats.
-"""
-
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from spire_ray.audio import decode
-from spire_ray.manifest import reader
+from spire_ray.audio import cut, decode
+from spire_ray.manifest import planning, reader
+from spire_ray.manifest.schema import MANIFEST, Columns, Row
+from spire_ray.settings import SAMPLE_RATE
 
-PLAN_FILE = "plan.parquet"
-_UNKNOWN_SECONDS = 10.0
-"""Assumed for a row without a duration."""
-
-
-def plan(manifest: pa.Table, shard_seconds: float) -> pa.Table:
-    """Manifest → shards: columns `shard`, `first` (row), `rows`, `seconds`."""
-    durations = np.array([d if d is not None else _UNKNOWN_SECONDS for d in manifest["duration"].to_pylist()])
-    shard = (np.cumsum(durations) - durations) // shard_seconds
-    _, first, rows = np.unique(shard, return_index=True, return_counts=True)
-    seconds = np.add.reduceat(durations, first) if len(durations) else durations
-    return pa.table({"shard": np.arange(len(first)), "first": first, "rows": rows, "seconds": seconds})
+_ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
+_SILENCE = "digital silence"
 
 
+@dataclass(frozen=True)
 class Decode:
-    """Shard → its manifest rows with decoded audio; a Ray Data task.
+    """Row of the plan → its manifest rows with decoded audio; a Ray Data task.
 
     Out: one row with `shard`, `rows` (Arrow IPC of the manifest rows), `pcm` (int16 bytes), `lengths` (samples of each
     row, 0 where rejected) and `errors` (reason, or empty).
     """
 
-    def __init__(self, manifest: str, max_seconds: float) -> None:
-        self._manifest = manifest
-        self._max_seconds = max_seconds
+    columns: Columns
+    max_seconds: float
+    cut_seconds: float = 0.0
+    silence: str = "keep"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """See the class."""
+        """See the class. Raises ValueError if the rows are not those that were planned."""
         described = batch.to_pylist()[0]
-        rows = reader.read(self._manifest).slice(described["first"], described["rows"])
-        pcm, lengths, errors = [], [], []
-        for row in rows.to_pylist():
-            samples, error = self._load(row)
-            pcm.append(samples)
-            lengths.append(len(samples))
-            errors.append(error)
+        shard = planning.Shard(**described)
+        columns = planning.columns_in(shard.file, self.columns)
+        table = reader.rows(shard.file, columns, shard.first, shard.rows)
+        planning.check(shard, table)
+        rows, pcm, lengths, errors = [], [], [], []
+        for row in table.to_pylist():
+            for piece, samples, error in self._decoded(row, shard):
+                rows.append({name: piece[name] for name in _ROWS.names})
+                pcm.append(samples)
+                lengths.append(len(samples))
+                errors.append(error)
         return pa.table(
             {
-                "shard": [described["shard"]],
-                "rows": pa.array([to_ipc(rows)], pa.large_binary()),
-                "pcm": pa.array([np.concatenate(pcm).tobytes()], pa.large_binary()),
+                "shard": [shard.shard],
+                "rows": pa.array([to_ipc(pa.Table.from_pylist(rows, _ROWS))], pa.large_binary()),
+                "pcm": pa.array([np.concatenate(pcm).data], pa.large_binary()),
                 "lengths": [lengths],
                 "errors": [errors],
             }
         )
 
-    def _load(self, row: dict[str, Any]) -> tuple[np.ndarray, str]:
-        source = reader.audio_source(row["audio"])
+    def _decoded(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray, str]]:
+        """The row with its audio or the reason why not; of a long recording its pieces."""
         try:
-            waveform = decode.load(source, row["offset"] or 0.0, row["duration"] if row["offset"] else None, self._max_seconds)
+            if self.cut_seconds and (row["duration"] or 0.0) > self.cut_seconds:
+                decoded = list(self._pieces(row, shard))
+            else:
+                decoded = [(row, self._whole(row))]
         except decode.AudioError as error:
-            return np.zeros(0, np.int16), str(error)
-        return decode.to_pcm(waveform), ""
+            yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, str(error)
+        except RuntimeError as error:  # of a decoder or the resampler
+            yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, f"not decodable: {error}"
+        else:
+            for given, samples in decoded:
+                silent = self.silence == "reject" and not samples.any()
+                yield given, _NOTHING if silent else samples, _SILENCE if silent else ""
+
+    def _whole(self, row: Row) -> np.ndarray:
+        duration = row["duration"] if row["offset"] else None
+        return decode.to_pcm(decode.load(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration, self.max_seconds))
+
+    def _pieces(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray]]:
+        origin = row["offset"] or 0.0
+        last = shard.end is None or shard.end >= row["duration"]
+        whole = last and row["offset"] is None
+        end = None if whole else origin + min(shard.end or row["duration"], row["duration"])
+        source, begin = reader.audio_source(row["audio"]), origin + (shard.begin or 0.0)
+        for start, waveform in cut.pieces(source, self.cut_seconds, begin, end, origin=origin, exact_end=last):
+            samples = decode.to_pcm(waveform)
+            yield _piece(row, start) | {"duration": len(samples) / SAMPLE_RATE}, samples
+
+
+_NOTHING = np.zeros(0, np.int16)
+
+
+def _piece(row: Row, start: float) -> Row:
+    """A row for a piece of a recording: named after it, without the texts, which are of the whole."""
+    return row | {"utt_id": f"{row['utt_id']}#{round(start * 1000):09d}", "offset": start, "text": None, "translations": None}
 
 
 def waveforms(shard: dict[str, Any]) -> list[np.ndarray]:
@@ -73,11 +99,10 @@ def waveforms(shard: dict[str, Any]) -> list[np.ndarray]:
 
 
 def to_ipc(table: pa.Table) -> bytes:
-    """A table without its audio as Arrow IPC."""
+    """A table as Arrow IPC."""
     sink = pa.BufferOutputStream()
-    slim = table.drop_columns(["audio"])
-    with pa.ipc.new_stream(sink, slim.schema) as writer:
-        writer.write_table(slim)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
     return bytes(sink.getvalue().to_pybytes())
 
 

@@ -6,11 +6,11 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from spire_ray import config, storage
+from spire_ray import config, lock, storage
 from spire_ray.progress import Progress
 from spire_ray.provenance import Output
 from spire_ray.settings import Stage
@@ -38,7 +38,8 @@ class Plan:
 
     inputs: dict[str, str]
     """Field → path."""
-    lines: tuple[str, ...] = ()
+    lines: Iterable[str] = ()
+    """Read by a dry run alone, so that what takes long can be left to a generator."""
 
 
 def main(
@@ -47,10 +48,12 @@ def main(
     plan: Callable[[S], Plan],
     arguments: Sequence[str] | None = None,
     instead: Callable[[S], bool] | None = None,
+    grown: Callable[[S], bool] = lambda settings: False,
 ) -> int:
     """Run one stage from the command line; returns the exit status.
 
     `instead` is asked before the output folder is touched; where it returns true it has done what the settings wanted.
+    `grown` says whether a finished folder has more to do because its input has grown.
     """
     options = _parse(name, arguments)
     try:
@@ -65,10 +68,11 @@ def main(
         if instead is not None and instead(settings):  # type: ignore[arg-type]
             return 0
         output = Output.open(settings)
-        if output.complete:
+        if output.complete and not grown(settings):  # type: ignore[arg-type]
             print(f"{name}: done already, {settings.output}")
             return 0
-        _work(name, settings, output, run)  # type: ignore[arg-type]
+        with lock.held(settings.output):
+            _work(name, settings, output, run)  # type: ignore[arg-type]
     except (ValueError, OSError) as error:
         return _report(name, error)
     return 0
@@ -140,9 +144,11 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     print(f"{tracking.run_name or name}: done in {seconds} s: {summary} → {settings.output}")
 
 
-def _report(name: str, error: Exception) -> int:
+def _report(name: str, error: BaseException) -> int:
     """One line for what a user can mend; the traceback on request."""
     if os.environ.get("SPIRE_TRACEBACK") == "1":
         traceback.print_exc()
+    while cause := getattr(error, "cause", None) or error.__cause__:  # Ray wraps what a worker raised
+        error = cause
     print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
     return USER_ERROR

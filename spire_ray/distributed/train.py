@@ -4,8 +4,10 @@ Ray Train starts, watches and restarts the workers; checkpoints are ours alone (
 """
 
 import json
+import math
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from spire_ray import storage
-from spire_ray.distributed import context, stage
-from spire_ray.distributed.stage import Job, Plan
+from spire_ray.distributed import context, plan_train, stage
+from spire_ray.distributed.stage import Job
 from spire_ray.model import licence
 from spire_ray.settings import Train
 
@@ -23,35 +25,20 @@ METRICS_FILE = "metrics.jsonl"
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
     """Command line of the stage `cpt` or `it`."""
-    return stage.main(name, run, plan, arguments)
-
-
-def plan(settings: Train) -> Plan:
-    """Rows, tokens and steps of the training."""
-    training = settings.training
-    if not storage.is_local(settings.output):
-        raise ValueError(f"output={settings.output}: checkpoints need a path on a disk that all workers see, not a URL")
-    lines = [f"{training.steps} steps of {training.batch_rows} rows on {settings.workers.count} workers"]
-    index = storage.join(settings.pack, "index.json")
-    if storage.exists(index):
-        facts = storage.read_json(index)
-        tokens = training.steps * training.batch_rows * facts["row_length"]
-        epochs = training.steps * training.batch_rows / max(1, facts["rows"])
-        lines.append(f"{tokens / 1e6:.2f} M token slots, {epochs:.2f} epochs of {facts['rows']} rows")
-    inputs = {"model": settings.model, "pack": settings.pack, "deepspeed": settings.deepspeed}
-    return Plan(inputs, tuple(lines))
+    return stage.main(name, run, plan_train.plan, arguments)
 
 
 def run(job: Job[Train]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
 
     settings = job.settings
     licence.check(storage.localize(settings.model), settings.licence.accept)
     workers = settings.workers
     context.lean_ray_train()
-    scratch = os.path.join(os.path.abspath(settings.output), "ray-train")
+    scratch = _scratch(settings)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"settings": settings, "tracker": job.tracker},
@@ -69,23 +56,41 @@ def run(job: Job[Train]) -> None:
         ),
     )
     with _watching(job):
-        result = trainer.fit()
-    shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise ValueError(_reason(error, settings)) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     if refusal := result.return_value:
         raise ValueError(refusal)
-    last = read_metrics(settings.output)[-1]
-    facts = storage.read_json(storage.join(settings.pack, "index.json"))
-    rows = settings.training.steps * settings.training.batch_rows
-    job.facts |= {"rows": rows, "tokens": rows * facts["row_length"], "loss": round(last["loss"], 4)}
+    metrics = {key: value for line in read_metrics(settings.output) for key, value in line.items()}
+    length = storage.read_json(storage.join(settings.pack, "index.json"))["row_length"]
+    job.facts |= {"rows": metrics["rows"], "tokens": metrics["rows"] * length, "loss": round(metrics["loss"], 4)}
+    job.facts |= {key: round(value, 4) for key, value in metrics.items() if key.startswith("held_out/")}
+
+
+def _scratch(settings: Train) -> str:
+    """Ray Train's own folder, which all nodes must see; nothing of ours is kept there."""
+    place = settings.output if storage.is_local(settings.output) else storage.scratch(settings.output)
+    return os.path.join(os.path.abspath(place), "ray-train")
+
+
+def _reason(error: Exception, settings: Train) -> str:
+    """One line for a training whose workers failed too often."""
+    failures = getattr(error, "worker_failures", {})
+    cause = next(iter(failures.values()), error)
+    told = str(getattr(cause, "_base_exc", cause)).strip().splitlines() or [type(cause).__name__]
+    return (
+        f"output={settings.output}: the workers failed {settings.workers.max_failures + 1} times; the last failure: {told[-1]}; "
+        "run it again to go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)"
+    )
 
 
 def read_metrics(folder: str) -> list[dict[str, float]]:
     """The metrics of a training, one mapping for each logged step."""
-    path = os.path.join(folder, METRICS_FILE)
-    if not os.path.exists(path):
-        return []
-    with open(path) as lines:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+    path = storage.join(folder, METRICS_FILE)
+    return [json.loads(line) for line in storage.read_bytes(path).splitlines()] if storage.exists(path) else []
 
 
 def _worker(given: dict[str, Any]) -> str | None:
@@ -94,61 +99,91 @@ def _worker(given: dict[str, Any]) -> str | None:
     context.enter_working_directory()
     if not settings.workers.gpus:
         os.environ["DS_ACCELERATOR"] = "cpu"
+    if settings.training.compile:
+        os.environ["TORCHDYNAMO_DISABLE"] = "0"
     import torch
-    from ray.train import get_context
     from transformers import AutoModelForCausalLM
 
     from spire_ray.text.pack import Pack
-    from spire_ray.text.tokenizer import UnitVocabulary
-    from spire_ray.training.engine import Engine, deepspeed
-    from spire_ray.training.loop import train
-    from spire_ray.training.loss import PackedLoss
+    from spire_ray.training import engine as engines
+    from spire_ray.training import loop
+    from spire_ray.training.store import Store
 
     torch.set_num_threads(settings.workers.cpus)
-    torch.manual_seed(settings.training.seed)
-    deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
-    pack = Pack(settings.pack)
-    vocabulary = UnitVocabulary.load(settings.model)
-    units = range(vocabulary.first, vocabulary.first + vocabulary.count) if vocabulary else range(0)
+    engines.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
+    training, rank = settings.training, torch.distributed.get_rank()
     try:
-        model = AutoModelForCausalLM.from_pretrained(storage.localize(settings.model), dtype=torch.float32)
-        if settings.training.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
-        group = get_context()
-        engine = Engine(PackedLoss(model), settings.deepspeed, settings.training, group.get_world_size())
-        log = _Log(settings, given["tracker"])
-        facts = {"mlflow_run_id": given["tracker"].run_id() if group.get_world_rank() == 0 else ""}
-        train(engine, pack, settings.training, settings.output, units, facts, log)
+        pack = Pack(settings.pack)
+        rows = engines.rows_of_a_step(training, pack.index["row_length"])
+        filled = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
+        local = storage.localize(settings.model)
+        torch.manual_seed(training.seed)
+        model = AutoModelForCausalLM.from_pretrained(local, dtype=engines.precision(settings.deepspeed))
+        units, first_new = new_rows(local)
+        facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
+        store = Store(settings.output, training.keep, facts)
+        engine, done = loop.begin(model, training, filled, first_new, store)
+        run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
+        run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.nothing
+        if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0":
+            run.seconds_left = _seconds_left
+        if settings.workers.gpus:
+            peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
+            run.flops = plan_train.flops(settings, pack.index, model.config.to_dict()) / peak
+        loop.train(run, done)
     except ValueError as error:
         return str(error)
     return None
 
 
+def new_rows(model: str) -> tuple[range, int]:
+    """Token ids of the units of a model folder, and the first row that its extension added."""
+    from spire_ray.text.tokenizer import UNITS_FILE, UnitVocabulary
+
+    vocabulary = UnitVocabulary.load(model)
+    if vocabulary is None:
+        return range(0), sys.maxsize
+    stated = storage.read_json(storage.join(model, UNITS_FILE))
+    return range(vocabulary.first, vocabulary.first + vocabulary.count), stated.get("first_new_row", vocabulary.first)
+
+
+def _seconds_left() -> float | None:
+    """Seconds until a node of the group is reclaimed, None while none is. All workers ask, and get the same answer."""
+    from ray.train import get_preemption_info
+
+    info = get_preemption_info()
+    if info is None:
+        return None
+    return math.inf if info.deadline_ms is None else info.deadline_ms / 1000 - time.time()
+
+
 class _Log:
     """Metrics of rank 0: a line in `metrics.jsonl` and a point in MLflow."""
 
-    def __init__(self, settings: Train, tracker: Any) -> None:
-        self._path = os.path.join(settings.output, METRICS_FILE)
+    def __init__(self, settings: Train, tracker: Any, done: int) -> None:
+        """Lines after the step `done` are of a training that was stopped before its next checkpoint; they are dropped."""
+        self._path = storage.join(settings.output, METRICS_FILE)
         self._tracker = tracker
+        self._lines = [line for line in read_metrics(settings.output) if line["step"] <= done]
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        earlier = [line for line in read_metrics(os.path.dirname(self._path)) if line["step"] < step]
-        lines = [*earlier, {"step": step, **metrics}]
-        storage.write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in lines).encode())
-        self._tracker.log_metrics({f"train/{key}": value for key, value in metrics.items()}, step)
+        self._lines.append({"step": step, **metrics})
+        storage.write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
+        self._tracker.log_metrics({key if "/" in key else f"train/{key}": value for key, value in metrics.items()}, step)
 
 
 @contextmanager
 def _watching(job: Job[Train]) -> Iterator[None]:
     """Show the newest line of `metrics.jsonl` as progress while the workers train."""
     stop = threading.Event()
-    steps = job.settings.training.steps
+    steps, output = job.settings.training.steps, job.settings.output
 
     def show() -> None:
-        while not stop.wait(1.0):
-            if metrics := read_metrics(job.settings.output):
+        while not stop.wait(1.0 if storage.is_local(output) else 10.0):
+            if metrics := [line for line in read_metrics(output) if "loss" in line]:
                 last = metrics[-1]
                 text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
+                text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""
                 job.progress.update(last["step"], steps, text)
 
     thread = threading.Thread(target=show, daemon=True)

@@ -1,97 +1,158 @@
-"""Manifests from Parquet (Hugging Face audio columns) and JSONL (NeMo keys)."""
+"""One streaming reader for every kind of manifest.
 
-import hashlib
-import io
+By its name a manifest is Parquet (a file, a folder of them), JSON lines (NeMo's keys, or Lhotse's recordings, supervisions or
+cuts), a fairseq TSV, WebDataset tars, or a plain folder of audio. A brace range or a pattern names several files.
+"""
+
 import os
-import posixpath
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.compute as pc
 
 from spire_ray import storage
-from spire_ray.manifest.schema import MANIFEST
+from spire_ray.manifest import fairseq, folder, jsonl, lhotse, parquet, unique, webdataset
+from spire_ray.manifest.schema import AUDIO, Columns, Row, check_columns, mapped, to_table
 
-_NEMO = {"audio_filepath": "path", "source_lang": "language", "lang": "language"}
+_BATCH = 8192
 _SHOWN = 5
+_ABSOLUTE = r"^(/|[a-zA-Z][a-zA-Z0-9+.-]*://)"
+
+RowReader = Callable[[str], Iterator[tuple[str, Row]]]
 
 
-def read(uri: str) -> pa.Table:
-    """A manifest as a table of `schema.MANIFEST`; absent columns become null, relative audio paths are resolved.
+def files(uri: str) -> list[str]:
+    """The files of a manifest in the order of their rows; of a folder without Parquet files the folder itself.
 
-    A row without `utt_id` gets a hash of its path as it is written, offset and duration. Raises ValueError, naming the
-    rows, for duplicate ids and negative durations.
+    Raises ValueError if one of them is not there.
     """
-    if not storage.exists(uri):
-        raise ValueError(f"manifest={uri}: not there")
-    table = _jsonl(uri) if uri.endswith((".jsonl", ".json")) else storage.read_parquet(uri)
-    folder = uri.rsplit("/", 1)[0] if uri.rpartition("/")[1] else "."
-    columns = {name: _column(table, field, folder) for name, field in zip(MANIFEST.names, MANIFEST, strict=True)}
-    manifest = pa.table(columns, schema=MANIFEST)
-    manifest = manifest.set_column(0, "utt_id", _ids(manifest, table))
-    _check(manifest, uri)
-    return manifest
+    found = []
+    for file in storage.expand(uri):
+        if not storage.exists(file):
+            raise ValueError(f"manifest={file}: not there")
+        inside = parquet.files(file) if not file.endswith(".parquet") and storage.is_folder(file) else []
+        found += inside or [file]
+    return found
+
+
+def is_parquet(file: str) -> bool:
+    """Whether a file is read in place by runs of rows."""
+    return file.endswith(".parquet")
+
+
+def stream(uri: str, columns: Columns | None = None) -> Iterator[pa.Table]:
+    """A manifest in tables of `schema.MANIFEST`, some thousand rows each; absent columns are null, audio paths resolved.
+
+    `columns` maps a column of the manifest to the source's own name for it. Raises ValueError, naming the rows, for values of
+    a wrong kind and negative durations and, at the end, for repeated ids.
+    """
+    for _, table in located(uri, columns or {}):
+        yield table
+
+
+def located(
+    uri: str, columns: Columns, *, require: Sequence[str] = (), audio_bytes: bool = True
+) -> Iterator[tuple[str, pa.Table]]:
+    """As `stream`, each table with the file it is of. Raises ValueError too for rows without a column of `require`."""
+    check_columns(columns)
+    empty = True
+    with unique.Hashes() as hashes:
+        for file in files(uri):
+            for table in _tables(file, columns, require, audio_bytes):
+                _check_durations(table, uri)
+                hashes.add(table["utt_id"].to_pylist())
+                empty = empty and not len(table)
+                yield file, table
+        if empty:
+            raise ValueError(f"manifest={uri}: holds no rows")
+        if repeated := hashes.repeated():
+            _name_repeated(uri, columns, repeated)
+
+
+def read(uri: str, columns: Columns | None = None) -> pa.Table:
+    """A manifest as one table."""
+    return pa.concat_tables(stream(uri, columns))
+
+
+def rows(file: str, columns: Columns, first: int, count: int, *, audio_bytes: bool = True) -> pa.Table:
+    """Rows [first, first + count) of one Parquet file of a manifest."""
+    return _resolved(parquet.rows(file, columns, first, count, audio_bytes), _parent(file))
 
 
 def audio_source(audio: dict[str, Any] | None) -> bytes | str:
     """Bytes of a row's audio, else its path."""
     audio = audio or {}
-    return bytes(audio["bytes"]) if audio.get("bytes") else audio.get("path") or ""
+    return bytes(audio["bytes"]) if audio.get("bytes") is not None else audio.get("path") or ""
 
 
-def _jsonl(uri: str) -> pa.Table:
-    table = pyarrow.json.read_json(io.BytesIO(storage.read_bytes(uri)))
-    table = table.rename_columns([_NEMO.get(name, name) for name in table.column_names])
-    if "path" in table.column_names and "audio" not in table.column_names:
-        path = table["path"].combine_chunks().cast(pa.string())
-        empty = pa.nulls(len(path), pa.binary())
-        table = table.append_column("audio", pa.StructArray.from_arrays([empty, path], fields=list(MANIFEST.field("audio").type)))
-    return table
+def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bool) -> Iterator[pa.Table]:
+    if is_parquet(file):
+        for table in parquet.tables(file, columns, audio_bytes):
+            if missing := [name for name in require if table[name].null_count == len(table)]:
+                raise ValueError(f"{file}: no column {missing[0]!r} in any row; name it, as columns.{missing[0]}=ITS_NAME")
+            yield _resolved(table, _parent(file))
+        return
+    read_rows, base = _rows_of(file)
+    found = read_rows(file)
+    while batch := list(islice(found, _BATCH)):
+        named = [(place, mapped(row, columns, place)) for place, row in batch]
+        for name in require:
+            if missing := [place.removeprefix(f"{file}: ") for place, row in named if name not in row]:
+                raise ValueError(f"{file}: no {name!r} in {_some(missing)}; name it, as columns.{name}=ITS_NAME")
+        yield _resolved(to_table(named), base)
 
 
-def _column(table: pa.Table, field: pa.Field, folder: str) -> pa.Array:
-    if field.name not in table.column_names:
-        return pa.nulls(len(table), field.type)
-    column = table[field.name].combine_chunks()
-    if field.name == "translations" and pa.types.is_struct(column.type):  # JSON objects arrive as structs
-        rows = [[(k, v) for k, v in (row or {}).items() if v is not None] for row in column.to_pylist()]
-        return pa.array(rows, field.type)
-    if field.name == "audio":
-        return pa.array([_resolved(audio, folder) for audio in column.to_pylist()], field.type)
-    return column.cast(field.type)
+def _rows_of(file: str) -> tuple[RowReader, str]:
+    """What reads the rows of a file, and the folder its paths are relative to."""
+    parent = _parent(file)
+    name = file.removesuffix(".gz")
+    if name.endswith((".jsonl", ".json", ".ndjson")):
+        _, first = next(jsonl.lines(file), ("", {}))
+        return (lhotse.rows if lhotse.recognises(first) else jsonl.nemo), parent
+    if name.endswith(".tsv"):
+        return fairseq.rows, parent
+    if file.endswith(".tar"):
+        return webdataset.rows, parent
+    if storage.is_folder(file):
+        return folder.rows, os.path.abspath(file) if storage.is_local(file) else file.rstrip("/")
+    raise ValueError(f"manifest={file}: expected .parquet, .jsonl[.gz], .json, .tsv, .tar or a folder")
 
 
-def _resolved(audio: dict[str, Any] | None, folder: str) -> dict[str, Any] | None:
-    path = (audio or {}).get("path")
-    if audio is None or not path or posixpath.isabs(path) or not storage.is_local(path):
-        return audio
-    joined = storage.join(folder, path)
-    return {**audio, "path": os.path.abspath(joined) if storage.is_local(folder) else joined}
+def _parent(file: str) -> str:
+    """The folder that a file's relative paths begin at."""
+    return os.path.dirname(os.path.abspath(file)) if storage.is_local(file) else file.rpartition("/")[0]
 
 
-def _ids(manifest: pa.Table, table: pa.Table) -> pa.Array:
-    given = manifest["utt_id"].to_pylist()
-    if None not in given:
-        return manifest["utt_id"]
-    audio = table["audio"].to_pylist() if "audio" in table.column_names else [None] * len(given)
-    rows = zip(given, audio, manifest["offset"].to_pylist(), manifest["duration"].to_pylist(), strict=True)
-    return pa.array([utt_id or _hash(sound, offset, duration) for utt_id, sound, offset, duration in rows])
+def _resolved(table: pa.Table, base: str) -> pa.Table:
+    """Relative audio paths joined to the folder of the manifest."""
+    audio = table["audio"].combine_chunks()
+    path = pc.struct_field(audio, ["path"])
+    joined = pc.binary_join_element_wise(base, path, "/")
+    path = pc.if_else(pc.match_substring_regex(path, _ABSOLUTE), path, joined)
+    resolved = pa.StructArray.from_arrays([pc.struct_field(audio, ["bytes"]), path], fields=list(AUDIO), mask=audio.is_null())
+    return table.set_column(table.column_names.index("audio"), table.schema.field("audio"), resolved)
 
 
-def _hash(audio: dict[str, Any] | None, offset: float | None, duration: float | None) -> str:
-    key = f"{(audio or {}).get('path')}|{offset}|{duration}"
-    return hashlib.sha256(key.encode()).hexdigest()[:20]
+def _check_durations(table: pa.Table, uri: str) -> None:
+    wrong = pc.or_kleene(pc.less(table["duration"], 0), pc.invert(pc.is_finite(table["duration"])))
+    if pc.any(wrong).as_py():
+        raise ValueError(f"manifest={uri}: negative duration: {_some(table['utt_id'].filter(wrong).to_pylist())}")
 
 
-def _check(manifest: pa.Table, uri: str) -> None:
-    ids = manifest["utt_id"].to_pylist()
-    if repeated := [utt_id for utt_id, count in Counter(ids).items() if count > 1]:
+def _name_repeated(uri: str, columns: Columns, hashes: set[int]) -> None:
+    """Count the ids behind repeated hashes in a second pass, and refuse those that are the same."""
+    counts: Counter[str] = Counter()
+    for file in files(uri):
+        for table in _tables(file, columns, (), audio_bytes=False):
+            ids = table["utt_id"].to_pylist()
+            counts.update(utt_id for utt_id, value in zip(ids, unique.of(ids).tolist(), strict=True) if value in hashes)
+    if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:
         raise ValueError(f"manifest={uri}: utt_id not unique: {_some(repeated)}")
-    durations = manifest["duration"].to_pylist()
-    if negative := [i for i, seconds in zip(ids, durations, strict=True) if seconds is not None and seconds < 0]:
-        raise ValueError(f"manifest={uri}: negative duration: {_some(negative)}")
 
 
-def _some(rows: list[str]) -> str:
-    return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:_SHOWN]) + (f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else "")

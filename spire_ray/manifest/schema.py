@@ -1,11 +1,19 @@
 """Rows of the platform: the manifest, and the units that labelling adds to it."""
 
+import difflib
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pyarrow as pa
+
+AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 MANIFEST = pa.schema(
     [
         ("utt_id", pa.string()),
-        ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("audio", AUDIO),
         ("offset", pa.float64()),
         ("duration", pa.float64()),
         ("text", pa.string()),
@@ -16,7 +24,8 @@ MANIFEST = pa.schema(
         ("speaker", pa.string()),
     ]
 )
-"""One utterance a row. `offset` and `duration` are seconds, `language` is ISO 639-1; `path` may be relative to the manifest."""
+"""One utterance a row. `offset` and `duration` are seconds, `language` is ISO 639-1; `path` may be relative to the manifest,
+and `FILE:START:SIZE` is a part of a file, such as a member of a tar."""
 
 UNITS = pa.schema(
     [
@@ -30,3 +39,77 @@ UNITS = pa.schema(
 """The manifest without audio, with deduplicated units and their durations in frames; `status` is labelled or rejected."""
 
 LABELLED, REJECTED = "labelled", "rejected"
+
+Row = dict[str, Any]
+Columns = Mapping[str, str]
+"""Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
+
+_TEXTS = [field.name for field in MANIFEST if field.type == pa.string()]
+_NUMBERS = ("offset", "duration")
+
+
+def check_columns(columns: Columns) -> None:
+    """Raise ValueError for a mapping of a column that no manifest has."""
+    for name in columns:
+        if name not in MANIFEST.names and not name.startswith("translations."):
+            close = difflib.get_close_matches(name, MANIFEST.names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(MANIFEST.names)}, translations.LANGUAGE"
+            raise ValueError(f"columns.{name}: no column of a manifest; {hint}")
+
+
+def mapped(row: Row, columns: Columns, place: str) -> Row:
+    """A row under the manifest's own names. Raises ValueError naming `place` where a mapped column is absent."""
+    named = dict(row)
+    for name, source in columns.items():
+        if source not in row:
+            raise ValueError(f"{place}: no column {source!r} for columns.{name}; there are {', '.join(row)}")
+        column, _, language = name.partition(".")
+        if language:
+            named["translations"] = {**(named.get("translations") or {}), language: row[source]}
+        else:
+            named[column] = row[source]
+    return named
+
+
+def to_table(rows: Iterable[tuple[str, Row]]) -> pa.Table:
+    """(place, row) pairs → a table; keys that no manifest has are left out.
+
+    Numbers may be written as text. A row without `utt_id` gets the hash of its audio path as it is written, offset and
+    duration. Raises ValueError naming the place of a value of a wrong kind.
+    """
+    clean = [_clean(row, place) for place, row in rows]
+    return pa.Table.from_pylist(clean, MANIFEST)
+
+
+def derived_id(path: str | None, offset: float | None, duration: float | None) -> str:
+    """The id of a row that has none of its own."""
+    return hashlib.sha256(f"{path}|{offset}|{duration}".encode()).hexdigest()[:20]
+
+
+def _clean(row: Row, place: str) -> Row:
+    clean: Row = {name: None if row.get(name) is None else str(row[name]) for name in _TEXTS}
+    for name in _NUMBERS:
+        clean[name] = _number(row.get(name), name, place)
+    translations = row.get("translations") or {}
+    if not isinstance(translations, Mapping):
+        raise ValueError(f"{place}: translations={translations!r} is not a mapping of languages to texts")
+    clean["translations"] = [(code, text) for code, text in translations.items() if text is not None]
+    audio = row.get("audio")
+    clean["audio"] = {"path": audio} if isinstance(audio, str) else audio
+    if clean["audio"] is not None and not isinstance(clean["audio"], Mapping):
+        raise ValueError(f"{place}: audio={audio!r} is neither a path nor bytes with a path")
+    path = (clean["audio"] or {}).get("path")
+    clean["utt_id"] = clean["utt_id"] or derived_id(path, clean["offset"], clean["duration"])
+    return clean
+
+
+def _number(value: Any, name: str, place: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{place}: {name}={value!r} is not a number of seconds")
+    return number

@@ -7,9 +7,13 @@ from typing import Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
+from safetensors.torch import load_file
 
-from spire_ray.training import checkpoint
+from spire_ray import storage
+from spire_ray.settings import Lora
+from spire_ray.training import checkpoint, remote
 from spire_ray.training.engine import deepspeed
+from spire_ray.training.trainable import merged
 
 _COPIED = (
     "config.json",
@@ -21,32 +25,57 @@ _COPIED = (
     "added_tokens.json",
     "chat_template.jinja",
     "units.json",
-    "README.md",
 )
 
 
-def export(training: str, base: str, output: str, dtype: torch.dtype) -> dict[str, Any]:
+def export(training: str, base: str, output: str, dtype: torch.dtype, lora: Lora | None = None) -> dict[str, Any]:
     """Write the newest complete checkpoint of `training` as a model folder; everything but weights comes from `base`.
 
-    Returns the record of the checkpoint. Raises ValueError if there is none.
+    What was frozen is taken from `base`, adapters and new rows are merged. Returns the record of the checkpoint. Raises
+    ValueError if there is none.
     """
-    record = checkpoint.newest(training)
-    if record is None:
-        raise ValueError(f"training={training}: no complete checkpoint there")
-    deepspeed()
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
-    merged = get_fp32_state_dict_from_zero_checkpoint(training, tag=checkpoint.name(record["step"]))
+    folder, record = _newest(training)
+    trained = _trained(folder, record["step"])
     config = json.loads((Path(base) / "config.json").read_text())
-    weights = {name.removeprefix("model."): tensor for name, tensor in merged.items()}
+    whole = merged(_weights(base), trained, lora or Lora())
     if config.get("tie_word_embeddings"):
-        weights.pop("lm_head.weight", None)
+        whole.pop("lm_head.weight", None)
     Path(output).mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.to(dtype).contiguous().clone() for name, tensor in weights.items()}
-    save_torch_state_dict(tensors, output)
+    save_torch_state_dict({name: tensor.to(dtype).contiguous().clone() for name, tensor in whole.items()}, output)
     for name in _COPIED:
         if (Path(base) / name).exists():
             shutil.copy(Path(base) / name, output)
     config["dtype"] = str(dtype).removeprefix("torch.")
     (Path(output) / "config.json").write_text(json.dumps(config, indent=2))
     return record
+
+
+def _newest(training: str) -> tuple[str, dict[str, Any]]:
+    """The newest complete checkpoint, on this machine: its folder and record."""
+    local = storage.is_local(training)
+    record = checkpoint.newest(training) if local else remote.newest(training)
+    if record is None:
+        raise ValueError(f"training={training}: no complete checkpoint there")
+    if local:
+        return training, record
+    remote.fetch(training, storage.scratch(training), record)
+    return storage.scratch(training), record
+
+
+def _trained(folder: str, step: int) -> dict[str, torch.Tensor]:
+    """The trained parameters, float32, by their names in the model."""
+    tag = checkpoint.name(step)
+    if list((Path(folder) / tag).glob("*_optim_states.pt")):
+        deepspeed()
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+        found = get_fp32_state_dict_from_zero_checkpoint(folder, tag=tag, exclude_frozen_parameters=True)
+    else:  # without ZeRO and in float32 the weights lie beside the optimiser
+        (path,) = (Path(folder) / tag).glob("*model_states.pt")
+        found = torch.load(path, map_location="cpu", weights_only=False)["module"]
+    return {name.removeprefix("model."): tensor for name, tensor in found.items()}
+
+
+def _weights(base: str) -> dict[str, torch.Tensor]:
+    """All weights of a model folder."""
+    return {name: tensor for shard in sorted(Path(base).glob("*.safetensors")) for name, tensor in load_file(shard).items()}

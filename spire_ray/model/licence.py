@@ -1,10 +1,17 @@
-"""The licence of a model folder, as its card states it."""
+"""Licences: what a model folder states, what a user accepts, and what holds for a model made of several things."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
 CARD = "README.md"
+OTHER = "other"
+_BY_STRICTNESS = (
+    *("cc0-1.0", "unlicense", "mit", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0", "odc-by"),
+    *("cc-by-sa-3.0", "cc-by-sa-4.0", "gpl-3.0", "openrail", "gemma", "llama2", "llama3"),
+    *("cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", OTHER),
+)
 
 
 def licence(folder: str) -> str:
@@ -25,3 +32,13 @@ def check(folder: str, accepted: tuple[str, ...]) -> str:
     if "-nc" in found.lower() and found not in accepted:
         raise ValueError(f"model={folder}: its licence {found} is non-commercial; to accept it set licence.accept=[{found}]")
     return found
+
+
+def strictest(licences: Iterable[str]) -> str:
+    """The licence under which a thing may be used that was made of things under these; empty where none is stated.
+
+    One that is not known here makes it `other`, which is stricter than all.
+    """
+    stated = {name.lower() for name in licences if name}
+    known = [name if name in _BY_STRICTNESS else OTHER for name in stated]
+    return max(known, key=_BY_STRICTNESS.index, default="")

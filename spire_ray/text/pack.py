@@ -4,8 +4,10 @@ Uncompressed Arrow IPC files of 64-row record batches, one for each group of doc
 Legend: L tokens in a row.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -139,8 +141,11 @@ class Row:
     counted: np.ndarray
     """bool [L]."""
     lengths: np.ndarray
-    """int64: tokens that attend to each other, one length for each document, or one in all under `megatron`; what is left
-    of L is padding."""
+    """int64 [documents]; what is left of L is padding."""
+    sources: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64 [L]: number of the source of each token; -1 for padding."""
+    number: int = -1
+    """Place in the pack."""
 
 
 class Pack:
@@ -152,19 +157,25 @@ class Pack:
             raise ValueError(f"pack={folder}: no {INDEX_FILE} there; make one with the stage pack")
         self._folder = folder
         self.index: dict[str, Any] = storage.read_json(path)
-        self._through = self.index.get("packing") == "megatron"
         local = storage.localize(folder)
         self._files = [pa.ipc.open_file(pa.memory_map(storage.join(local, name))) for name in self.index["files"]]
         self._batches = [(f, b) for f, file in enumerate(self._files) for b in range(file.num_record_batches)]
+        sizes = [self._files[file].get_batch(number).num_rows for file, number in self._batches]
+        self._first = [0, *accumulate(sizes)]
 
     def __len__(self) -> int:
         return int(self.index["rows"])
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether attention runs through the row, as in a pack of kind `megatron`, instead of staying in each document."""
+        return bool(self.index.get("packing") == "megatron")
 
     def epoch(self, epoch: int, seed: int) -> Iterator[Row]:
         """All rows once: record batches in a permutation drawn from seed and epoch, their rows in order."""
         for position in np.random.default_rng([seed, epoch]).permutation(len(self._batches)):
             file, number = self._batches[position]
-            yield from _rows(self._files[file].get_batch(number), self._through)
+            yield from _rows(self._files[file].get_batch(number), self._first[position])
 
     def stream(self, seed: int, start: int = 0) -> Iterator[Row]:
         """Rows of all epochs without end, from the `start`-th one; the position is the number of rows read.
@@ -185,13 +196,13 @@ class Pack:
 
         Raises ValueError for a place beyond the last row.
         """
-        for file, batch in self._batches:
-            rows = self._files[file].get_batch(batch)
-            if number < rows.num_rows:
-                found: dict[str, Any] = rows.slice(number, 1).to_pylist()[0]
-                return found
-            number -= rows.num_rows
-        raise ValueError(f"pack={self._folder}: has rows 0 to {len(self) - 1}")
+        if not 0 <= number < len(self):
+            raise ValueError(f"pack={self._folder}: has rows 0 to {len(self) - 1}")
+        position = bisect_right(self._first, number) - 1
+        file, batch = self._batches[position]
+        rows = self._files[file].get_batch(batch).slice(number - self._first[position], 1)
+        found: dict[str, Any] = rows.to_pylist()[0]
+        return found
 
 
 def _schema(row_length: int, token: pa.DataType) -> pa.Schema:
@@ -227,9 +238,11 @@ def _record_batch(
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _rows(batch: pa.RecordBatch, through: bool) -> Iterator[Row]:
+def _rows(batch: pa.RecordBatch, first: int) -> Iterator[Row]:
     length = batch.schema.field("input_ids").type.list_size
     ids = batch.column("input_ids").flatten().to_numpy().reshape(-1, length)
     counted = batch.column("loss_mask").flatten().to_numpy().reshape(-1, length).astype(bool)
-    for number, lengths in enumerate(batch.column("document_lengths").to_pylist()):
-        yield Row(ids[number].astype(np.int64), counted[number], np.asarray([sum(lengths)] if through else lengths, np.int64))
+    columns = (batch.column(name).to_pylist() for name in ("document_lengths", "source"))
+    for place, (lengths, sources) in enumerate(zip(*columns, strict=True)):
+        owners = np.repeat(np.array([*sources, -1]), [*lengths, length - sum(lengths)])
+        yield Row(ids[place].astype(np.int64), counted[place], np.asarray(lengths, np.int64), owners, first + place)

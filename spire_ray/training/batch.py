@@ -1,16 +1,32 @@
-"""Packed rows → tensors of one forward pass. Legend: B rows, L tokens in a row.
+"""Packed rows → tensors of one forward pass. Legend: B rows, L tokens in a row, N counted targets.
 
 Documents in a row do not see each other: positions start at 0 in each, attention is causal within each, and no document
-predicts the first token of the next.
+predicts the first token of the next. In a pack of kind `megatron` the row is one document.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 
 from spire_ray.text.pack import Row
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much a target counts."""
+
+    units: range = range(0)
+    """Token ids of the units."""
+    unit: float = 1.0
+    text: float = 1.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether every counted target weighs 1."""
+        return self.unit == self.text == 1.0
 
 
 @dataclass(frozen=True)
@@ -23,8 +39,12 @@ class Batch:
     """int64 [B, L], from 0 in each document."""
     documents: torch.Tensor
     """int64 [B, L]: number of the document in its row; each padding token is a document of its own."""
+    bounds: torch.Tensor
+    """int32 [documents + 1]: where documents, and stretches of padding, begin in the rows laid end to end."""
+    targets: torch.Tensor
+    """int64 [N]: places of the counted targets in the rows laid end to end; each is predicted by the token before it."""
     weights: torch.Tensor
-    """float32 [B, L]: weight of token t as a target, 0 at the start of each document and where it is not counted."""
+    """float32 [N]: their weights."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
@@ -36,20 +56,52 @@ class Batch:
         causal = torch.ones(length, length, dtype=torch.bool, device=self.documents.device).tril()
         return ((self.documents[:, :, None] == self.documents[:, None, :]) & causal)[:, None]
 
+    def masked(self) -> dict[str, Any]:
+        """The arguments of a model that attends by mask."""
+        return {"input_ids": self.input_ids, "position_ids": self.position_ids, "attention_mask": self.attention_mask()}
 
-def collate(rows: Sequence[Row], units: range = range(0), unit_weight: float = 1.0) -> Batch:
-    """Rows of one length → tensors; `units` are the token ids of units, whose targets get `unit_weight`."""
+    def joined(self) -> dict[str, Any]:
+        """The arguments of a model that attends by bounds: the rows laid end to end, [1, B · L].
+
+        The greatest length is the row's, whatever the documents are, so that a compiled model keeps its shapes.
+        """
+        return {
+            "input_ids": self.input_ids.view(1, -1),
+            "position_ids": self.position_ids.view(1, -1),
+            "cu_seq_lens_q": self.bounds,
+            "max_length_q": self.input_ids.shape[1],
+        }
+
+
+def collate(rows: Sequence[Row], weights: LossWeights | None = None, whole: bool = False) -> Batch:
+    """Rows of one length → tensors; `whole` lets attention and positions run through the row."""
+    weigh = weights or LossWeights()
     length = len(rows[0].input_ids)
     ids = np.stack([row.input_ids for row in rows])
-    weights = np.stack([row.counted for row in rows]).astype(np.float32)
-    if unit_weight != 1.0:
-        weights[(ids >= units.start) & (ids < units.stop)] *= unit_weight
+    weight = np.stack([row.counted for row in rows]).astype(np.float32)
+    if not weigh.plain:
+        unit = (ids >= weigh.units.start) & (ids < weigh.units.stop)
+        weight *= np.where(unit, weigh.unit, weigh.text).astype(np.float32)
     positions = np.zeros_like(ids)
     documents = np.zeros_like(ids)
+    bounds = []
     for number, row in enumerate(rows):
-        lengths = np.append(row.lengths, np.ones(length - row.lengths.sum(), np.int64))
+        held = np.array([row.lengths.sum()]) if whole else row.lengths
+        padding = length - held.sum()
+        lengths = np.append(held, np.ones(padding, np.int64))
         starts = np.cumsum(lengths) - lengths
         positions[number] = np.arange(length) - np.repeat(starts, lengths)
         documents[number] = np.repeat(np.arange(len(lengths)), lengths)
-        weights[number, starts] = 0
-    return Batch(*(torch.from_numpy(array) for array in (ids, positions, documents, weights)))
+        weight[number, starts] = 0
+        bounds.append(number * length + starts[: len(held) + bool(padding)])
+    bounds.append(np.array([ids.size]))
+    weight = weight.reshape(-1)
+    targets = np.flatnonzero(weight)
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        torch.from_numpy(documents),
+        torch.from_numpy(np.concatenate(bounds).astype(np.int32)),
+        torch.from_numpy(targets),
+        torch.from_numpy(weight[targets]),
+    )

@@ -20,15 +20,22 @@ def name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def complete(folder: str, step: int, facts: dict[str, Any]) -> None:
-    """Mark a checkpoint complete, with sizes and checksums of its files. Called by rank 0 after all have written."""
+Files = dict[str, dict[str, Any]]
+"""Size in bytes and sha256 of each file, by its path in the checkpoint."""
+
+
+def describe(folder: str, step: int, part: int = 0, parts: int = 1) -> Files:
+    """The files of a checkpoint, or every `parts`-th of them: workers share the reading of what they wrote."""
     path = Path(folder) / name(step)
-    files = {
-        str(file.relative_to(path)): {"bytes": file.stat().st_size, "sha256": _checksum(file)}
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
-    storage.write_json(str(path / COMPLETE_FILE), {"step": step, "files": files, **facts})
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != COMPLETE_FILE)
+    return {str(file.relative_to(path)): {"bytes": file.stat().st_size, "sha256": _checksum(file)} for file in files[part::parts]}
+
+
+def complete(folder: str, step: int, facts: dict[str, Any], files: Files | None = None) -> dict[str, Any]:
+    """Mark a checkpoint complete and return its record. Called by rank 0 after all have written."""
+    record = {"step": step, "files": files or describe(folder, step), **facts}
+    storage.write_json(str(Path(folder) / name(step) / COMPLETE_FILE), record)
+    return record
 
 
 def newest(folder: str) -> dict[str, Any] | None:
@@ -60,11 +67,17 @@ def _damage(path: Path) -> str | None:
     except ValueError:
         return f"{COMPLETE_FILE} is damaged"
     for file, facts in files.items():
-        if not (path / file).is_file():
-            return f"{file} is missing"
-        if (path / file).stat().st_size != facts["bytes"] or _checksum(path / file) != facts["sha256"]:
-            return f"{file} is damaged"
+        if reason := harm(path / file, facts):
+            return f"{file} is {reason}"
     return None
+
+
+def harm(file: Path, facts: dict[str, Any]) -> str | None:
+    """What a file's size and checksum say: missing, damaged, or None."""
+    if not file.is_file():
+        return "missing"
+    whole = file.stat().st_size == facts["bytes"] and _checksum(file) == facts["sha256"]
+    return None if whole else "damaged"
 
 
 def _checksum(file: Path) -> str:

@@ -2,17 +2,21 @@
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from spire_ray import storage
 from spire_ray.settings import Optimiser, Training
+from spire_ray.training import attention, trainable
 from spire_ray.training.batch import Batch
+from spire_ray.training.loss import PackedLoss, can_fuse
 
 
 def deepspeed() -> ModuleType:
@@ -41,31 +45,59 @@ def _hidden(module: str) -> Iterator[None]:
             sys.modules[module] = loaded
 
 
-def configuration(path: str, training: Training, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's configuration: the JSON file with batch sizes, optimiser and clipping filled in.
+def rows_of_a_step(training: Training, row_length: int) -> int:
+    """Packed rows in one optimiser step. Raises ValueError unless the batch is given once and in whole rows."""
+    if bool(training.batch_rows) == bool(training.batch_tokens):
+        raise ValueError(
+            f"training.batch_tokens={training.batch_tokens}, training.batch_rows={training.batch_rows}: give one of the two"
+        )
+    rows, rest = divmod(training.batch_tokens, row_length)
+    if rest:
+        raise ValueError(f"training.batch_tokens={training.batch_tokens}: must be a multiple of the row length {row_length}")
+    return training.batch_rows or rows
 
-    Raises ValueError for batch sizes that do not divide, and for Muon with clipping: DeepSpeed clips after the
+
+def configuration(path: str, training: Training, rows: int, world_size: int) -> dict[str, Any]:
+    """DeepSpeed's configuration: the JSON file with batch sizes, clipping and, for Muon, the optimiser filled in.
+
+    Raises ValueError for batch sizes that do not divide, and for what Muon cannot do: DeepSpeed clips after the
     orthogonalisation, which would scale the update itself.
     """
     filled = dict(json.loads(storage.read_bytes(path)))
-    accumulation, rest = divmod(training.batch_rows, training.micro_batch_rows * world_size)
+    accumulation, rest = divmod(rows, training.micro_batch_rows * world_size)
     if rest or not accumulation:
         raise ValueError(
-            f"training.batch_rows={training.batch_rows}: must be a multiple of micro_batch_rows × workers "
+            f"training.batch_rows={rows}: must be a multiple of micro_batch_rows × workers "
             f"= {training.micro_batch_rows} × {world_size}"
         )
     optimiser = training.optimiser
-    if optimiser.name == "muon" and optimiser.clip:
-        raise ValueError(f"training.optimiser.clip={optimiser.clip}: must be 0 with muon, whose update DeepSpeed would clip")
     filled["train_micro_batch_size_per_gpu"] = training.micro_batch_rows
     filled["gradient_accumulation_steps"] = accumulation
     filled["gradient_clipping"] = optimiser.clip
     filled["steps_per_print"] = 10**9
-    filled["optimizer"] = _optimiser(optimiser)
+    filled["zero_allow_untested_optimizer"] = True  # torch's AdamW, fused on GPUs: nothing to compile
+    filled["zero_force_ds_cpu_optimizer"] = False
+    if optimiser.name == "muon":
+        if optimiser.clip:
+            raise ValueError(f"training.optimiser.clip={optimiser.clip}: must be 0 with muon, whose update DeepSpeed would clip")
+        if training.trainable != "full":
+            raise ValueError(f"training.trainable={training.trainable}: use optimiser.name=adamw; muon trains whole matrices")
+        filled["optimizer"] = _muon(optimiser)
     bf16 = dict(filled.get("bf16", {}))
     if bf16.get("enabled") == "auto":
         filled["bf16"] = {**bf16, "enabled": fast_bf16()}
     return filled
+
+
+def partitioned(filled: dict[str, Any]) -> bool:
+    """Whether checkpoints hold the optimiser's state in as many parts as there are workers."""
+    return bool(filled.get("zero_optimization", {}).get("stage", 0) or filled.get("bf16", {}).get("enabled"))
+
+
+def precision(path: str) -> torch.dtype:
+    """The precision of the weights in the forward pass; DeepSpeed keeps float32 masters of them."""
+    enabled = json.loads(storage.read_bytes(path)).get("bf16", {}).get("enabled", False)
+    return torch.bfloat16 if enabled is True or (enabled == "auto" and fast_bf16()) else torch.float32
 
 
 def fast_bf16() -> bool:
@@ -73,52 +105,97 @@ def fast_bf16() -> bool:
     return torch.cuda.is_available() or bool(torch.cpu._is_amx_tile_supported()) or bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _optimiser(optimiser: Optimiser) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"lr": optimiser.lr, "betas": list(optimiser.betas), "weight_decay": optimiser.weight_decay}
-    if not torch.cuda.is_available():
-        parameters["torch_adam"] = True  # DeepSpeed's own CPU Adam compiles for minutes
-    if optimiser.name == "adamw":
-        return {"type": "AdamW", "params": parameters}
-    parameters |= {"adam_lr": optimiser.lr, "muon_lr": optimiser.muon_lr, "momentum": 0.95}
-    if not torch.cuda.is_available():
-        parameters["ns_method"] = "standard"  # bfloat16; the default iterates in float16, which CPUs lack
+def _muon(optimiser: Optimiser) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "lr": optimiser.lr,
+        "adam_lr": optimiser.lr,
+        "muon_lr": optimiser.muon_lr,
+        "momentum": 0.95,
+        "betas": list(optimiser.betas),
+        "weight_decay": optimiser.weight_decay,
+    }
+    if not _gpu():
+        # DeepSpeed's own CPU Adam compiles for minutes; and CPUs lack the float16 in which Muon iterates by default
+        parameters |= {"torch_adam": True, "ns_method": "standard"}
     return {"type": "Muon", "params": parameters}
 
 
-class Engine:
-    """One worker's share of a training. `model` maps a batch to this worker's part of the step's loss."""
+def _adamw(groups: list[trainable.Group], optimiser: Optimiser) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        groups, lr=optimiser.lr, betas=optimiser.betas, weight_decay=optimiser.weight_decay, fused=_gpu() or None
+    )
 
-    def __init__(self, model: torch.nn.Module, path: str, training: Training, world_size: int) -> None:
-        filled = configuration(path, training, world_size)
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        self._engine, *_ = deepspeed().initialize(model=model, model_parameters=parameters, config=filled)
-        self._world_size = world_size
+
+def _gpu() -> bool:
+    return torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
+
+
+class Engine:
+    """One worker's share of a training."""
+
+    def __init__(
+        self, model: PreTrainedModel, training: Training, filled: dict[str, Any], first_new: int, universal: bool = False
+    ) -> None:
+        """`filled` is DeepSpeed's configuration; `universal` reads checkpoints that any number of workers wrote.
+
+        `first_new` is the first row that the extension added to the vocabulary; see `trainable.prepare`.
+        """
+        stage = filled.get("zero_optimization", {}).get("stage", 0)
+        groups = trainable.prepare(model, training, first_new)
+        half = filled.get("bf16", {}).get("enabled", False)
+        if _gpu() and half:
+            attention.by_bounds(model)
+        plain = training.unit_loss_weight == training.text_loss_weight == 1.0
+        loss = PackedLoss(model, fused=_gpu() and can_fuse(model, plain, partitioned=stage == 3))
+        client = _adamw(groups, training.optimiser) if training.optimiser.name == "adamw" else None
+        counts = [p.numel() for p in model.parameters() if p.requires_grad]
+        self.state_bytes: int = sum(counts) * (12 + (2 if half else 4))
+        """Size of a checkpoint: float32 masters and two moments of the trained parameters, and the weights."""
+        filled = {**filled, "checkpoint": {"load_universal": universal}}
+        self._engine, *_ = deepspeed().initialize(
+            model=loss, model_parameters=None if client else groups, optimizer=client, config=filled
+        )
         self.device: torch.device = self._engine.device
         self.accumulation: int = filled["gradient_accumulation_steps"]
+        self._world_size: int = self._engine.dp_world_size
+        self._frozen = any(not p.requires_grad for p in model.parameters())
         self._peaks = [group["lr"] for group in self._engine.optimizer.param_groups]
 
-    def step(self, batches: Iterable[Batch], total_weight: float, rate: float) -> tuple[float, float]:
+    def step(self, batches: Sequence[Batch], scales: Sequence[float], rate: float) -> tuple[float, float]:
         """One update from this worker's micro-batches, with `rate` times the peak learning rates.
 
-        Returns this worker's part of the loss, and the gradient norm over all workers (NaN where DeepSpeed keeps none).
+        Each loss is taken `scale` times; their sum over all workers is the loss of the step. Returns this worker's part
+        of it, and the gradient norm over all workers (NaN where DeepSpeed keeps none).
         """
         for group, peak in zip(self._engine.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * rate
-        part = 0.0
-        for batch in batches:
-            loss = self._engine(batch.to(self.device)) / total_weight
+        part = torch.zeros((), device=self.device)
+        for batch, scale in zip(batches, scales, strict=True):
+            loss = self._engine(batch.to(self.device)) * scale
             # DeepSpeed divides by accumulation and averages over workers; the loss is a part of one sum
             self._engine.backward(loss * (self.accumulation * self._world_size))
             self._engine.step()
-            part += float(loss.detach())
+            part += loss.detach()
         norm = self._engine.get_global_grad_norm()
-        return part, float("nan") if norm is None else float(norm)
+        return float(part), float("nan") if norm is None else float(norm)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates of the last step by parameter group."""
+        groups = self._engine.optimizer.param_groups
+        return {f"lr/{group.get('name', number)}": float(group["lr"]) for number, group in enumerate(groups)}
+
+    def losses(self, batch: Batch) -> torch.Tensor:
+        """Negative log-likelihood of each counted target of a batch, float32 [N], on the CPU."""
+        module: PackedLoss = self._engine.module
+        return module.losses(batch.to(self.device)).cpu()
 
     def save(self, folder: str, tag: str, state: dict[str, Any]) -> None:
-        """Write this worker's files; every worker calls it."""
-        self._engine.save_checkpoint(folder, tag=tag, client_state=state, save_latest=False)
+        """Write this worker's files; every worker calls it. Frozen parameters are left out."""
+        self._engine.save_checkpoint(
+            folder, tag=tag, client_state=state, save_latest=False, exclude_frozen_parameters=self._frozen
+        )
 
     def load(self, folder: str, tag: str) -> dict[str, Any]:
         """Read weights and optimiser state; returns the state that was saved with them."""
-        _, state = self._engine.load_checkpoint(folder, tag=tag)
+        _, state = self._engine.load_checkpoint(folder, tag=tag, load_module_strict=not self._frozen)
         return dict(state)

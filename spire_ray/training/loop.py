@@ -1,93 +1,184 @@
 """The training loop of CPT and IT: the same on two CPU cores and on a cluster of GPUs."""
 
 import math
+import resource
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from transformers import PreTrainedModel
 
-from spire_ray.settings import Training
+from spire_ray.settings import HeldOut, Training
 from spire_ray.text.pack import Pack, Row
-from spire_ray.training import checkpoint
-from spire_ray.training.batch import Batch, collate
-from spire_ray.training.engine import Engine
+from spire_ray.training import ledger
+from spire_ray.training.batch import Batch, LossWeights, collate
+from spire_ray.training.engine import Engine, partitioned
+from spire_ray.training.held_out import HeldOutRows
 from spire_ray.training.schedule import rate
+from spire_ray.training.store import Store
 
 Log = Callable[[int, dict[str, float]], None]
+_REMEMBERED = 20
+"""Steps whose mean loss a jump is measured against."""
 
 
-def train(engine: Engine, pack: Pack, training: Training, folder: str, units: range, facts: dict[str, Any], log: Log) -> None:
-    """Train to the last step, from the newest complete checkpoint in `folder` or from the start.
-
-    `facts` go into every checkpoint's record. `log` is called on rank 0 every `log_every` steps.
-    Raises ValueError when the loss is not finite; the last checkpoint stays.
-    """
-    rank, world = dist.get_rank(), dist.get_world_size()
-    first = _resume(engine, folder, world)
-    rows = pack.stream(training.seed, first * training.batch_rows)
-    began, tokens, loss_since, steps_since = time.monotonic(), 0, 0.0, 0
-    for step in range(first, training.steps):
-        mine = list(islice(rows, training.batch_rows))[rank::world]
-        batches = list(_micro_batches(mine, training, units))
-        weight = _sum(sum(float(batch.weights.sum()) for batch in batches))
-        share = rate(training.optimiser, step, training.steps)
-        part, norm = engine.step(batches, weight, share)
-        loss = _sum(part)
-        if not math.isfinite(loss):
-            raise ValueError(f"the loss of step {step + 1} is {loss}; the last checkpoint in {folder} is kept")
-        tokens += training.batch_rows * len(mine[0].input_ids)
-        loss_since, steps_since = loss_since + loss, steps_since + 1
-        done = step + 1
-        if rank == 0 and (done % training.log_every == 0 or done == training.steps):
-            speed = tokens / (time.monotonic() - began)
-            log(
-                done,
-                {
-                    "loss": loss_since / steps_since,
-                    "grad_norm": norm,
-                    "rate": share,
-                    "tokens_per_second": speed,
-                    "epoch": done * training.batch_rows / len(pack),
-                },
-            )
-            loss_since, steps_since = 0.0, 0
-        if done % training.save_every == 0 or done == training.steps:
-            _save(engine, folder, done, training, {**facts, "world_size": world})
+def nothing(*_: Any) -> None:
+    """What a training does that nobody watches, and that nobody will take the machine of."""
 
 
-def _micro_batches(rows: list[Row], training: Training, units: range) -> Iterator[Batch]:
-    for start in range(0, len(rows), training.micro_batch_rows):
-        yield collate(rows[start : start + training.micro_batch_rows], units, training.unit_loss_weight)
+@dataclass
+class Run:
+    """What a training needs beside its settings."""
+
+    engine: Engine
+    pack: Pack
+    training: Training
+    rows: int
+    """Packed rows in a step."""
+    store: Store
+    units: range = range(0)
+    held_out: HeldOut = field(default_factory=HeldOut)
+    log: Log = nothing
+    """Called on rank 0 every `log_every` steps."""
+    seconds_left: Callable[[], float | None] = nothing
+    """Seconds until this machine is taken away; None while nobody wants it. Called by all workers after each step."""
+    flops: float = 0.0
+    """Floating-point operations of a token at the peak of all workers together: 1 / this is tokens/s at an MFU of 1."""
 
 
-def _sum(value: float) -> float:
-    """The sum over all workers."""
-    tensor = torch.tensor(value, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(tensor)
-    return float(tensor)
-
-
-def _resume(engine: Engine, folder: str, world: int) -> int:
-    """Load the newest complete checkpoint and return the steps done."""
-    found: list[Any] = [checkpoint.newest(folder) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(found)
-    record = found[0]
-    if record is None:
-        return 0
-    if record["world_size"] != world:
-        raise ValueError(f"workers.count={world}: {folder} was begun with {record['world_size']} workers; use as many")
-    engine.load(folder, checkpoint.name(record["step"]))
-    return int(record["step"])
-
-
-def _save(engine: Engine, folder: str, step: int, training: Training, facts: dict[str, Any]) -> None:
-    engine.save(folder, checkpoint.name(step), {"step": step})
-    dist.barrier()
+def begin(model: PreTrainedModel, training: Training, filled: dict[str, Any], first_new: int, store: Store) -> tuple[Engine, int]:
+    """An engine that stands at the newest complete checkpoint, or at the start, and the steps done."""
+    record = store.newest()
+    as_universal = record is not None and store.moved(record) and partitioned(filled)
+    engine = Engine(model, training, filled, first_new, as_universal)
+    if record:
+        store.load(engine, record, as_universal)
+    done = int(record["step"]) if record else 0
     if dist.get_rank() == 0:
-        position = {"rows": step * training.batch_rows}
-        checkpoint.complete(folder, step, {"position": position, **facts})
-        checkpoint.prune(folder, training.keep)
+        ledger.strike(store.place, after=done)
     dist.barrier()
+    return engine, done
+
+
+def train(run: Run, first: int) -> None:
+    """Train from the `first` step to the last.
+
+    Raises ValueError when the loss is not finite or jumps; the last checkpoint stays.
+    """
+    training, engine = run.training, run.engine
+    rank, world = dist.get_rank(), dist.get_world_size()
+    book = ledger.Ledger(run.store.place, rank)
+    held_out = HeldOutRows(run.held_out, training.micro_batch_rows) if run.held_out.pack else None
+    weights = LossWeights(run.units, training.unit_loss_weight, training.text_loss_weight)
+    stream = run.pack.stream(training.seed, first * run.rows)
+    recent: deque[float] = deque(maxlen=_REMEMBERED)
+    meter = _Meter(run, first)
+    warned = False
+    for step in range(first, training.steps):
+        rows = list(islice(stream, run.rows))
+        mine = rows[rank::world]
+        batches = [
+            collate(mine[start : start + training.micro_batch_rows], weights, run.pack.whole_rows)
+            for start in range(0, len(mine), training.micro_batch_rows)
+        ]
+        share = rate(training.optimiser, step, training.steps)
+        part, norm = engine.step(batches, _scales(batches, training, world), share)
+        done = step + 1
+        loss, failed = _sum(part, run.store.failed)
+        if failed:
+            run.store.finish()  # raises what went wrong
+        _check(loss, recent, training, done, rows, run.store)
+        recent.append(loss)
+        book.add(done, [row.number for row in mine])
+        meter.add(loss, norm)
+        last = done == training.steps
+        left = run.seconds_left()
+        save = last or done % training.save_every == 0
+        if left is not None and not warned:
+            warned = True
+            save = save or left > run.store.save_seconds
+        if done % training.log_every == 0 or last:
+            metrics = meter.read(done)
+            if rank == 0:
+                run.log(done, metrics)
+        if held_out and (done % run.held_out.every == 0 or last):
+            measured = held_out.measure(engine)
+            if rank == 0:
+                run.log(done, measured)
+        if save:
+            book.commit(done)
+            run.store.save(engine, done, {"rows": done * run.rows})
+    run.store.finish()
+
+
+def _scales(batches: list[Batch], training: Training, world: int) -> list[float]:
+    """What the summed loss of each micro-batch is multiplied by, so that all of them add up to the loss of the step."""
+    weights = [float(batch.weights.double().sum()) for batch in batches]
+    if training.loss_norm == "micro_batch":
+        return [1 / (weight * len(batches) * world) if weight else 0.0 for weight in weights]
+    (total,) = _sum(sum(weights))
+    return [1 / total if total else 0.0] * len(batches)
+
+
+def _check(loss: float, recent: deque[float], training: Training, step: int, rows: list[Row], store: Store) -> None:
+    usual = sum(recent) / len(recent) if len(recent) == _REMEMBERED else math.inf
+    if math.isfinite(loss) and not 0 < training.max_loss_jump < loss - usual:
+        return
+    reason = f"is {loss}" if not math.isfinite(loss) else f"jumped to {loss:.3f} from a mean of {usual:.3f}"
+    numbers = ", ".join(str(row.number) for row in rows[:_REMEMBERED])
+    more = f" and {len(rows) - _REMEMBERED} more" if len(rows) > _REMEMBERED else ""
+    store.finish()
+    raise ValueError(
+        f"the loss of step {step} {reason}; its rows of the pack: {numbers}{more}; the last checkpoint in {store.place} is kept"
+    )
+
+
+def _sum(*values: float) -> tuple[float, ...]:
+    """The sums over all workers."""
+    tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(tensor)
+    return tuple(tensor.tolist())
+
+
+class _Meter:
+    """Means and speeds since the last line of metrics."""
+
+    def __init__(self, run: Run, first: int) -> None:
+        self._run = run
+        self._began, self._first = time.monotonic(), first
+        self._losses: list[float] = []
+        self._norm = math.nan
+
+    def add(self, loss: float, norm: float) -> None:
+        self._losses.append(loss)
+        self._norm = norm
+
+    def read(self, done: int) -> dict[str, float]:
+        run, seconds = self._run, time.monotonic() - self._began
+        rows = (done - self._first) * run.rows
+        speed = rows * run.pack.index["row_length"] / seconds
+        metrics = {
+            "loss": sum(self._losses) / len(self._losses),
+            "grad_norm": self._norm,
+            "rate": rate(run.training.optimiser, done - 1, run.training.steps),
+            **run.engine.rates(),
+            "tokens_per_second": speed,
+            "epoch": done * run.rows / len(run.pack),
+            "rows": done * run.rows,
+            "memory_gb": _memory(),
+            "save_share": run.store.stalled / seconds,
+        }
+        self._losses.clear()
+        return metrics | ({"mfu": speed * run.flops} if run.flops else {})
+
+
+def _memory() -> float:
+    """Peak memory of this worker: of its GPU, else of its process."""
+    if peak := torch.cuda.max_memory_allocated():
+        return peak / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,35 +1,93 @@
-"""Next-token loss over counted tokens only.
+"""Next-token loss over counted tokens only. Legend: T tokens of all rows, N counted targets, V vocabulary.
 
 The loss of a step is the weighted sum over its counted tokens divided by the sum of their weights in the whole global
-batch, so it depends neither on the number of workers nor on how rows are spread over micro-batches.
+batch, so it depends neither on the number of workers nor on how rows are spread over micro-batches. Logits of all
+targets never exist at once: they are made and forgotten in chunks, or inside Liger's fused kernel where that is installed.
 """
 
+from importlib.util import find_spec
+from typing import Any
+
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from spire_ray.training import attention
 from spire_ray.training.batch import Batch
+
+_LOGITS_AT_ONCE = 1 << 26
+"""Elements, 256 MB in float32."""
 
 
 class PackedLoss(torch.nn.Module):
-    """A causal language model whose forward pass is the loss of a packed batch."""
+    """A causal language model whose forward pass is the loss of a packed batch.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    `fused` takes Liger's linear cross-entropy; see `can_fuse`.
+    """
+
+    def __init__(self, model: PreTrainedModel, fused: bool = False, logits_at_once: int = _LOGITS_AT_ONCE) -> None:
         super().__init__()
+        for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+            if getattr(model.config, name, None) not in (None, 1, 1.0):
+                raise ValueError(f"model: {model.config.model_type} changes its logits by {name}, which is not supported")
         self.model = model
+        self._fused = fused
+        self._logits_at_once = logits_at_once
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Weighted sum of the negative log-likelihood of the counted tokens, a float32 scalar.
+        """Weighted sum of the negative log-likelihood of the counted targets, a float32 scalar."""
+        hidden, ids = self._states(batch)
+        if self._fused:
+            return _liger(self.model.get_output_embeddings(), hidden, ids)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        chunks = self._chunks(batch)
+        parts = [tensor.tensor_split(chunks) for tensor in (hidden, ids, batch.weights)]
+        for states, targets, weights in zip(*parts, strict=True):
+            if chunks == 1:
+                total = total + self._weighted_sum(states, targets, weights)
+            else:
+                total = total + checkpoint(self._weighted_sum, states, targets, weights, use_reentrant=False)
+        return total
 
-        Logits are computed for counted targets only: [counted, vocabulary] instead of [B, L, vocabulary].
-        """
-        hidden = self.model.model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask(),
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        weights = batch.weights[:, 1:]
-        counted = weights > 0
-        logits = self.model.lm_head(hidden[:, :-1][counted]).float()
-        losses = torch.nn.functional.cross_entropy(logits, batch.input_ids[:, 1:][counted], reduction="none")
-        return (losses * weights[counted]).sum()
+    @torch.no_grad()
+    def losses(self, batch: Batch) -> torch.Tensor:
+        """Negative log-likelihood of each counted target, float32 [N]."""
+        hidden, ids = self._states(batch)
+        chunks = self._chunks(batch)
+        pairs = zip(hidden.tensor_split(chunks), ids.tensor_split(chunks), strict=True)
+        return torch.cat([self._each(states, targets) for states, targets in pairs])
+
+    def _states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [N, d] that predict the targets, and the targets' ids [N]."""
+        by_bounds = self.model.config._attn_implementation == attention.NAME
+        inputs = batch.joined() if by_bounds else batch.masked()
+        hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+        return hidden.index_select(0, batch.targets - 1), batch.input_ids.view(-1)[batch.targets]
+
+    def _each(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        logits = self.model.get_output_embeddings()(hidden).float()
+        return torch.nn.functional.cross_entropy(logits, ids, reduction="none")
+
+    def _weighted_sum(self, hidden: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return (self._each(hidden, ids) * weights).sum()
+
+    def _chunks(self, batch: Batch) -> int:
+        """How many parts the logits come in: a matter of the batch's shape alone, as all workers must agree under ZeRO-3."""
+        return -(-batch.input_ids.numel() * int(self.model.config.vocab_size) // self._logits_at_once)
+
+
+def can_fuse(model: PreTrainedModel, plain: bool, partitioned: bool) -> bool:
+    """Whether Liger's kernel fits a training on GPUs.
+
+    It adds up targets of one weight, and reads the whole matrix of the head, which ZeRO-3 keeps in partitions.
+    """
+    whole = type(model.get_output_embeddings()) is torch.nn.Linear and not partitioned
+    return plain and whole and find_spec("liger_kernel") is not None
+
+
+def _liger(head: torch.nn.Module, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    from liger_kernel.transformers.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyLoss
+
+    loss: Any = LigerFusedLinearCrossEntropyLoss(reduction="sum")
+    total: torch.Tensor = loss(head.weight, hidden, ids)
+    return total.float()

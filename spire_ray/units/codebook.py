@@ -14,6 +14,9 @@ from spire_ray import storage
 from spire_ray.fingerprint import Fingerprint, Identity, content_hash
 from spire_ray.settings import Encoder
 
+BUNDLED = "../encoder"
+"""Encoder of a codebook that came with a model folder: the folder beside it."""
+
 _LARGEST = 65_536
 """Units are stored as uint16."""
 
@@ -60,4 +63,7 @@ class Codebook:
         fingerprint = Fingerprint.from_dict(description["fingerprint"])
         if content_hash([centroids.tobytes()]) != fingerprint.identity.codebook:
             raise ValueError(f"codebook={folder}: the centroids are not those that codebook.json describes")
-        return Codebook(centroids, Encoder(**description["encoder"]), fingerprint, description["fit"])
+        encoder = Encoder(**description["encoder"])
+        if encoder.name == BUNDLED:
+            encoder = replace(encoder, name=storage.join(folder.rstrip("/").rpartition("/")[0] or ".", "encoder"))
+        return Codebook(centroids, encoder, fingerprint, description["fit"])

@@ -1,9 +1,10 @@
 """Speech encoders: waveforms → frames.
 
-Two kinds behind one protocol: a Hugging Face encoder of the HuBERT / wav2vec 2.0 family cut at a layer, and mel-frequency
-cepstra, which need no weights and serve the quickstart. Legend: T frames, d dimensions.
+Two kinds behind one protocol: pre-trained encoders from Hugging Face, cut at a layer, and mel-frequency cepstra, which need
+no weights and serve the quickstart. Legend: T frames, d dimensions.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -26,14 +27,39 @@ class SpeechEncoder(Protocol):
 
 
 def load_encoder(settings: Encoder, device: str = "cpu") -> SpeechEncoder:
-    """The encoder that the settings name. Raises ValueError for settings it cannot have."""
+    """The encoder that the settings name, with its pooling. Raises ValueError for settings it cannot have."""
+    if settings.pooling_width < 1:
+        raise ValueError(f"encoder.pooling_width={settings.pooling_width}: must be 1 (no pooling) or more frames")
+    encoder = _load(settings, device)
+    return encoder if settings.pooling_width == 1 else Pooled(encoder, settings.pooling, settings.pooling_width)
+
+
+def _load(settings: Encoder, device: str) -> SpeechEncoder:
     if settings.name == "mfcc":
         from spire_ray.units.cepstra import CepstralEncoder
 
         return CepstralEncoder(settings)
-    from spire_ray.units.ssl_encoder import SelfSupervisedEncoder
+    from spire_ray.units import pretrained
 
-    return SelfSupervisedEncoder(settings, device)
+    return pretrained.load(settings, device)
+
+
+class Pooled:
+    """An encoder whose neighbouring frames are joined, `width` into one; the last one of a clip joins what is left."""
+
+    def __init__(self, encoder: SpeechEncoder, kind: str, width: int) -> None:
+        self._encoder, self._width = encoder, width
+        self._join = torch.amax if kind == "max" else torch.mean
+        self.shortest = encoder.shortest
+        rate = encoder.identity.frame_rate / width
+        self.identity = replace(encoder.identity, pooling=f"{kind}{width}", frame_rate=rate)
+
+    def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+        """See `SpeechEncoder.encode`."""
+        return [
+            torch.stack([self._join(part, dim=0) for part in torch.split(frames, self._width)])
+            for frames in self._encoder.encode(waveforms)
+        ]
 
 
 def normalise(waveform: np.ndarray) -> np.ndarray:

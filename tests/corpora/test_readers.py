@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spire_ray import data_tools
 from spire_ray.corpora import catalogue, fetch, readers
 from spire_ray.corpora.fetch import Recipe
 from spire_ray.corpora.preparation import PREPARATIONS, Unfit, prepare
 from spire_ray.manifest.schema import MANIFEST
+from spire_ray.tools import data
 
 AUDIO = {"bytes": b"RIFF", "path": "a.wav"}
 TABLES = {
@@ -232,17 +232,17 @@ def test_what_was_fetched_is_enough_without_a_network(hub, tmp_path, monkeypatch
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("{corpora: [gigaspeech], models: [some/model@v1], casing: sentence}")
     to = str(tmp_path / "data")
-    assert data_tools.main(["fetch", str(recipe), "--to", to]) == 0
+    assert data.main(["fetch", str(recipe), "--to", to]) == 0
     assert capsys.readouterr().out == f"gigaspeech: 2 rows, 2 refused → {to}/gigaspeech\n"
     assert hub == ["some/model", "data/xl/train-0.parquet", "data/xl/train-1.parquet"]
-    assert data_tools.main(["fetch", str(recipe), "--to", to]) == 0  # done already: nothing is asked for
+    assert data.main(["fetch", str(recipe), "--to", to]) == 0  # done already: nothing is asked for
     assert len(hub) == 3
 
     def blocked(*_, **__):
         raise AssertionError("a network was asked")
 
     monkeypatch.setattr(socket, "socket", blocked)
-    assert data_tools.main(["check", "gigaspeech", f"{to}/gigaspeech"]) == 0
+    assert data.main(["check", "gigaspeech", f"{to}/gigaspeech"]) == 0
     assert "2 rows, 0.0 h, 0.0% of its own 10000 h" in capsys.readouterr().out
     table = pq.read_table([str(path) for path in sorted((tmp_path / "data" / "gigaspeech").glob("part-*.parquet"))])
     assert table["text"].to_pylist() == ["As they're leaving, can kash pull zahra aside?"] * 2
@@ -266,5 +266,5 @@ def test_a_copy_that_is_here_already_is_read_from_its_folder(hub, tmp_path):
 
 
 def test_an_unknown_corpus_is_one_line(capsys):
-    assert data_tools.main(["show", "gigaspeach"]) == 2
+    assert data.main(["show", "gigaspeach"]) == 2
     assert capsys.readouterr().err.startswith("data: error: corpus 'gigaspeach' is unknown; known are ")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from spire_ray import unit_tools
 from spire_ray.model.adopt import adopt
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
+from spire_ray.tools import units
 from spire_ray.units import codec
 from tests.model import families
 
@@ -79,13 +79,13 @@ def test_a_published_folder_is_used_as_it_is(published, tiny_codebook):
 def test_the_fingerprint_is_that_of_the_codebook_and_says_that_it_is_asserted(published, tiny_codebook, tmp_path, capsys):
     folder, *_ = published
     tiny_codebook.save(str(tmp_path / "codebook"))
-    assert unit_tools.main(["adopt", str(folder), str(tmp_path / "codebook")]) == 0
+    assert units.main(["adopt", str(folder), str(tmp_path / "codebook")]) == 0
     assert "the fingerprint is asserted" in capsys.readouterr().out
     vocabulary = UnitVocabulary.load(str(folder))
     assert vocabulary.fingerprint.identity == tiny_codebook.fingerprint.identity
     assert vocabulary.fingerprint.numerics["asserted"] == "spire units adopt"
     assert (folder / "codebook" / "codebook.json").exists()
-    assert unit_tools.main(["adopt", str(folder), str(tmp_path / "codebook")]) == 0  # once more changes nothing
+    assert units.main(["adopt", str(folder), str(tmp_path / "codebook")]) == 0  # once more changes nothing
     assert UnitVocabulary.load(str(folder)) == vocabulary
 
 
@@ -93,7 +93,7 @@ def test_the_fingerprint_is_that_of_the_codebook_and_says_that_it_is_asserted(pu
 def test_what_is_no_published_model_is_one_line(tmp_path, tiny_base, tiny_codebook, capsys, model):
     tiny_codebook.save(str(tmp_path / "codebook"))
     folder = str(tmp_path / model) if model else tiny_base
-    assert unit_tools.main(["adopt", folder, str(tmp_path / "codebook")]) == 2
+    assert units.main(["adopt", folder, str(tmp_path / "codebook")]) == 2
     error = capsys.readouterr().err
     assert ("holds no unit words" if not model else "no config.json there") in error
     assert error.count("\n") == 1

@@ -129,3 +129,13 @@ def test_a_pack_without_rows_is_refused_instead_of_read_for_ever(tmp_path):
     write(str(tmp_path), [], LENGTH, 1000, 0, INDEX)
     with pytest.raises(ValueError, match="holds no rows"):
         next(Pack(str(tmp_path)).stream(seed=0))
+
+
+def test_a_row_knows_its_place_and_the_source_of_each_token(tmp_path):
+    documents = [Document(np.full(n, 7, np.int32), np.ones(n, bool), f"u{n}", n % 2) for n in (3, 4, 6, 9)]
+    write(str(tmp_path), documents, 10, 300, 0, {"sources": [{"name": "a"}, {"name": "b"}]})
+    rows = list(Pack(str(tmp_path)).epoch(0, 0))
+    assert sorted(row.number for row in rows) == list(range(len(rows)))
+    for row in rows:
+        expected = [n % 2 for n in row.lengths for _ in range(n)]
+        assert row.sources.tolist() == expected + [-1] * (10 - len(expected))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spire_ray.text.pack import Row
-from spire_ray.training.batch import collate
+from spire_ray.training.batch import LossWeights, collate
 
 LENGTH = 24
 
@@ -40,17 +40,39 @@ def test_a_token_looks_at_itself_and_at_what_stands_before_it_in_its_document(le
 @given(documents)
 def test_first_tokens_uncounted_tokens_and_padding_are_no_targets(lengths):
     given = row(lengths)
-    weights = collate([given]).weights[0]
+    batch = collate([given])
     firsts = (np.cumsum(lengths) - lengths).tolist()
-    assert weights.tolist() == [float(given.counted[t] and t not in firsts) for t in range(LENGTH)]
+    assert batch.targets.tolist() == [t for t in range(LENGTH) if given.counted[t] and t not in firsts]
+    assert batch.weights.tolist() == [1.0] * len(batch.targets)
 
 
-def test_units_have_their_own_weight_as_targets():
+@given(st.lists(documents, min_size=1, max_size=3))
+def test_bounds_are_those_of_documents_and_padding_of_rows_laid_end_to_end(rows):
+    stretches = [n for lengths in rows for n in (*lengths, LENGTH - sum(lengths)) if n]
+    assert collate([row(lengths) for lengths in rows]).bounds.tolist() == [0, *np.cumsum(stretches).tolist()]
+
+
+@given(documents)
+def test_a_whole_row_is_one_document(lengths):
+    total = sum(lengths)
+    whole, single = collate([row(lengths)], whole=True), collate([row([total])])
+    for name in ("position_ids", "documents", "bounds", "targets", "weights"):
+        assert torch.equal(getattr(whole, name), getattr(single, name)), name
+
+
+def test_units_and_text_have_their_own_weights_as_targets():
     given = row([10, 8])
-    plain, weighted = collate([given]), collate([given], units=range(20, 40), unit_weight=0.25)
-    unit = (plain.input_ids >= 20) & (plain.input_ids < 40)
+    plain, weighted = collate([given]), collate([given], LossWeights(range(20, 40), unit=0.25, text=2.0))
+    ids = plain.input_ids.view(-1)[plain.targets]
+    unit = (ids >= 20) & (ids < 40)
     assert unit.any() and not unit.all()
-    assert torch.equal(weighted.weights, torch.where(unit, plain.weights * 0.25, plain.weights))
+    assert torch.equal(weighted.weights, torch.where(unit, 0.25, 2.0))
+
+
+def test_what_weighs_nothing_is_no_target():
+    batch = collate([row([10, 8])], LossWeights(range(20, 40), unit=0.0))
+    ids = batch.input_ids.view(-1)[batch.targets]
+    assert not ((ids >= 20) & (ids < 40)).any()
 
 
 def test_rows_are_stacked_and_keep_their_ids():

@@ -25,7 +25,7 @@ def training(**changes):
 
 @pytest.mark.parametrize(("micro", "workers", "accumulation"), [(2, 1, 4), (2, 2, 2), (2, 4, 1), (8, 1, 1), (1, 8, 1)])
 def test_accumulation_follows_from_the_batch(path, micro, workers, accumulation):
-    filled = engine.configuration(path, training(micro_batch_rows=micro), workers)
+    filled = engine.configuration(path, training(micro_batch_rows=micro), 8, workers)
     assert filled["train_micro_batch_size_per_gpu"] == micro
     assert filled["gradient_accumulation_steps"] == accumulation
 
@@ -33,38 +33,58 @@ def test_accumulation_follows_from_the_batch(path, micro, workers, accumulation)
 @pytest.mark.parametrize(("rows", "micro", "workers"), [(8, 3, 1), (8, 2, 3), (2, 2, 2), (7, 2, 1)])
 def test_a_batch_that_does_not_divide_is_refused(path, rows, micro, workers):
     with pytest.raises(ValueError, match=rf"training\.batch_rows={rows}: must be a multiple of .* = {micro} × {workers}"):
-        engine.configuration(path, training(batch_rows=rows, micro_batch_rows=micro), workers)
+        engine.configuration(path, training(micro_batch_rows=micro), rows, workers)
 
 
-def test_the_optimiser_and_clipping_come_from_the_settings(path):
-    optimiser = Optimiser(lr=3e-5, betas=(0.9, 0.95), weight_decay=0.1, clip=0.5)
-    filled = engine.configuration(path, training(optimiser=optimiser), 1)
+def test_clipping_comes_from_the_settings_and_the_rest_from_the_file(path):
+    filled = engine.configuration(path, training(optimiser=Optimiser(clip=0.5)), 8, 1)
     assert filled["gradient_clipping"] == 0.5
-    assert filled["optimizer"]["type"] == "AdamW"
-    parameters = filled["optimizer"]["params"]
-    assert (parameters["lr"], parameters["betas"], parameters["weight_decay"]) == (3e-5, [0.9, 0.95], 0.1)
     assert filled["zero_optimization"] == PRESET["zero_optimization"]
+    assert "optimizer" not in filled  # AdamW is torch's own, fused on GPUs
+
+
+@pytest.mark.parametrize(("given", "rows"), [({"batch_rows": 8}, 8), ({"batch_tokens": 8 * 48}, 8), ({"batch_tokens": 48}, 1)])
+def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
+    assert engine.rows_of_a_step(Training(steps=1, **given), 48) == rows
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({}, "training.batch_tokens=0, training.batch_rows=0: give one of the two"),
+        ({"batch_rows": 2, "batch_tokens": 96}, "training.batch_tokens=96, training.batch_rows=2: give one of the two"),
+        ({"batch_tokens": 100}, "training.batch_tokens=100: must be a multiple of the row length 48"),
+    ],
+)
+def test_a_batch_that_is_not_given_once_in_whole_rows_is_refused(given, reason):
+    with pytest.raises(ValueError, match=reason):
+        engine.rows_of_a_step(Training(steps=1, **given), 48)
+
+
+def test_muon_with_adapters_is_refused(path):
+    with pytest.raises(ValueError, match=r"training\.trainable=lora: use optimiser\.name=adamw"):
+        engine.configuration(path, training(optimiser=Optimiser(name="muon", clip=0), trainable="lora"), 8, 1)
 
 
 def test_muon_has_two_rates(path):
-    filled = engine.configuration(path, training(optimiser=Optimiser(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 1)
+    filled = engine.configuration(path, training(optimiser=Optimiser(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 8, 1)
     assert filled["optimizer"]["type"] == "Muon"
     assert (filled["optimizer"]["params"]["adam_lr"], filled["optimizer"]["params"]["muon_lr"]) == (1e-4, 0.01)
 
 
 def test_muon_with_clipping_is_refused(path):
     with pytest.raises(ValueError, match=r"training\.optimiser\.clip=1\.0: must be 0 with muon"):
-        engine.configuration(path, training(optimiser=Optimiser(name="muon", clip=1.0)), 1)
+        engine.configuration(path, training(optimiser=Optimiser(name="muon", clip=1.0)), 8, 1)
 
 
 def test_automatic_bfloat16_is_decided_and_the_rest_of_its_group_kept(path):
-    assert engine.configuration(path, training(), 1)["bf16"] == {"enabled": engine.fast_bf16(), "immediate_grad_update": True}
+    assert engine.configuration(path, training(), 8, 1)["bf16"] == {"enabled": engine.fast_bf16(), "immediate_grad_update": True}
 
 
 @pytest.mark.parametrize("given", [{"enabled": True}, {"enabled": False}, None])
 def test_a_precision_that_is_set_stays(tmp_path, given):
     (tmp_path / "zero.json").write_text(json.dumps({} if given is None else {"bf16": given}))
-    assert engine.configuration(str(tmp_path / "zero.json"), training(), 1).get("bf16") == given
+    assert engine.configuration(str(tmp_path / "zero.json"), training(), 8, 1).get("bf16") == given
 
 
 def test_deepspeed_comes_without_mlflow_which_can_be_imported_after_it(one_worker, monkeypatch):

@@ -1,16 +1,17 @@
 """The training loop with DeepSpeed: it learns, it equals plain PyTorch, and a stop leaves no trace."""
 
 import dataclasses
-import json
 import shutil
+from collections import Counter
 from itertools import islice
 
 import pytest
 import torch
 
-from spire_ray.settings import Optimiser, Training
+from spire_ray import storage
+from spire_ray.settings import HeldOut, Lora, Optimiser, Training
 from spire_ray.text.pack import Pack
-from spire_ray.training import checkpoint
+from spire_ray.training import checkpoint, ledger
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss
 from spire_ray.training.schedule import rate
@@ -36,7 +37,7 @@ def plain_pytorch(model, folder, training):
     for step in range(training.steps):
         chosen = list(islice(rows, training.batch_rows))
         micro = [collate(chosen[i : i + training.micro_batch_rows]) for i in range(0, len(chosen), training.micro_batch_rows)]
-        weight = sum(batch.weights.sum() for batch in micro)
+        weight = sum(float(batch.weights.sum()) for batch in micro)
         for group in optimiser.param_groups:
             group["lr"] = training.optimiser.lr * rate(training.optimiser, step, training.steps)
         parts = [loss(batch) / weight for batch in micro]
@@ -113,14 +114,6 @@ def test_checkpoints_say_where_they_stand_and_the_oldest_goes(undisturbed):
     }
 
 
-def test_another_number_of_workers_is_refused(trained, undisturbed, tmp_path):
-    shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
-    mark = tmp_path / checkpoint.name(10) / "COMPLETE.json"
-    mark.write_text(json.dumps({**json.loads(mark.read_text()), "world_size": 4}))
-    with pytest.raises(ValueError, match=r"workers\.count=1: .* was begun with 4 workers; use as many"):
-        trained(tmp_path, TRAINING)
-
-
 def test_metrics_are_means_since_the_last_line(trained, undisturbed, tiny_pack, tmp_path):
     rare = dataclasses.replace(TRAINING, log_every=4)
     lines, _ = trained(tmp_path, rare)
@@ -133,6 +126,168 @@ def test_metrics_are_means_since_the_last_line(trained, undisturbed, tiny_pack, 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(trained, tmp_path):
     trained(tmp_path, dataclasses.replace(TRAINING, steps=4))
-    with pytest.raises(ValueError, match=r"the loss of step 5 is nan; the last checkpoint in .* is kept"):
+    with pytest.raises(
+        ValueError, match=r"the loss of step 5 is nan; its rows of the pack: \d+, \d+, .*; the last checkpoint in .* is kept"
+    ):
         trained(tmp_path, dataclasses.replace(TRAINING, unit_loss_weight=float("inf")))
     assert checkpoint.newest(str(tmp_path))["step"] == 4
+
+
+def test_every_row_is_in_one_step_of_each_epoch(trained, tiny_pack, tmp_path):
+    rows = len(Pack(tiny_pack))
+    steps = -(-2 * rows // TRAINING.batch_rows)
+    trained(tmp_path, dataclasses.replace(TRAINING, steps=steps, save_every=5))
+    taken = [row for _, rows_of_step in sorted(ledger.read(str(tmp_path)).items()) for row in rows_of_step]
+    counts = Counter(taken)
+    assert len(taken) == steps * TRAINING.batch_rows
+    assert set(counts) == set(range(rows))
+    assert all(2 <= counts[row] <= 3 for row in counts)
+
+
+def test_a_stopped_training_leaves_the_ledger_of_an_undisturbed_one(trained, undisturbed, tmp_path):
+    def stop(step, _):
+        if step == 6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        trained(tmp_path, TRAINING, stop)
+    assert list(ledger.read(str(tmp_path))) == [1, 2, 3, 4]
+    trained(tmp_path, TRAINING)
+    assert ledger.read(str(tmp_path)) == ledger.read(str(undisturbed[0]))
+
+
+def test_a_loss_that_jumps_ends_the_training_and_names_step_and_rows(trained, tmp_path, monkeypatch):
+    from spire_ray.training.engine import Engine
+
+    step, calls = Engine.step, []
+
+    def jumping(self, *arguments):
+        calls.append(1)
+        part, norm = step(self, *arguments)
+        return part + (3.0 if len(calls) == 24 else 0.0), norm
+
+    monkeypatch.setattr(Engine, "step", jumping)
+    settings = dataclasses.replace(TRAINING, steps=40, save_every=10, max_loss_jump=2.0)
+    with pytest.raises(ValueError, match=r"the loss of step 24 jumped to \d.* from a mean of .*; its rows of the pack: \d+, "):
+        trained(tmp_path, settings)
+    assert checkpoint.newest(str(tmp_path))["step"] == 20
+
+
+def test_without_a_bound_a_jump_passes(trained, tmp_path, monkeypatch):
+    from spire_ray.training.engine import Engine
+
+    step = Engine.step
+    monkeypatch.setattr(Engine, "step", lambda self, *given: tuple(value * 3 for value in step(self, *given)))
+    trained(tmp_path, dataclasses.replace(TRAINING, steps=3))
+
+
+def test_loss_norm_micro_batch_is_the_mean_of_means(trained, fresh_model, tiny_pack, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    (_, metrics), *_ = trained(tmp_path, dataclasses.replace(TRAINING, steps=1, loss_norm="micro_batch"))[0]
+    loss = PackedLoss(AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32))
+    rows = list(islice(Pack(tiny_pack).stream(TRAINING.seed), TRAINING.batch_rows))
+    means = [float(loss(batch).detach()) / len(batch.targets) for batch in (collate(rows[:2]), collate(rows[2:]))]
+    assert metrics["loss"] == pytest.approx(sum(means) / 2, rel=1e-5)
+
+
+def test_a_batch_in_tokens_is_the_same_training(trained, undisturbed, tmp_path):
+    length = 48
+    lines, _ = trained(tmp_path, dataclasses.replace(TRAINING, steps=2, batch_rows=0, batch_tokens=4 * length))
+    expected = [metrics["loss"] for _, metrics in undisturbed[1][:2]]
+    assert lines[0][1]["loss"] == expected[0]
+
+
+def test_metrics_name_rates_position_and_memory(undisturbed):
+    _, last = undisturbed[1][-1]
+    assert last["lr/weights"] == pytest.approx(OPTIMISER.lr * last["rate"])
+    assert last["rows"] == 40
+    assert 0.05 < last["memory_gb"] < 50
+    assert 0 < last["save_share"] < 1
+
+
+def test_held_out_loss_is_that_of_the_rows_alone_by_source(trained, fresh_model, tiny_pack, tmp_path):
+    settings = HeldOut(pack=tiny_pack, every=5, rows=5)
+    lines, weights = trained(tmp_path, dataclasses.replace(TRAINING, log_every=100), held_out=settings)
+    measured = [(step, metrics) for step, metrics in lines if "held_out/all" in metrics]
+    assert [step for step, _ in measured] == [5, 10]
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
+    model.load_state_dict(weights)
+    batch = collate(list(islice(Pack(tiny_pack).epoch(0, 0), 5)))
+    expected = float(PackedLoss(model)(batch).detach()) / len(batch.targets)
+    assert measured[-1][1] == pytest.approx({"held_out/asr.en": expected, "held_out/all": expected}, rel=1e-5)
+
+
+def test_measuring_held_out_loss_changes_no_bit(trained, undisturbed, tiny_pack, tmp_path):
+    _, weights = trained(tmp_path, TRAINING, held_out=HeldOut(pack=tiny_pack, every=3, rows=3))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in undisturbed[2].items())
+
+
+@pytest.mark.parametrize(("left", "saved"), [(60.0, [3, 4, 5]), (0.0, [4, 5])])
+def test_a_machine_that_is_to_go_gets_a_checkpoint_if_there_is_time(trained, tmp_path, left, saved):
+    asked = []
+
+    def seconds_left():
+        asked.append(1)
+        return left if len(asked) >= 3 else None
+
+    settings = dataclasses.replace(TRAINING, steps=5, save_every=4, keep=9)
+    trained(tmp_path, settings, seconds_left=seconds_left)
+    assert sorted(int(path.name[5:]) for path in tmp_path.glob("step-*")) == saved
+
+
+def test_a_disk_without_room_ends_the_training_before_it_writes(trained, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(ValueError, match=r"no room for the checkpoint of step 4: \d.* GB to write, 0\.00 GB free in .*make room"):
+        trained(tmp_path, TRAINING)
+    assert not list(tmp_path.glob("step-*"))
+    monkeypatch.undo()
+    assert trained(tmp_path, TRAINING)[0][0][0] == 1
+
+
+def test_checkpoints_at_a_url_are_copied_and_a_lost_disk_is_brought_back(trained, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "disk"))
+    place = "memory://checkpoints/train"
+
+    def stop(step, _):
+        if step == 9:
+            raise Stop
+
+    with pytest.raises(Stop):
+        trained(place, TRAINING, stop)
+    shutil.rmtree(tmp_path / "disk")
+    lines, weights = trained(place, TRAINING)
+    assert lines[0][0] in (5, 9)  # the copy of step 8 may have been under way
+    assert all(torch.equal(weights[name], tensor) for name, tensor in undisturbed[2].items())
+    assert [name for name in storage.listing(place) if name.startswith("step-")][-1] == "step-00000010"
+    assert ledger.read(place) == ledger.read(str(undisturbed[0]))
+
+
+def test_a_place_that_vanishes_ends_the_training_with_one_line(trained, tmp_path, monkeypatch):
+    from spire_ray.training import remote
+
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path))
+    monkeypatch.setattr(remote.Copy, "_run", lambda self: setattr(self, "error", "FileNotFoundError: no such bucket"))
+    with pytest.raises(ValueError, match=r"output=memory://gone: the checkpoint of step 4 could not be copied there \(FileNot"):
+        trained("memory://gone", TRAINING)
+
+
+@pytest.mark.parametrize("kind", ["lora", "units_only", "new rows apart"])
+def test_a_stopped_training_of_a_part_ends_with_the_same_bits(trained, tmp_path, kind):
+    part = {"optimiser": dataclasses.replace(OPTIMISER, new_rows_lr=3e-2)} if kind == "new rows apart" else {"trainable": kind}
+    settings = dataclasses.replace(TRAINING, steps=6, save_every=3, lora=Lora(rank=4, alpha=8), **part)
+
+    def stop(step, _):
+        if step == 4:
+            raise Stop
+
+    lines, weights = trained(tmp_path / "undisturbed", settings)
+    with pytest.raises(Stop):
+        trained(tmp_path / "stopped", settings, stop)
+    again, same = trained(tmp_path / "stopped", settings)
+    assert [metrics["loss"] for _, metrics in again] == [metrics["loss"] for _, metrics in lines][3:]
+    assert lines[-1][1]["loss"] < lines[0][1]["loss"]
+    assert all(torch.equal(same[name], tensor) for name, tensor in weights.items())

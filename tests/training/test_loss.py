@@ -1,13 +1,14 @@
 """The packed loss: what Hugging Face computes for each document alone, summed."""
 
-import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from spire_ray.text.pack import Document, Pack, Row, write
-from spire_ray.training.batch import Batch, collate
+from spire_ray.training import attention
+from spire_ray.training.batch import LossWeights, collate
 from spire_ray.training.loss import PackedLoss
 
 VOCABULARY, LENGTH = 96, 40
@@ -46,11 +47,16 @@ def documents():
 
 
 @pytest.fixture(scope="module")
-def batch(documents, tmp_path_factory):
+def rows(documents, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("pack"))
     write(folder, documents, LENGTH, VOCABULARY, 0, {"sources": [{"name": "x"}]})
     rows = list(Pack(folder).epoch(0, 0))
     assert len(rows) < len(documents)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def batch(rows):
     return collate(rows)
 
 
@@ -77,12 +83,51 @@ def test_loss_and_gradients_equal_those_of_the_documents_alone(model, documents,
         assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
 
 
-def test_the_loss_does_not_depend_on_how_rows_are_spread_over_batches(model, batch):
+def test_the_loss_does_not_depend_on_how_rows_are_spread_over_batches(model, rows, batch):
     loss = PackedLoss(model)
-    parts = [getattr(batch, field.name).split(1) for field in dataclasses.fields(Batch)]
-    alone = [Batch(*tensors) for tensors in zip(*parts, strict=True)]
     with torch.inference_mode():
-        assert float(loss(batch)) == pytest.approx(sum(float(loss(part)) for part in alone), rel=1e-5)
+        assert float(loss(batch)) == pytest.approx(sum(float(loss(collate([row]))) for row in rows), rel=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1 << 12, 1 << 9])
+def test_logits_in_chunks_give_the_same_loss_and_gradients(model, rows, at_once):
+    batch = collate(rows, LossWeights(UNITS, unit=0.3))
+    whole = PackedLoss(model)(batch)
+    whole.backward()
+    expected = gradients(model)
+    chunked = PackedLoss(model, logits_at_once=at_once)
+    assert chunked._chunks(batch) > 1
+    loss = chunked(batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-6)
+    for name, gradient in gradients(model).items():
+        assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
+
+
+def test_attention_by_bounds_gives_the_same_loss_and_gradients(model, batch):
+    """What GPUs run, with PyTorch's attention of each document alone in the place of the CUDA kernel."""
+    whole = PackedLoss(model)(batch)
+    whole.backward()
+    expected = gradients(model)
+    attention.by_bounds(model, each_document_alone)
+    try:
+        loss = PackedLoss(model)(batch)
+    finally:
+        model.set_attn_implementation("sdpa")
+    loss.backward()
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
+    for name, gradient in gradients(model).items():
+        assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
+
+
+def each_document_alone(query, key, value, bounds, longest, scale):
+    outputs = []
+    for start, end in pairwise(bounds.tolist()):
+        assert 0 < end - start <= longest
+        q, k, v = (tensor[start:end].transpose(0, 1)[None] for tensor in (query, key, value))
+        done = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+        outputs.append(done[0].transpose(0, 1))
+    return torch.cat(outputs)
 
 
 def test_a_changed_document_changes_nothing_in_its_neighbours(model):
@@ -104,13 +149,17 @@ def test_a_changed_document_changes_nothing_in_its_neighbours(model):
     assert (before[9:23] != after[9:23]).any(1).all()
 
 
-def test_the_unit_weight_scales_the_share_of_the_units(model, documents, tmp_path):
-    write(str(tmp_path), documents, LENGTH, VOCABULARY, 0, {"sources": [{"name": "x"}]})
-    rows, loss = list(Pack(str(tmp_path)).epoch(0, 0)), PackedLoss(model)
+def test_the_unit_weight_scales_the_share_of_the_units(model, rows):
+    loss = PackedLoss(model)
     with torch.inference_mode():
-        whole, text, weighted = (float(loss(collate(rows, UNITS, weight))) for weight in (1.0, 0.0, 0.3))
+        whole, text, weighted = (float(loss(collate(rows, LossWeights(UNITS, unit=weight)))) for weight in (1.0, 0.0, 0.3))
     assert 0 < text < whole
     assert weighted == pytest.approx(text + 0.3 * (whole - text), rel=1e-5)
+
+
+def test_the_losses_of_single_targets_add_up(model, batch):
+    loss = PackedLoss(model)
+    assert float(loss.losses(batch).sum()) == pytest.approx(float(loss(batch).detach()), rel=1e-5)
 
 
 def test_a_batch_in_which_nothing_counts_has_no_loss(model):

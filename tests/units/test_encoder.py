@@ -1,143 +1,33 @@
-"""HuBERT and wav2vec 2.0 encoders of the true architectures, tiny and random: the frames are those of Hugging Face."""
-
-import dataclasses
+"""Pooling: neighbouring frames become one, and no frame is lost."""
 
 import numpy as np
 import pytest
 import torch
 
 from spire_ray.settings import Encoder
-from spire_ray.units.encoder import load_encoder, normalise
-
-LAYERS = 3
-SHAPE = {
-    "hidden_size": 32,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "conv_dim": (16,) * 7,
-}
-KINDS = {
-    "large": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
-    "base": {"feat_extract_norm": "group", "do_stable_layer_norm": False},
-}
+from spire_ray.units.encoder import load_encoder
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Saved encoders: HuBERT of both kinds and a large wav2vec 2.0."""
-    from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
-
-    root = tmp_path_factory.mktemp("encoders")
-    torch.manual_seed(0)
-    models = {
-        "large": HubertModel(HubertConfig(**SHAPE, **KINDS["large"])),
-        "base": HubertModel(HubertConfig(**SHAPE, **KINDS["base"])),
-        "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SHAPE, **KINDS["large"])),
-    }
-    for name, model in models.items():
-        for parameter_name, parameter in model.named_parameters():
-            if "norm" in parameter_name:  # a norm that is left out, or applied twice, must show
-                torch.nn.init.normal_(parameter, 1.0, 0.3)
-        model.save_pretrained(root / name)
-        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=name != "base").save_pretrained(root / name)
-    return {name: str(root / name) for name in models}
+@pytest.fixture
+def clip():
+    return (np.random.default_rng(0).standard_normal(16_000) / 8).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def speech():
-    """Waveforms of several lengths, two of them equally long, loud and quiet, with an offset."""
-    draw = np.random.default_rng(0)
-    lengths = (9_000, 16_000, 12_345, 400, 9_000)
-    return [(draw.standard_normal(n) * 0.1 * (i + 1) + 0.05 * i).astype(np.float32) for i, n in enumerate(lengths)]
+@pytest.mark.parametrize(("kind", "join"), [("mean", torch.mean), ("max", torch.amax)])
+def test_neighbouring_frames_are_pooled_and_the_rest_is_kept(clip, kind, join):
+    plain = load_encoder(Encoder(name="mfcc")).encode([clip])[0]
+    pooled = load_encoder(Encoder(name="mfcc", pooling=kind, pooling_width=4)).encode([clip])[0]
+    assert len(pooled) == -(-len(plain) // 4)
+    for i, frame in enumerate(pooled):
+        assert torch.equal(frame, join(plain[4 * i : 4 * i + 4], dim=0))
 
 
-def outputs(folder, waveform):
-    from transformers import AutoFeatureExtractor, AutoModel
-
-    inputs = AutoFeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=16_000, return_tensors="pt")
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    with torch.inference_mode():
-        return model(**inputs, output_hidden_states=True)
+def test_pooling_belongs_to_the_identity(clip):
+    plain, mean, wider = (load_encoder(Encoder(name="mfcc", pooling_width=width)).identity for width in (1, 2, 4))
+    assert (plain.pooling, mean.pooling, wider.pooling) == ("none", "mean2", "mean4")
+    assert mean.frame_rate == plain.frame_rate / 2
 
 
-@pytest.mark.parametrize(("kind", "layer"), [("large", 1), ("large", 2), ("wav2vec2", 2), ("base", 1), ("base", LAYERS)])
-def test_frames_equal_the_hidden_states_of_hugging_face(folders, speech, kind, layer):
-    frames = load_encoder(Encoder(name=folders[kind], layer=layer)).encode([speech[1]])[0]
-    expected = outputs(folders[kind], speech[1]).hidden_states[layer][0]
-    assert frames.shape == expected.shape == (49, SHAPE["hidden_size"])
-    assert torch.allclose(frames, expected, atol=1e-5, rtol=0)
-
-
-def test_the_final_layer_norm_is_applied_only_on_request(folders, speech):
-    plain = load_encoder(Encoder(name=folders["large"], layer=LAYERS))
-    normed = load_encoder(Encoder(name=folders["large"], layer=LAYERS, final_layer_norm=True))
-    expected = outputs(folders["large"], speech[1]).last_hidden_state[0]
-    assert torch.allclose(normed.encode([speech[1]])[0], expected, atol=1e-5, rtol=0)
-    assert not torch.allclose(plain.encode([speech[1]])[0], expected, atol=1e-2)
-    assert (plain.identity.norm, normed.identity.norm) == ("none", "final_layer_norm")
-
-
-@pytest.mark.parametrize("kind", ["large", "base", "wav2vec2"])
-def test_a_clip_has_the_same_frames_alone_and_in_a_batch(folders, speech, kind):
-    encoder = load_encoder(Encoder(name=folders[kind], layer=2))
-    together = encoder.encode(speech)
-    for waveform, frames in zip(speech, together, strict=True):
-        alone = encoder.encode([waveform])[0]
-        assert frames.shape == alone.shape
-        assert torch.allclose(frames, alone, atol=2e-5, rtol=0)
-
-
-def test_the_shortest_clip_has_one_frame_and_frames_come_every_20_ms(folders, speech):
-    encoder = load_encoder(Encoder(name=folders["base"], layer=1))
-    assert encoder.shortest == 400
-    assert [len(frames) for frames in encoder.encode(speech)] == [(len(w) - 400) // 320 + 1 for w in speech]
-    assert encoder.identity.frame_rate == 50
-
-
-def test_the_waveform_is_normalised_where_the_extractor_says_so(folders, speech, tmp_path):
-    from transformers import AutoModel, Wav2Vec2FeatureExtractor
-
-    AutoModel.from_pretrained(folders["base"]).save_pretrained(tmp_path)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
-    raw = load_encoder(Encoder(name=str(tmp_path), layer=1))
-    given = load_encoder(Encoder(name=folders["base"], layer=1))
-    assert (raw.identity.waveform, given.identity.waveform) == ("none", "utterance")
-    assert torch.allclose(raw.encode([normalise(speech[1])])[0], given.encode([speech[1]])[0], atol=1e-5)
-
-
-def test_dtype_does_not_change_the_identity_but_layer_and_weights_do(folders, tmp_path):
-    from transformers import AutoFeatureExtractor, AutoModel
-
-    identity = load_encoder(Encoder(name=folders["large"], layer=2)).identity
-    halved = load_encoder(Encoder(name=folders["large"], layer=2, dtype="bfloat16"))
-    assert halved.identity == identity
-    assert halved.encode([np.ones(800, np.float32)])[0].dtype == torch.float32
-    assert load_encoder(Encoder(name=folders["large"], layer=1)).identity != identity
-    model = AutoModel.from_pretrained(folders["large"])
-    with torch.no_grad():
-        model.encoder.layers[0].attention.k_proj.weight[0, 0] += 1e-3
-    model.save_pretrained(tmp_path)
-    AutoFeatureExtractor.from_pretrained(folders["large"]).save_pretrained(tmp_path)
-    changed = load_encoder(Encoder(name=str(tmp_path), layer=2)).identity
-    assert changed.weights != identity.weights
-    assert dataclasses.replace(changed, encoder=identity.encoder, weights=identity.weights) == identity
-
-
-@pytest.mark.parametrize("layer", [0, -1, LAYERS + 1])
-def test_a_layer_that_the_encoder_does_not_have_is_refused(folders, layer):
-    with pytest.raises(ValueError, match=rf"encoder\.layer={layer}: .* has layers 1 to {LAYERS}"):
-        load_encoder(Encoder(name=folders["large"], layer=layer))
-
-
-def test_a_final_layer_norm_is_refused_where_the_model_has_none(folders):
-    with pytest.raises(ValueError, match=r"encoder\.final_layer_norm=true: post-LN models"):
-        load_encoder(Encoder(name=folders["base"], layer=1, final_layer_norm=True))
-
-
-def test_a_model_of_another_type_is_refused(tmp_path):
-    from transformers import WhisperConfig
-
-    WhisperConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="a whisper model; expected hubert or wav2vec2"):
-        load_encoder(Encoder(name=str(tmp_path), layer=1))
+def test_a_width_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"encoder\.pooling_width=0: must be 1"):
+        load_encoder(Encoder(name="mfcc", pooling_width=0))

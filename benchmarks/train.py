@@ -1,0 +1,306 @@
+"""Tokens per second of training on rows of instruction tuning: ours against a Hugging Face Trainer, the gain by part.
+
+    python benchmarks/train.py                                  # 4 layers of d = 256, V = 37,056, on one CPU core
+    python benchmarks/train.py --only bare deepspeed            # what the DeepSpeed engine costs
+    python benchmarks/train.py --shape configs/shapes/llama-2-7b.json --row-length 4096 --steps 40   # one GPU, random weights
+
+Ways, each a process of its own on the same documents, and only tokens that are no padding are counted:
+`trainer` is transformers.Trainer as its documentation advises (padded to the longest of a batch, grouped by length); it
+needs accelerate. `padded`, `packed` and `bare` are one PyTorch loop that takes up our measures one by one: padded rows with
+all logits, packed rows with all logits, packed rows with the logits of counted targets alone. `deepspeed` is the engine
+that the jobs use. CPUs are compared by CPU-seconds, GPUs by wall clock. Results go to benchmarks/results/train.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+WAYS = ("trainer", "padded", "packed", "bare", "deepspeed")
+SMALL = {
+    "model_type": "llama",
+    "vocab_size": 37_056,
+    "hidden_size": 256,
+    "intermediate_size": 688,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 4096,
+}
+RATE = 1e-4
+
+
+def documents(number: int, longest: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Token ids and counted mask: seven in ten are speech (35 units a second, 2 to 20 s) with a transcript or translation."""
+    draw = np.random.default_rng(0)
+    made = []
+    for _ in range(number):
+        speech = draw.random() < 0.7
+        prompt = int(35 * np.clip(draw.lognormal(1.6, 0.6), 2, 20)) + 20 if speech else int(draw.integers(30, 300))
+        answer = max(4, prompt // 10 if speech else int(draw.integers(20, 200)))
+        length = min(prompt + answer, longest)
+        ids = draw.integers(10, 37_000, length)
+        made.append((ids, np.arange(length) >= length - min(answer, length - 1)))
+    return made
+
+
+def build(options: argparse.Namespace) -> Any:
+    """A model of the shape with seeded random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    data = json.loads(Path(options.shape).read_text()) if options.shape else dict(SMALL)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(data.pop("model_type"), **data)
+    with torch.device(_device()):
+        return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, options.dtype))
+
+
+def measured(step: Callable[[], int], options: argparse.Namespace) -> dict[str, float]:
+    """Tokens per second of `step`, which returns its tokens, after a warm-up."""
+    import torch
+
+    gpu = _device() == "cuda"
+    for _ in range(options.warmup):
+        step()
+    if gpu:
+        torch.cuda.synchronize()
+    wall, cpu, tokens = time.perf_counter(), time.process_time(), 0
+    for _ in range(options.steps):
+        tokens += step()
+    if gpu:
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    memory = {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if gpu else {}
+    return {"tokens": tokens, "wall_s": wall, "cpu_s": cpu, "tokens_per_s": tokens / (wall if gpu else cpu), **memory}
+
+
+def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
+    """One PyTorch loop with the measures of `way`."""
+    import torch
+
+    from spire_ray.training import attention
+    from spire_ray.training.loss import PackedLoss
+
+    model = build(options)
+    loss = PackedLoss(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, fused=_device() == "cuda" or None)
+    if way != "padded" and _device() == "cuda":
+        attention.by_bounds(model)
+    batches = padded_batches(options) if way == "padded" else packed_batches(options)
+
+    def step() -> int:
+        batch, tokens = next(batches)
+        if way == "bare":
+            value = loss(batch.to(model.device)) / len(batch.targets)
+        elif way == "packed":
+            value = _all_logits(model, batch.to(model.device))
+        else:
+            value = model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        return tokens
+
+    return measured(step, options)
+
+
+def engine(options: argparse.Namespace) -> dict[str, float]:
+    """The engine of the jobs, ZeRO-1, on one worker."""
+    import torch.distributed as dist
+
+    from spire_ray.settings import Optimiser, Training
+    from spire_ray.training.engine import Engine, configuration
+
+    os.environ.setdefault("LOCAL_RANK", "0")
+    if _device() == "cpu":
+        os.environ |= {"DS_ACCELERATOR": "cpu", "TORCHDYNAMO_DISABLE": "1"}
+    store = dist.FileStore(tempfile.mktemp(), 1)
+    dist.init_process_group("nccl" if _device() == "cuda" else "gloo", store=store, rank=0, world_size=1)
+    zero = {"zero_optimization": {"stage": 1, "overlap_comm": False}, "bf16": {"enabled": options.dtype == "bfloat16"}}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps(zero))
+        file.flush()
+        training = Training(
+            steps=1,
+            batch_rows=options.rows,
+            micro_batch_rows=options.rows,
+            optimiser=Optimiser(lr=RATE, clip=1.0),
+            gradient_checkpointing=options.checkpointing,
+            compile=options.compile,
+        )
+        filled = configuration(file.name, training, options.rows, 1)
+    worker = Engine(build(options), training, filled, sys.maxsize)
+    batches = packed_batches(options)
+
+    def step() -> int:
+        batch, tokens = next(batches)
+        worker.step([batch], [1 / len(batch.targets)], 1.0)
+        return tokens
+
+    return measured(step, options)
+
+
+def trainer(options: argparse.Namespace) -> dict[str, float]:
+    """`transformers.Trainer` with padding to the longest of a batch, grouped by length."""
+    import torch
+    from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+
+    given = documents(options.documents, options.row_length)
+    data = [{"input_ids": ids, "labels": np.where(counted, ids, -100), "length": len(ids)} for ids, counted in given]
+    from tokenizers import Tokenizer, models
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>")), pad_token="<pad>")
+    tokens, times = [0], []
+    collate = DataCollatorForSeq2Seq(tokenizer)
+
+    def counting(features: list[dict[str, Any]]) -> Any:
+        tokens.append(sum(len(feature["input_ids"]) for feature in features))
+        return collate([{"input_ids": f["input_ids"].tolist(), "labels": f["labels"].tolist()} for f in features])
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
+            times.append((time.perf_counter(), time.process_time(), sum(tokens)))
+
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=options.batch_documents,
+        max_steps=options.warmup + options.steps,
+        learning_rate=RATE,
+        max_grad_norm=1.0,
+        train_sampling_strategy="group_by_length",
+        gradient_checkpointing=options.checkpointing != "none",
+        bf16=options.dtype == "bfloat16",
+        use_cpu=_device() == "cpu",
+        dataloader_num_workers=0,
+        remove_unused_columns=False,
+        report_to=[],
+        logging_steps=10**9,
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    options.dtype = "float32"  # the Trainer's bf16 is autocast over float32 weights
+    peer = Trainer(build(options), arguments, train_dataset=data, data_collator=counting, callbacks=[Clock()])
+    peer.train()
+    (w0, c0, t0), (w1, c1, t1) = times[options.warmup - 1], times[-1]
+    gpu = _device() == "cuda"
+    memory = {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if gpu else {}
+    each = (w1 - w0) if gpu else (c1 - c0)
+    return {"tokens": t1 - t0, "wall_s": w1 - w0, "cpu_s": c1 - c0, "tokens_per_s": (t1 - t0) / each, **memory}
+
+
+def packed_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
+    """Batches of full rows, without end, and their tokens."""
+    from spire_ray.text.pack import Row
+    from spire_ray.text.packing import best_fit
+    from spire_ray.training.batch import collate
+
+    given = documents(options.documents, options.row_length)
+    rows = []
+    for chosen in best_fit([len(ids) for ids, _ in given], options.row_length):
+        ids, counted = np.zeros(options.row_length, np.int64), np.zeros(options.row_length, bool)
+        lengths = np.array([len(given[i][0]) for i in chosen])
+        ids[: lengths.sum()] = np.concatenate([given[i][0] for i in chosen])
+        counted[: lengths.sum()] = np.concatenate([given[i][1] for i in chosen])
+        rows.append(Row(ids, counted, lengths))
+    np.random.default_rng(1).shuffle(rows)  # type: ignore[arg-type]
+    while True:
+        for start in range(0, len(rows) - options.rows + 1, options.rows):
+            chosen_rows = rows[start : start + options.rows]
+            yield collate(chosen_rows), int(sum(row.lengths.sum() for row in chosen_rows))
+
+
+def padded_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
+    """Batches padded to their longest document, neighbours in length together, without end."""
+    import torch
+
+    given = sorted(documents(options.documents, options.row_length), key=lambda pair: len(pair[0]))
+    size = options.batch_documents
+    order = np.random.default_rng(1).permutation(len(given) // size)
+    while True:
+        for place in order:
+            chosen = given[place * size : (place + 1) * size]
+            longest = max(len(ids) for ids, _ in chosen)
+            ids, mask = np.zeros((size, longest), np.int64), np.zeros((size, longest), np.int64)
+            labels = np.full((size, longest), -100)
+            for row, (one, counted) in enumerate(chosen):
+                ids[row, : len(one)], mask[row, : len(one)] = one, 1
+                labels[row, : len(one)] = np.where(counted, one, -100)
+            tensors = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+            yield {name: torch.from_numpy(array) for name, array in tensors.items()}, int(mask.sum())
+
+
+def _all_logits(model: Any, batch: Any) -> Any:
+    import torch
+
+    from spire_ray.training import attention
+
+    inputs = batch.joined() if model.config._attn_implementation == attention.NAME else batch.masked()
+    logits = model(**inputs, use_cache=False).logits.flatten(0, 1)
+    labels = torch.full((logits.shape[0],), -100, device=logits.device)
+    labels[batch.targets - 1] = batch.input_ids.view(-1)[batch.targets]
+    return torch.nn.functional.cross_entropy(logits.float(), labels)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def main() -> None:
+    """Run each way in a process of its own, in turn, `repeats` times; print and write the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--shape", default="", help="config.json; empty: the small model")
+    parser.add_argument("--row-length", type=int, default=1024)
+    parser.add_argument("--rows", type=int, default=2, help="packed rows of a step")
+    parser.add_argument("--batch-documents", type=int, default=8, help="padded documents of a step")
+    parser.add_argument("--documents", type=int, default=2000)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--checkpointing", choices=("none", "selective", "full"), default="none")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        run = {"trainer": trainer, "deepspeed": engine}.get(options.way)
+        print("RESULT", json.dumps(run(options) if run else loop(options.way, options)))
+        return
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in options.only}
+    given = sys.argv[1:]
+    for _ in range(options.repeats):
+        for way in options.only:
+            done = subprocess.run([sys.executable, __file__, *given, "--way", way], capture_output=True, text=True, check=False)
+            line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
+            if line is None:
+                sys.exit(f"{way} failed:\n{done.stderr[-2000:]}")
+            found[way].append(json.loads(line.removeprefix("RESULT ")))
+    report: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "options": vars(options), "ways": {}}
+    report["versions"] = {name: version(name) for name in ("torch", "transformers", "deepspeed")}
+    for way, runs in found.items():
+        speeds = sorted(run["tokens_per_s"] for run in runs)
+        report["ways"][way] = {"median": float(np.median(speeds)), "min": speeds[0], "max": speeds[-1], "runs": runs}
+        first = report["ways"][options.only[0]]["median"]
+        spread = f"({speeds[0]:,.0f} – {speeds[-1]:,.0f})"
+        print(f"{way:>10}  {np.median(speeds):>9,.0f} tokens/s  {spread}  × {np.median(speeds) / first:.2f}")
+    (ROOT / "benchmarks" / "results" / "train.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What the bytes around the samples say: why a file cannot be opened, and lengths that its size belies.
+
+libsndfile reads what it finds and does not complain about a file that was cut off or a header that lies; here such files are
+recognised from their own structure. Sources: RIFF WAVE, RFC 9639 (FLAC), RFC 3533 (Ogg), ISO 14496-12 (MP4).
+"""
+
+import re
+from typing import IO
+
+from spire_ray.audio.source import AudioError
+
+_WAV_DATA = re.compile(r"^data : (\d+)(?: \(should be (\d+)\))?$", re.MULTILINE)
+"""How libsndfile notes the data chunk of a WAV file, and with it that fewer bytes are there."""
+_UNKNOWN_SIZE = 0x7FFF0000
+"""From here on the size in a WAV header stands for unknown: the file was written into a pipe."""
+_OGG_PAGE, _OGG_LARGEST = b"OggS", 65_307
+_HEAD = 4096
+
+
+def why_not(file: IO[bytes]) -> str:
+    """The reason why libsndfile cannot open this file."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    if head[:4] in (b"RIFF", b"RF64") and (place := head.find(b"fmt ")) > 0:
+        channels, rate = head[place + 10 : place + 12], head[place + 12 : place + 16]
+        if not any(rate):
+            return "sample rate 0"
+        if not any(channels):
+            return "no channels"
+    if head[:4] == b"fLaC" and not int.from_bytes(head[18:21], "big") >> 4:
+        return "sample rate 0"
+    if not any(head):
+        return "not readable as audio: zeros only"
+    if all(byte >= 32 or byte in b"\t\n\r" for byte in head):
+        return "not readable as audio: a text file"
+    return "not readable as audio: an unknown or damaged format"
+
+
+def needs_ffmpeg(file: IO[bytes]) -> bool:
+    """Whether this is M4A or MP4, AAC, or WebM, which libsndfile does not read."""
+    file.seek(0)
+    head = file.read(12)
+    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:1] == b"\xff" and head[1:2] in (b"\xf1", b"\xf9"))
+
+
+def check_length(file: IO[bytes], extra_info: str, frames: int, frame_bytes: int) -> None:
+    """Raise AudioError for a file that ends early or holds far more than its header says.
+
+    `extra_info` is libsndfile's account of the header, `frame_bytes` the size of one uncompressed sample of all channels.
+    Leaves the file at another place.
+    """
+    file.seek(0)
+    magic = file.read(4)
+    size = file.seek(0, 2)
+    if magic in (b"RIFF", b"RF64") and (data := _WAV_DATA.search(extra_info)):
+        promised = int(data[1])
+        if data[2] and promised < _UNKNOWN_SIZE:
+            raise AudioError(f"truncated: {data[2]} of {promised} bytes")
+        if "Unknown chunk marker" in extra_info and size > 2 * promised + _HEAD:
+            raise AudioError(f"false length: the header says {promised} of {size} bytes")
+    elif magic == b"fLaC":
+        audio = size - _flac_start(file)
+        if audio > frames * frame_bytes + _HEAD + frames // 8:  # verbatim samples and the headers of small frames
+            raise AudioError(f"false length: the header says {frames} samples, {audio} bytes hold more")
+    elif magic == _OGG_PAGE and not _ogg_complete(file, size):
+        raise AudioError("truncated: the last page is not complete")
+
+
+def _flac_start(file: IO[bytes]) -> int:
+    """Where the frames begin, behind the metadata blocks."""
+    place, last = 4, False
+    while not last:
+        file.seek(place)
+        header = file.read(4)
+        if len(header) < 4:
+            break
+        last = bool(header[0] & 0x80)
+        place += 4 + int.from_bytes(header[1:], "big")
+    return place
+
+
+def _ogg_complete(file: IO[bytes], size: int) -> bool:
+    start = max(0, size - _OGG_LARGEST)
+    file.seek(start)
+    tail = file.read()
+    page = tail.rfind(_OGG_PAGE)
+    segments = tail[page + 26] if 0 <= page < len(tail) - 26 else 256
+    lacing = tail[page + 27 : page + 27 + segments]
+    return page >= 0 and len(lacing) == segments and page + 27 + segments + sum(lacing) <= len(tail)

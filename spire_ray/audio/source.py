@@ -1,0 +1,81 @@
+"""Where audio comes from: bytes, a local file, an object on S3, or a part of one such as a member of a tar."""
+
+import io
+import re
+from pathlib import Path
+from typing import IO
+
+from spire_ray import storage
+
+_PART = re.compile(r"(.+):(\d+):(\d+)")
+"""`FILE:START:SIZE`, as fairseq and the tar reader of the manifests write it."""
+
+
+class AudioError(ValueError):
+    """Audio that cannot be used; the message is the reason its row is rejected with.
+
+    What stands before the first colon is the kind of the reason, by which rejected rows are counted.
+    """
+
+
+class AudioTooLong(AudioError):
+    """Audio longer than it may be."""
+
+
+def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
+    """An open file with random access.
+
+    An object that is read as a whole is fetched by one request, otherwise by the ranges that are asked for. Raises AudioError
+    for what is not there, no file, empty or not permitted.
+    """
+    if isinstance(source, bytes):
+        return io.BytesIO(_filled(source))
+    if not source:
+        raise AudioError("no path and no bytes")
+    part = _PART.fullmatch(source)
+    try:
+        if part:
+            start, size = int(part[2]), int(part[3])
+            _check_local(part[1])
+            content = storage.read_bytes(part[1], start, start + size)
+            if len(content) < size:
+                raise AudioError(f"truncated: {len(content)} of {size} bytes of a part")
+            return io.BytesIO(_filled(content))
+        if storage.is_local(source):
+            _check_local(source)
+            return Path(source).open("rb")
+        if whole:
+            return io.BytesIO(_filled(storage.read_bytes(source)))
+        return storage.open_file(source)
+    except FileNotFoundError:
+        raise AudioError("no such file" if storage.is_local(source) else "no such key") from None
+    except PermissionError:
+        raise AudioError("no permission") from None
+    except OSError as error:
+        raise AudioError(f"not readable: {' '.join(str(error).split())}") from None
+
+
+def read(source: bytes | str) -> bytes:
+    """All bytes of a source. Raises AudioError as `opened` does."""
+    with opened(source) as file:
+        return file.read()
+
+
+def _check_local(source: str) -> None:
+    if not storage.is_local(source):
+        return
+    path = Path(source)
+    if path.is_symlink() and not path.exists():
+        raise AudioError("dangling link")
+    if path.is_dir():
+        raise AudioError("a folder, not a file")
+    if path.exists() and not path.is_file():
+        raise AudioError("a device or pipe, not a file")
+    if path.stat().st_size == 0:
+        raise AudioError("empty file")
+
+
+def _filled(content: bytes) -> bytes:
+    if not content:
+        raise AudioError("empty file")
+    return content

@@ -1,0 +1,117 @@
+"""`spire inspect PATH`: rows of any stage, and their audio to listen to."""
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from spire_ray import storage
+from spire_ray.manifest import reader
+from spire_ray.manifest.schema import Row
+
+USER_ERROR = 2
+_LONGEST = 100
+"""Characters of a value that are shown."""
+_PLAYERS = (["ffplay", "-nodisp", "-autoexit", "-v", "error"], ["aplay", "-q"], ["afplay"], ["play", "-q"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the tool; returns the exit status."""
+    parser = argparse.ArgumentParser("spire inspect", description="Print rows of a manifest, of units or of any other stage.")
+    parser.add_argument("path", help="manifest in any format, output folder, Parquet, JSON lines or tar")
+    parser.add_argument("--rows", type=int, default=5, metavar="N", help="so many rows (default 5)")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="begin at this row")
+    parser.add_argument("--utt-id", default="", metavar="ID", help="the row with this id")
+    parser.add_argument("--play", action="store_true", help="play the audio of the rows")
+    parser.add_argument("--wav", default="", metavar="FOLDER", help="write the audio of the rows there, as ID.wav")
+    options = parser.parse_args(arguments)
+    try:
+        found = rows(options.path)
+        chosen = (r for r in found if r.get("utt_id") == options.utt_id) if options.utt_id else islice(found, options.first, None)
+        shown = 0
+        for row in islice(chosen, 1 if options.utt_id else options.rows):
+            shown += 1
+            print("\n".join(lines(row)), end="\n\n")
+            if options.play or options.wav:
+                _sound(row, options.wav, options.play)
+        if not shown:
+            raise ValueError(f"{options.path}: no row {options.utt_id or options.first} there")
+    except (ValueError, OSError) as error:
+        print(f"inspect: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_ERROR
+    return 0
+
+
+def rows(path: str) -> Iterator[Row]:
+    """Rows one by one. Raises ValueError for what has none."""
+    if storage.is_local(path) and not storage.exists(storage.first(path)):
+        raise ValueError(f"{path}: not there")
+    for file in reader.files(path):
+        if reader.is_parquet(file):
+            yield from _parquet(file)
+        else:
+            for table in reader.stream(file):
+                yield from table.to_pylist()
+
+
+def lines(row: Row) -> list[str]:
+    """A row, one column a line, absent values left out."""
+    width = max(map(len, row))
+    return [f"{name:<{width}}  {_short(value)}" for name, value in row.items() if value not in (None, [], "")]
+
+
+def _parquet(file: str) -> Iterator[Row]:
+    """Columns as they are: a stage may have others than a manifest."""
+    import pyarrow.parquet as pq
+
+    base = file.rpartition("/")[0]
+    with storage.open_file(file) as raw:
+        for batch in pq.ParquetFile(raw).iter_batches(64):
+            for row in batch.to_pylist():
+                if isinstance(audio := row.get("audio"), dict) and (path := audio.get("path")) and not audio.get("bytes"):
+                    absolute = path.startswith("/") or not storage.is_local(path)
+                    row["audio"] = audio | {"path": path if absolute else storage.join(base, path)}
+                yield row
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, list) and len(value) > 1 and isinstance(value[0], int):
+        text = f"{len(value)}: {' '.join(map(str, value))}"
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
+def _sound(row: Row, folder: str, play: bool) -> None:
+    from spire_ray.audio import decode, wav
+
+    if "audio" not in row:
+        raise ValueError(f"{row.get('utt_id')}: has no audio; inspect the manifest instead")
+    duration = row.get("duration") if row.get("offset") else None
+    content = wav.encode(decode.load(reader.audio_source(row["audio"]), row.get("offset") or 0.0, duration))
+    if folder:
+        name = "".join(letter if letter.isalnum() or letter in "-_.#" else "_" for letter in str(row["utt_id"]))
+        storage.write_bytes(storage.join(folder, f"{name}.wav"), content)
+        print(f"written: {storage.join(folder, name)}.wav\n")
+    if play:
+        _play(content)
+
+
+def _play(content: bytes) -> None:
+    import tempfile
+
+    player = next((command for command in _PLAYERS if shutil.which(command[0])), None)
+    if player is None:
+        raise ValueError("--play: none of ffplay, aplay, afplay, play is installed; write the audio with --wav FOLDER")
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        shutil.copyfileobj(io.BytesIO(content), file)
+        file.flush()
+        subprocess.run([*player, file.name], check=False)

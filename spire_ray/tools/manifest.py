@@ -1,0 +1,36 @@
+"""`spire manifest SOURCE TARGET --to FORMAT`: a manifest from any format into another."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from spire_ray.manifest import reader, writer
+
+USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the tool; returns the exit status."""
+    parser = argparse.ArgumentParser("spire manifest", description="Convert a manifest; its rows are checked on the way.")
+    parser.add_argument(
+        "source", help="Parquet, NeMo or Lhotse JSON lines, fairseq TSV, tars such as x-{000..099}.tar, or a folder"
+    )
+    parser.add_argument("target", help="file, or folder for `folder`; of webdataset NAME.tar becomes NAME-000000.tar and on")
+    parser.add_argument("columns", nargs="*", metavar="column=NAME", help="a column's own name in the source: text=sentence")
+    parser.add_argument("--to", default="parquet", choices=writer.FORMATS, help="format of the target (default parquet)")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        columns = dict(_pair(text) for text in options.columns)
+        tables = (table for _, table in reader.located(options.source, columns))
+        writer.write(options.target, tables, options.to)
+    except (ValueError, OSError) as error:
+        print(f"manifest: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_ERROR
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    column, sign, name = text.partition("=")
+    if not sign:
+        raise ValueError(f"column {text!r}: expected column=NAME, such as text=sentence")
+    return column, name

@@ -1,0 +1,148 @@
+"""What a training needs before it starts: parameters, memory of a GPU by part, operations, hours, checkpoints.
+
+Computed from the shape in `config.json` alone, for decoders of the Llama kind: attention, a gated feed-forward layer and
+two norms in each block. Sizes are bytes; L is the length of a row. Nothing here imports torch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from spire_ray.settings import Training
+
+GIB = 1 << 30
+_LOGITS_AT_ONCE = 1 << 26
+"""As in `spire_ray.training.loss`."""
+_CONTEXT = 4 * GIB
+"""CUDA context, communication buckets and fragmentation: an allowance."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model."""
+
+    hidden: int
+    layers: int
+    query: int
+    """Heads × head size."""
+    key: int
+    """Key-value heads × head size."""
+    intermediate: int
+    vocabulary: int
+    tied: bool
+    norms: int
+    """Parameters of all norms."""
+
+    @staticmethod
+    def read(config: dict[str, Any]) -> "Shape":
+        """From a Hugging Face `config.json`."""
+        hidden, heads, layers = config["hidden_size"], config["num_attention_heads"], config["num_hidden_layers"]
+        size = config.get("head_dim") or hidden // heads
+        of_heads = 2 * size if config.get("model_type") == "qwen3" else 0
+        return Shape(
+            hidden=hidden,
+            layers=layers,
+            query=heads * size,
+            key=(config.get("num_key_value_heads") or heads) * size,
+            intermediate=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            tied=bool(config.get("tie_word_embeddings")),
+            norms=layers * (2 * hidden + of_heads) + hidden,
+        )
+
+    @property
+    def block(self) -> int:
+        """Weights of the matrices of one block."""
+        return self.hidden * (2 * self.query + 2 * self.key + 3 * self.intermediate)
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.layers * self.block + self.norms + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    def trained(self, training: Training, new_rows: int) -> int:
+        """Parameters that are trained."""
+        if training.trainable == "full":
+            return self.parameters
+        rows = new_rows * self.hidden * (1 if self.tied else 2)
+        return rows + (self._adapters(training) if training.trainable == "lora" else 0)
+
+    def _adapters(self, training: Training) -> int:
+        sides = {
+            "q_proj": self.hidden + self.query,
+            "k_proj": self.hidden + self.key,
+            "v_proj": self.hidden + self.key,
+            "o_proj": self.query + self.hidden,
+            "gate_proj": self.hidden + self.intermediate,
+            "up_proj": self.hidden + self.intermediate,
+            "down_proj": self.intermediate + self.hidden,
+        }
+        return self.layers * training.lora.rank * sum(sides.get(target, 0) for target in training.lora.targets)
+
+    def flops(self, span: float, full: bool = True) -> float:
+        """Operations of one token, forward and backward, in a document of `span` tokens (causal attention counted by half).
+
+        Frozen matrices have no gradient of their own, which saves a third.
+        """
+        matrices = self.layers * self.block + self.vocabulary * self.hidden
+        return (6.0 if full else 4.0) * matrices + 6.0 * self.query * span * self.layers
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The workers of a training and how ZeRO spreads it over them."""
+
+    workers: int
+    stage: int
+    half: bool
+    """bfloat16 with float32 masters."""
+    offload_optimiser: bool = False
+    offload_weights: bool = False
+
+    @staticmethod
+    def read(deepspeed: dict[str, Any], workers: int) -> "Machine":
+        """From DeepSpeed's JSON; `bf16: auto` counts as on, as it is on GPUs."""
+        zero = deepspeed.get("zero_optimization", {})
+        return Machine(
+            workers=workers,
+            stage=zero.get("stage", 0),
+            half=deepspeed.get("bf16", {}).get("enabled") in (True, "auto"),
+            offload_optimiser=zero.get("offload_optimizer", {}).get("device", "none") != "none",
+            offload_weights=zero.get("offload_param", {}).get("device", "none") != "none",
+        )
+
+
+def memory(shape: Shape, training: Training, machine: Machine, row_length: int, new_rows: int) -> dict[str, float]:
+    """Bytes on one GPU by part."""
+    width = 2 if machine.half else 4
+    trained = shape.trained(training, new_rows)
+    among = machine.workers if machine.stage or machine.half else 1
+    masters = 12 if machine.half else 8
+    tokens = training.micro_batch_rows * row_length
+    parts = {
+        "weights": 0 if machine.offload_weights else shape.parameters * width / (machine.workers if machine.stage == 3 else 1),
+        "gradients": trained * width / (machine.workers if machine.stage > 1 else 1),
+        "float32 gradients": 4 * trained / (among if machine.stage else 1) if machine.half else 0,
+        "masters and moments": masters * trained / among,
+        "activations": tokens * _activations(shape, training) * width,
+        "logits": min(tokens * shape.vocabulary, _LOGITS_AT_ONCE) * (width + 8),
+        "context and buffers": _CONTEXT,
+    }
+    if machine.offload_optimiser:
+        parts["float32 gradients"] = parts["masters and moments"] = 0
+    return parts
+
+
+def checkpoint_bytes(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
+    """Size of a checkpoint over all workers: masters, two moments, and the weights in the precision of the forward pass."""
+    return shape.trained(training, new_rows) * (14 if machine.half else 12)
+
+
+def _activations(shape: Shape, training: Training) -> int:
+    """Numbers kept of one token for the backward pass."""
+    attention = 2 * shape.query + 2 * shape.key
+    whole = 5 * shape.hidden + attention + 4 * shape.intermediate
+    if training.gradient_checkpointing == "full":
+        return shape.layers * shape.hidden + whole
+    if training.gradient_checkpointing == "selective":
+        return shape.layers * (3 * shape.hidden + attention + 2 * shape.intermediate) + whole
+    return shape.layers * whole

@@ -1,0 +1,50 @@
+"""Low-rank adapters (Hu et al., arXiv 2106.09685), with the names that peft gives them on disk.
+
+Not peft itself: it needs accelerate, and where that is installed transformers imports it, and DeepSpeed with it, in every
+process that loads a model.
+"""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from spire_ray.settings import Lora
+
+LOW, HIGH = ".lora_A.weight", ".lora_B.weight"
+
+
+class Adapted(nn.Module):
+    """A linear layer and its update `scale · B A`; B begins at zero."""
+
+    def __init__(self, layer: nn.Linear, rank: int, scale: float) -> None:
+        super().__init__()
+        dtype = layer.weight.dtype
+        self.base_layer = layer
+        self.lora_A = nn.Linear(layer.in_features, rank, bias=False, dtype=dtype)
+        self.lora_B = nn.Linear(rank, layer.out_features, bias=False, dtype=dtype)
+        self.scale = scale
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[..., in] → [..., out]."""
+        output: torch.Tensor = self.base_layer(hidden) + self.lora_B(self.lora_A(hidden)) * self.scale
+        return output
+
+
+def adapt(model: PreTrainedModel, lora: Lora) -> None:
+    """Put an adapter on every target layer. Raises ValueError for a target that the model does not have."""
+    found = [
+        (module, name, child)
+        for module in model.base_model.modules()
+        for name, child in module.named_children()
+        if name in lora.targets and isinstance(child, nn.Linear)
+    ]
+    if missing := set(lora.targets) - {name for _, name, _ in found}:
+        raise ValueError(f"training.lora.targets: {model.config.model_type} has no linear layer {', '.join(sorted(missing))}")
+    for module, name, layer in found:
+        setattr(module, name, Adapted(layer, lora.rank, lora.alpha / lora.rank))
+
+
+def merge(weight: torch.Tensor, low: torch.Tensor, high: torch.Tensor, lora: Lora) -> torch.Tensor:
+    """The weight of a layer with its update, float32."""
+    return weight.float() + lora.alpha / lora.rank * (high.float() @ low.float())

@@ -1,0 +1,94 @@
+"""What of a model is trained: all of it, adapters, or the new rows alone."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
+from transformers import PreTrainedModel
+
+from spire_ray.settings import Lora, Training
+from spire_ray.training import lora, rows
+
+Group = dict[str, Any]
+"""Parameters with one rate: `name`, `params`, and `lr` where it is not the optimiser's."""
+
+_KEPT = (
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+)
+"""Selective checkpointing keeps the results of these and computes everything else again."""
+
+
+def prepare(model: PreTrainedModel, training: Training, first_new: int) -> list[Group]:
+    """Freeze, split and adapt a model as the settings say; returns the groups of its trained parameters.
+
+    `first_new` is the first row of the extension; the number of rows where there is none.
+    """
+    new: list[nn.Parameter] = []
+    if splits(training):
+        if first_new >= model.config.vocab_size:
+            raise ValueError(
+                f"training.trainable={training.trainable}: the model has no new rows; extend it by the stage extend_model"
+            )
+        new = rows.split(model, first_new)
+    if training.trainable != "full":
+        model.requires_grad_(False)
+        if training.trainable == "lora":
+            lora.adapt(model, training.lora)
+        for parameter in new:
+            parameter.requires_grad_(True)
+    _checkpoint(model, training.gradient_checkpointing)
+    if training.compile:
+        for block in model.base_model.layers:
+            block.compile()
+    ours = {id(parameter) for parameter in new}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    rate = training.optimiser.new_rows_lr
+    groups: list[Group] = [
+        {"name": "weights", "params": [p for p in trained if id(p) not in ours]},
+        {"name": "new_rows", "params": [p for p in trained if id(p) in ours], **({"lr": rate} if rate else {})},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def splits(training: Training) -> bool:
+    """Whether the new rows are parameters of their own."""
+    return training.trainable != "full" or training.optimiser.new_rows_lr > 0
+
+
+def merged(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor], adapters: Lora) -> dict[str, torch.Tensor]:
+    """The weights of a model after training, under the names and in the shapes that it had before.
+
+    `base` holds those weights, `trained` the parameters that were trained, under the names `prepare` gave them.
+    """
+    whole = dict(base)
+    for name, tensor in trained.items():
+        if name.endswith(lora.LOW):
+            stem = name.removesuffix(lora.LOW)
+            whole[f"{stem}.weight"] = lora.merge(base[f"{stem}.weight"], tensor, trained[stem + lora.HIGH], adapters)
+        elif name.endswith(rows.NEW):
+            old = name.removesuffix(rows.NEW) + ".weight"
+            whole[old] = torch.cat([trained.get(old, base[old][: -len(tensor)]).to(tensor.dtype), tensor])
+        elif not name.endswith(lora.HIGH) and name.removesuffix(".weight") + rows.NEW not in trained:
+            whole[name] = tensor
+    return whole
+
+
+def _checkpoint(model: PreTrainedModel, kind: str) -> None:
+    if kind == "none":
+        return
+    arguments: dict[str, Any] = {"use_reentrant": False}
+    if kind == "selective":
+        arguments["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+    model.gradient_checkpointing_enable(arguments)
+
+
+def _policy(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+    kept = operation in _KEPT or "varlen_attn" in str(operation) or "flash_attn" in str(operation)
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
