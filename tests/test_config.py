@@ -189,7 +189,9 @@ def test_settings_survive_json(tmp_path):
     assert config.validate(config.to_dict(settings)) == settings
 
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+CONFIGS = [
+    path for path in sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml")) if "\nstage:" in f"\n{path.read_text()}"
+]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.name}")
