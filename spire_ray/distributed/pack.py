@@ -64,6 +64,7 @@ def run(job: Job[Pack]) -> None:
     index = {
         "sources": tokens.account(settings, choice, groups),
         "fingerprint": fingerprint,
+        "model": settings.model,
         "prompts": settings.prompts,
         "rejected": choice.rejected,
     }

@@ -134,11 +134,11 @@ class TranslateShard:
         quality = self._settings.quality
         if not quality.model:
             return
-        from spire_ray.evaluation import comet
+        from spire_ray.evaluation import quality as estimates
 
         rows = [{"src": str(label["text"]), "mt": str(label["translation"])} for label in labels]
         gpus = int(bool(self._settings.gpus_per_worker))
-        scores = comet.scores(rows, quality.model, quality.python, batch_size=quality.batch_size, gpus=gpus)
+        scores = estimates.scores(rows, quality.model, quality.python, batch_size=quality.batch_size, gpus=gpus)
         for label, score in zip(labels, scores, strict=True):
             label["score"] = score
 

@@ -1,4 +1,4 @@
-"""`spire inspect PATH`: rows of any stage, and their audio to listen to."""
+"""`spire inspect PATH`: rows of any stage, packed ones decoded, and their audio to listen to."""
 
 import argparse
 import io
@@ -14,6 +14,8 @@ from spire_ray.manifest import reader
 from spire_ray.manifest.schema import Row
 
 USER_ERROR = 2
+INDEX_FILE = "index.json"
+"""What makes a folder a pack."""
 _LONGEST = 100
 """Characters of a value that are shown."""
 _PLAYERS = (["ffplay", "-nodisp", "-autoexit", "-v", "error"], ["aplay", "-q"], ["afplay"], ["play", "-q"])
@@ -26,10 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=5, metavar="N", help="so many rows (default 5)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="begin at this row")
     parser.add_argument("--utt-id", default="", metavar="ID", help="the row with this id")
+    parser.add_argument("--model", default="", metavar="FOLDER", help="for a pack: another model than the one it was made for")
     parser.add_argument("--play", action="store_true", help="play the audio of the rows")
     parser.add_argument("--wav", default="", metavar="FOLDER", help="write the audio of the rows there, as ID.wav")
     options = parser.parse_args(arguments)
     try:
+        if storage.exists(storage.join(options.path, INDEX_FILE)):
+            _print_packed(options.path, options.model, range(options.first, options.first + options.rows))
+            return 0
         found = rows(options.path)
         chosen = (r for r in found if r.get("utt_id") == options.utt_id) if options.utt_id else islice(found, options.first, None)
         shown = 0
@@ -44,6 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"inspect: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     return 0
+
+
+def _print_packed(path: str, model: str, numbers: range) -> None:
+    """Rows of a pack, decoded, with what the loss counts in colour."""
+    from spire_ray.text import show
+    from spire_ray.text.pack import Pack
+    from spire_ray.text.tokenizer import SpeechTokenizer
+
+    pack = Pack(path)
+    tokenizer = SpeechTokenizer(model or pack.index["model"])
+    for number in numbers[: max(1, len(pack) - numbers.start)]:
+        print(show.row(pack, tokenizer, number, colour=sys.stdout.isatty()), end="\n\n")
 
 
 def rows(path: str) -> Iterator[Row]:

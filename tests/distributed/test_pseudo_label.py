@@ -8,7 +8,7 @@ import pytest
 
 from spire_ray.distributed import pseudo_label
 from spire_ray.distributed.pseudo_label import TranslateShard
-from spire_ray.evaluation import comet
+from spire_ray.evaluation import quality
 from spire_ray.generation.continuous import ContinuousGenerator
 from spire_ray.generation.generate import HuggingFaceGenerator
 from spire_ray.manifest.schema import UNITS
@@ -36,15 +36,15 @@ def comet_environment(tmp_path, monkeypatch):
 
 def test_scores_come_from_the_other_environment(comet_environment, tmp_path, monkeypatch):
     rows = [{"src": "x" * n, "mt": "y"} for n in (4, 20)]
-    assert comet.scores(rows, "some/kiwi", comet_environment) == [0.2, 1.0]
-    assert comet.scores([], "some/kiwi", "") == []
+    assert quality.scores(rows, "some/kiwi", comet_environment) == [0.2, 1.0]
+    assert quality.scores([], "some/kiwi", "") == []
     with pytest.raises(ValueError, match=r"quality\.model=other: unbabel-comet failed: .*AssertionError"):
-        comet.scores(rows, "other", comet_environment)
+        quality.scores(rows, "other", comet_environment)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"unbabel-comet failed: .*No module named 'comet'"):
-        comet.scores(rows, "some/kiwi", comet_environment)
+        quality.scores(rows, "some/kiwi", comet_environment)
     with pytest.raises(ValueError, match=r"quality\.python=/none: no such interpreter"):
-        comet.scores(rows, "some/kiwi", "/none")
+        quality.scores(rows, "some/kiwi", "/none")
 
 
 def test_continuous_batching_answers_as_padded_generation_does(tiny_model):
@@ -64,9 +64,9 @@ def test_every_translation_is_kept_dropped_or_failed(tiny_model, tmp_path, comet
     rows[6]["status"] = "rejected"
     (tmp_path / "units").mkdir()
     pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), tmp_path / "units" / "part-000000.parquet")
-    quality = QualityEstimate(model="some/kiwi", python=comet_environment, threshold=0.6)
+    estimate = QualityEstimate(model="some/kiwi", python=comet_environment, threshold=0.6)
     settings = PseudoLabel(
-        output=str(tmp_path / "out"), data=str(tmp_path / "units"), model=tiny_model, languages=("de", "fr"), quality=quality,
+        output=str(tmp_path / "out"), data=str(tmp_path / "units"), model=tiny_model, languages=("de", "fr"), quality=estimate,
         rows_per_shard=4, max_new_tokens=8,
     )  # fmt: skip
     shards = pseudo_label._shards(settings)

@@ -1,7 +1,7 @@
 """COMET models in a Python environment of their own: unbabel-comet wants older packages than this platform has.
 
-The other interpreter runs `comet_worker.py`, which imports unbabel-comet and nothing of this package; rows and scores
-travel as JSON.
+The other interpreter runs the text of `comet_worker.py`, which imports unbabel-comet and nothing of this package; rows and
+scores travel as JSON. As text, so that this folder is not on its path.
 """
 
 import json
@@ -25,7 +25,7 @@ def scores(rows: Sequence[Mapping[str, str]], model: str, python: str, *, batch_
             f"quality.python={python}: no such interpreter; make an environment with unbabel-comet and name its python"
         )
     given = json.dumps({"model": model, "batch_size": batch_size, "gpus": gpus, "rows": [dict(row) for row in rows]})
-    done = subprocess.run([python, str(_WORKER)], input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", _WORKER.read_text()], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         last = " ".join(done.stderr.strip().splitlines()[-_LOG_LINES:])
         raise ValueError(f"quality.model={model}: unbabel-comet failed: {last}")

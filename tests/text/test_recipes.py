@@ -1,0 +1,109 @@
+"""The recipes of the paper's models: what they name, and that they bring what they plan."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spire_ray import config
+from spire_ray.manifest.schema import UNITS
+from spire_ray.text import mixture, pack, tokens
+from spire_ray.text.tokenizer import SpeechTokenizer
+
+ROOT = Path(__file__).parents[2]
+TABLE_2 = {  # deduplicated units, paper
+    "commonvoice": 105e6,
+    "europarl-st": 122e6,
+    "fleurs": 11e6,
+    "covost2": 12e6,
+    "pseudo.spgispeech": 350e6,
+    "pseudo.gigaspeech": 161e6,
+    "pseudo.commonvoice": 212e6,
+}
+
+
+def recipe(name):
+    return config.load(str(ROOT / "configs" / "spire" / f"{name}.yaml"), (), "pack")
+
+
+def units_of(sources):
+    brought = {}
+    for source in sources:
+        if source.units:
+            corpus = mixture.name(source).removesuffix(".direct").removesuffix(".multiturn")
+            brought[corpus] = brought.get(corpus, 0) + source.units
+    return brought
+
+
+@pytest.mark.parametrize("name", ["pack_it", "pack_it_towerfull", "pack_it_noblocks", "pack_it_nopseudo"])
+def test_the_recipes_of_instruction_tuning_plan_what_table_2_counts(name):
+    sources = recipe(name).sources
+    expected = {corpus: units for corpus, units in TABLE_2.items() if "nopseudo" not in name or "pseudo" not in corpus}
+    assert units_of(sources) == pytest.approx(expected)
+    assert ("towerblocks" in {mixture.name(source) for source in sources}) == ("noblocks" not in name)
+    direct = sum(source.units for source in sources if source.task == "st")
+    assert direct / sum(source.units for source in sources if source.task != "asr") == pytest.approx(0.6)
+
+
+def test_the_recipe_of_pre_training_plans_five_parts_of_speech_to_one_of_text():
+    sources = recipe("pack_cpt").sources
+    assert units_of(sources) == pytest.approx({"spgispeech": 645e6, "gigaspeech": 1.2e9, "mls": 2.4e9, "voxpopuli": 69e6})
+    assert sum(source.tokens for source in sources) == pytest.approx(1e9, rel=0.001)
+
+
+@pytest.mark.long
+def test_a_two_hundredth_of_spirefull_brings_every_source_within_two_percent_of_its_target(tiny_model, tmp_path):
+    """5 M units of synthetic clips with three translations each; the tokenizer is a tiny one, the counts are the recipe's."""
+    given = recipe("pack_it")
+    folders = {source.data: tmp_path / f"{number}" for number, source in enumerate(given.sources)}
+    draw = np.random.default_rng(0)
+    needed = {data: sum(source.units for source in given.sources if source.data == data) / 200 for data in folders}
+    for data, folder in folders.items():
+        _write(folder, needed[data], draw, "towerblocks" in data)
+    sources = tuple(replace(source, data=str(folders[source.data])) for source in given.sources)
+    settings = replace(given, sources=sources, model=tiny_model, output=str(tmp_path / "pack"), scale=1 / 200)
+    tokeniser, blocks = tokens.Tokeniser(settings), 0
+    for number, source in enumerate(sources):
+        for file in sorted(Path(source.data).glob("part-*.parquet")):
+            tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": blocks})
+            blocks += 1
+    choice = tokens.choose(settings, blocks)
+    form = pack.Form(settings.row_length, SpeechTokenizer(tiny_model).vocabulary_size, settings.packing, settings.seed)
+    groups = [tokens.pack_group(settings, form, choice, blocks, number) for number in range(len(choice.groups))]
+    facts = tokens.account(settings, choice, groups)
+    for source in facts:
+        for measure, target in source["target"].items():
+            if measure == "units":
+                assert source["units"] == pytest.approx(target, rel=0.02), source["name"]
+                assert not source["short"]
+    index = pack.write_index(settings.output, groups, form, {"sources": facts})
+    assert index["fill"] >= 0.995
+    assert index["tokens"] > 4_865_000
+
+
+def _write(folder, units, draw, conversations):
+    """Clips with half again as many units as the sources of the folder need, in parts."""
+    folder.mkdir()
+    if conversations:
+        turns = json.dumps([{"from": "human", "value": "the dog " * 20}, {"from": "gpt", "value": "der Hund " * 30}])
+        rows = [{"utt_id": f"t{n}", "split": "train", "language": "en", "conversations": turns} for n in range(3000)]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "part-000000.parquet")
+        return
+    rows, made = [], 0
+    while made < 1.5 * units:
+        count = int(draw.integers(60, 500))
+        text = "the dog sleeps " * (count // 60 + 1)
+        rows.append(
+            {
+                "utt_id": f"{folder.name}-{len(rows)}", "text": text, "language": "en", "split": "train", "duration": count / 35,
+                "translations": [(code, text) for code in ("de", "fr", "zh")], "units": draw.integers(0, 20, count).tolist(),
+                "status": "labelled",
+            }
+        )  # fmt: skip
+        made += count * 3  # each pair of audio and target language counts
+    for part, start in enumerate(range(0, len(rows), 2000)):
+        pq.write_table(pa.Table.from_pylist(rows[start : start + 2000], schema=UNITS), folder / f"part-{part:06d}.parquet")
