@@ -155,6 +155,7 @@ class Engine:
         self._engine, *_ = deepspeed().initialize(
             model=loss, model_parameters=None if client else groups, optimizer=client, config=filled
         )
+        self._engine.train()  # without it Hugging Face does not checkpoint gradients
         self.device: torch.device = self._engine.device
         self.accumulation: int = filled["gradient_accumulation_steps"]
         self._world_size: int = self._engine.dp_world_size
@@ -186,8 +187,11 @@ class Engine:
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """Negative log-likelihood of each counted target of a batch, float32 [N], on the CPU."""
-        module: PackedLoss = self._engine.module
-        return module.losses(batch.to(self.device)).cpu()
+        self._engine.eval()
+        with torch.no_grad():
+            losses: torch.Tensor = self._engine(batch.to(self.device), each=True).cpu()
+        self._engine.train()
+        return losses
 
     def save(self, folder: str, tag: str, state: dict[str, Any]) -> None:
         """Write this worker's files; every worker calls it. Frozen parameters are left out."""

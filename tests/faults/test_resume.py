@@ -27,7 +27,7 @@ def results(request, tmp_path_factory, fresh_model, tiny_pack):
             run.add(f"{part} killed for {workers}", 2, training=training, kill_at=6)
             run.add(f"{part} on {workers}", workers, training=training, output=f"{part} killed for {workers}")
     for stage in (0, 2, 3):
-        run.add(f"zero{stage} undisturbed", 2, stage)
+        run.add(f"zero{stage} undisturbed", 2, stage, held_out={"pack": pack, "every": 3, "rows": 5})
         run.add(f"zero{stage} killed for 1", 2, stage, kill_at=6)
         run.add(f"zero{stage} on 1", 1, stage, output=f"zero{stage} killed for 1")
     muon = {"optimiser": {"name": "muon", "lr": 1e-3, "muon_lr": 1e-2, "clip": 0}}
