@@ -442,6 +442,10 @@ class Export(Stage):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     with_encoder: bool = False
     """Put the speech encoder into the folder too, so that nothing else is needed to hear."""
+    samples: int = 0
+    """Documents of the training's held-out pack that the exported model answers, in `samples.md` and MLflow."""
+    max_new_tokens: int = 64
+    """Tokens of such an answer at most."""
 
 
 # --- evaluation and serving ------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ def run(job: Job[Export]) -> None:
 
     settings = job.settings
     made = storage.read_json(storage.join(settings.training, "run.json"))["resolved"]
+    if settings.samples and not made["held_out"]["pack"]:
+        raise ValueError(f"samples={settings.samples}: the training {settings.training} has no held_out.pack to take them from")
     base = storage.localize(made["model"])
     trained = made["training"].get("lora", {})
     adapters = Lora(**{**trained, "targets": tuple(trained["targets"])}) if trained else Lora()
@@ -50,6 +52,8 @@ def run(job: Job[Export]) -> None:
         loaded.save(storage.join(settings.output, "codebook"))
     card = _card(settings, made, base, record)
     storage.write_bytes(storage.join(settings.output, licence.CARD), card.markdown().encode())
+    if settings.samples:
+        job.tracker.log_artifact("samples.md", _samples(settings, made, base).encode())
     job.facts |= {"step": record["step"], **({"licence": card.licence} if card.licence else {})}
 
 
@@ -68,6 +72,19 @@ def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, A
         pack=index,
         metrics=shown,
     )
+
+
+def _samples(settings: Export, made: dict[str, Any], base: str) -> str:
+    """What the exported model says to held-out documents, written beside it and returned."""
+    from spire_ray.distributed.train import new_rows
+    from spire_ray.generation.generate import HuggingFaceGenerator
+    from spire_ray.generation.samples import markdown, samples
+    from spire_ray.text.pack import Pack
+
+    generator = HuggingFaceGenerator(settings.output, max_new_tokens=settings.max_new_tokens)
+    text = markdown(generator, samples(Pack(made["held_out"]["pack"]), new_rows(base)[0], settings.samples))
+    storage.write_bytes(storage.join(settings.output, "samples.md"), text.encode())
+    return text
 
 
 def _bundle(encoder: str, target: str) -> None:

@@ -41,7 +41,7 @@ def run(job: Job[Train]) -> None:
     scratch = _scratch(settings)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"settings": settings, "tracker": job.tracker},
+        train_loop_config={"settings": settings, "tracker": job.tracker, "watched": context.nodes() > 1},
         torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers.count,
@@ -125,7 +125,7 @@ def _worker(given: dict[str, Any]) -> str | None:
         engine, done = loop.begin(model, training, filled, first_new, store)
         run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
         run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.nothing
-        if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") != "0":
+        if given["watched"]:
             run.seconds_left = _seconds_left
         if settings.workers.gpus:
             peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
@@ -138,13 +138,12 @@ def _worker(given: dict[str, Any]) -> str | None:
 
 def new_rows(model: str) -> tuple[range, int]:
     """Token ids of the units of a model folder, and the first row that its extension added."""
-    from spire_ray.text.tokenizer import UNITS_FILE, UnitVocabulary
+    from spire_ray.text.tokenizer import UnitVocabulary
 
     vocabulary = UnitVocabulary.load(model)
     if vocabulary is None:
         return range(0), sys.maxsize
-    stated = storage.read_json(storage.join(model, UNITS_FILE))
-    return range(vocabulary.first, vocabulary.first + vocabulary.count), stated.get("first_new_row", vocabulary.first)
+    return range(vocabulary.first, vocabulary.first + vocabulary.count), vocabulary.first_new_row or vocabulary.first
 
 
 def _seconds_left() -> float | None:

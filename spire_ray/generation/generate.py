@@ -51,12 +51,13 @@ class HuggingFaceGenerator:
         texts = [""] * len(encoded)
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
-            for i, answer in zip(chosen, self._continue([encoded[i] for i in chosen]), strict=True):
+            for i, answer in zip(chosen, self.continued([encoded[i] for i in chosen]), strict=True):
                 texts[i] = self.tokenizer.decode(answer)
         return texts
 
     @torch.inference_mode()
-    def _continue(self, prompts: list[np.ndarray]) -> list[list[int]]:
+    def continued(self, prompts: list[np.ndarray]) -> list[list[int]]:
+        """Token ids that follow each prompt, up to the first stop."""
         longest = max(len(ids) for ids in prompts)
         inputs = torch.full((len(prompts), longest), self.tokenizer.eos)
         mask = torch.zeros_like(inputs)

@@ -35,11 +35,11 @@ def export(training: str, base: str, output: str, dtype: torch.dtype, lora: Lora
     ValueError if there is none.
     """
     folder, record = _newest(training)
-    trained = _trained(folder, record["step"])
     config = json.loads((Path(base) / "config.json").read_text())
+    trained = _trained(folder, record["step"])
+    if config.get("tie_word_embeddings"):  # the head is the embedding, under a second name
+        trained = {name: tensor for name, tensor in trained.items() if not name.startswith("lm_head.")}
     whole = merged(_weights(base), trained, lora or Lora())
-    if config.get("tie_word_embeddings"):
-        whole.pop("lm_head.weight", None)
     Path(output).mkdir(parents=True, exist_ok=True)
     save_torch_state_dict({name: tensor.to(dtype).contiguous().clone() for name, tensor in whole.items()}, output)
     for name in _COPIED:

@@ -82,7 +82,7 @@ def _extend_tokenizer(
         tokenizer.chat_template = CHATML_TEMPLATE
     tokenizer.save_pretrained(output)
     size = max(tokenizer.get_vocab().values()) + 1
-    return UnitVocabulary(first, count, settings.surface, fingerprint), used, size
+    return UnitVocabulary(first, count, settings.surface, fingerprint, used), used, size
 
 
 def _shards(model: Path) -> dict[str, set[str]]:

@@ -34,6 +34,8 @@ class UnitVocabulary:
     count: int
     surface: codec.Surface
     fingerprint: Fingerprint
+    first_new_row: int = 0
+    """First embedding row that the extension added; 0 where that is unknown, then it is that of unit 0."""
 
     def save(self, folder: str) -> None:
         """Write `units.json` into a model folder."""
@@ -46,7 +48,8 @@ class UnitVocabulary:
         if not storage.exists(path):
             return None
         data = storage.read_json(path)
-        return UnitVocabulary(data["first"], data["count"], data["surface"], Fingerprint.from_dict(data["fingerprint"]))
+        fingerprint = Fingerprint.from_dict(data["fingerprint"])
+        return UnitVocabulary(data["first"], data["count"], data["surface"], fingerprint, data.get("first_new_row", 0))
 
 
 def unit_words(vocabulary: Mapping[str, int]) -> tuple[int, int, codec.Surface] | None:

@@ -126,6 +126,16 @@ def _adamw(groups: list[trainable.Group], optimiser: Optimiser) -> torch.optim.O
     )
 
 
+def _float_buffers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str, torch.Tensor]]:
+    """Module, name and a copy of each buffer of real numbers."""
+    return [
+        (module, name, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if buffer.is_floating_point()
+    ]
+
+
 def _gpu() -> bool:
     return torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
 
@@ -152,9 +162,14 @@ class Engine:
         self.state_bytes: int = sum(counts) * (12 + (2 if half else 4))
         """Size of a checkpoint: float32 masters and two moments of the trained parameters, and the weights."""
         filled = {**filled, "checkpoint": {"load_universal": universal}}
+        exact = _float_buffers(model)
         self._engine, *_ = deepspeed().initialize(
             model=loss, model_parameters=None if client else groups, optimizer=client, config=filled
         )
+        # DeepSpeed rounds buffers to bfloat16 too; errors of rotary frequencies grow with the position
+        for owner, name, buffer in exact:
+            owner._buffers[name] = buffer.to(self._engine.device)
+        self._engine.train()  # without it Hugging Face does not checkpoint gradients
         self.device: torch.device = self._engine.device
         self.accumulation: int = filled["gradient_accumulation_steps"]
         self._world_size: int = self._engine.dp_world_size
@@ -186,8 +201,11 @@ class Engine:
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """Negative log-likelihood of each counted target of a batch, float32 [N], on the CPU."""
-        module: PackedLoss = self._engine.module
-        return module.losses(batch.to(self.device)).cpu()
+        self._engine.eval()
+        with torch.no_grad():
+            losses: torch.Tensor = self._engine(batch.to(self.device), each=True).cpu()
+        self._engine.train()
+        return losses
 
     def save(self, folder: str, tag: str, state: dict[str, Any]) -> None:
         """Write this worker's files; every worker calls it. Frozen parameters are left out."""

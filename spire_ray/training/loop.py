@@ -101,7 +101,7 @@ def train(run: Run, first: int) -> None:
         save = last or done % training.save_every == 0
         if left is not None and not warned:
             warned = True
-            save = save or left > run.store.save_seconds
+            save = save or _sum(left > run.store.save_seconds) == (world,)  # clocks differ
         if done % training.log_every == 0 or last:
             metrics = meter.read(done)
             if rank == 0:

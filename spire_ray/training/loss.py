@@ -34,28 +34,19 @@ class PackedLoss(torch.nn.Module):
         self._fused = fused
         self._logits_at_once = logits_at_once
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Weighted sum of the negative log-likelihood of the counted targets, a float32 scalar."""
+    def forward(self, batch: Batch, each: bool = False) -> torch.Tensor:
+        """Weighted sum of the negative log-likelihood of the counted targets, a float32 scalar; that of `each`, float32 [N]."""
         hidden, ids = self._states(batch)
-        if self._fused:
+        if self._fused and not each:
             return _liger(self.model.get_output_embeddings(), hidden, ids)
-        total = hidden.new_zeros((), dtype=torch.float32)
         chunks = self._chunks(batch)
-        parts = [tensor.tensor_split(chunks) for tensor in (hidden, ids, batch.weights)]
-        for states, targets, weights in zip(*parts, strict=True):
-            if chunks == 1:
-                total = total + self._weighted_sum(states, targets, weights)
-            else:
-                total = total + checkpoint(self._weighted_sum, states, targets, weights, use_reentrant=False)
-        return total
-
-    @torch.no_grad()
-    def losses(self, batch: Batch) -> torch.Tensor:
-        """Negative log-likelihood of each counted target, float32 [N]."""
-        hidden, ids = self._states(batch)
-        chunks = self._chunks(batch)
-        pairs = zip(hidden.tensor_split(chunks), ids.tensor_split(chunks), strict=True)
-        return torch.cat([self._each(states, targets) for states, targets in pairs])
+        parts = list(zip(*(tensor.tensor_split(chunks) for tensor in (hidden, ids, batch.weights)), strict=True))
+        if each:
+            return torch.cat([self._each(states, targets) for states, targets, _ in parts])
+        if chunks == 1:
+            return self._weighted_sum(*parts[0])
+        sums = [checkpoint(self._weighted_sum, *part, use_reentrant=False) for part in parts]
+        return torch.stack(sums).sum()
 
     def _states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [N, d] that predict the targets, and the targets' ids [N]."""

@@ -7,6 +7,7 @@ disk, go on training, and copy in the background.
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,7 @@ class Store:
         dist.broadcast_object_list(found)
         record: dict[str, Any] | None = found[0]
         if record and self._remote:
-            if self._first_here():
-                remote.fetch(self.place, self._folder, record)
-            dist.barrier()
+            self._once(lambda: remote.fetch(self.place, self._folder, record))
         return record
 
     def moved(self, record: dict[str, Any]) -> bool:
@@ -62,9 +61,7 @@ class Store:
         """Read a checkpoint into an engine, brought into the universal format if the engine expects that."""
         folder = self._folder
         if as_universal:
-            if self._first_here():
-                universal.convert(folder, record["step"])
-            dist.barrier()
+            self._once(lambda: universal.convert(self._folder, record["step"]))
             folder = str(Path(folder) / universal.FOLDER)
         engine.load(folder, checkpoint.name(record["step"]))
 
@@ -78,9 +75,7 @@ class Store:
         dist.barrier()
         part, parts = (_local_rank(), _local_world()) if self._remote else (dist.get_rank(), world)
         mine = checkpoint.describe(self._folder, step, part, parts)
-        described: list[Any] = [None] * world
-        dist.all_gather_object(described, mine)
-        files = {name: facts for one in described for name, facts in one.items()}
+        files = {name: facts for described in _gathered(mine) for name, facts in described.items()}
         self._bytes = sum(facts["bytes"] for facts in files.values())
         facts = {"world_size": world, "position": position, **self._facts}
         if self._remote:
@@ -99,9 +94,7 @@ class Store:
             return
         began = time.monotonic()
         copy, self._copy = self._copy, None
-        errors: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(errors, copy.wait())
-        if reason := next((error for error in errors if error), None):
+        if reason := next(filter(None, _gathered(copy.wait())), None):
             raise ValueError(
                 f"output={self.place}: the checkpoint of step {copy.record['step']} could not be copied there ({reason}); "
                 "mend that and run it again"
@@ -116,6 +109,17 @@ class Store:
         """One worker for each folder: of all, or of this node."""
         return (_local_rank() if self._remote else dist.get_rank()) == 0
 
+    def _once(self, work: Callable[[], None]) -> None:
+        """Do something once for each folder; a ValueError there is raised on all workers, none waits for the others."""
+        reason = ""
+        if self._first_here():
+            try:
+                work()
+            except ValueError as error:
+                reason = str(error)
+        if told := next(filter(None, _gathered(reason)), None):
+            raise ValueError(told)
+
     def _prune(self, step: int) -> None:
         shutil.rmtree(Path(self._folder) / universal.FOLDER, ignore_errors=True)
         if not self._remote:
@@ -128,13 +132,19 @@ class Store:
     def _check_room(self, step: int, needed: int) -> None:
         """A disk that would run full stops all workers with one reason, before any of them writes."""
         os.makedirs(self._folder, exist_ok=True)
-        free: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(free, shutil.disk_usage(self._folder).free)
-        if min(free) < _ROOM * needed:
+        free = min(_gathered(shutil.disk_usage(self._folder).free))
+        if free < _ROOM * needed:
             raise ValueError(
                 f"output={self.place}: no room for the checkpoint of step {step}: {needed / 1e9:.2f} GB to write, "
-                f"{min(free) / 1e9:.2f} GB free in {self._folder}; make room and run it again"
+                f"{free / 1e9:.2f} GB free in {self._folder}; make room and run it again"
             )
+
+
+def _gathered(value: Any) -> list[Any]:
+    """The value of every worker."""
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _local_rank() -> int:

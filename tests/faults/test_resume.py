@@ -27,9 +27,12 @@ def results(request, tmp_path_factory, fresh_model, tiny_pack):
             run.add(f"{part} killed for {workers}", 2, training=training, kill_at=6)
             run.add(f"{part} on {workers}", workers, training=training, output=f"{part} killed for {workers}")
     for stage in (0, 2, 3):
-        run.add(f"zero{stage} undisturbed", 2, stage)
+        run.add(f"zero{stage} undisturbed", 2, stage, held_out={"pack": pack, "every": 3, "rows": 5})
         run.add(f"zero{stage} killed for 1", 2, stage, kill_at=6)
         run.add(f"zero{stage} on 1", 1, stage, output=f"zero{stage} killed for 1")
+    muon = {"optimiser": {"name": "muon", "lr": 1e-3, "muon_lr": 1e-2, "clip": 0}}
+    run.add("muon killed", 2, training=muon, kill_at=6)
+    run.add("muon on 1", 1, training=muon, output="muon killed", refused="cannot be moved to another number of workers")
     return run, run.run()
 
 
@@ -44,6 +47,10 @@ def test_on_as_many_workers_every_loss_has_the_same_bits(results, part):
 def test_on_another_number_of_workers_every_loss_agrees(results, part, workers):
     undisturbed, again = (phases.losses(results[1][f"{part} {name}"]) for name in ("undisturbed", f"on {workers}"))
     assert again == pytest.approx({step: loss for step, loss in undisturbed.items() if step > 4}, rel=1e-5)
+
+
+def test_muon_cannot_move_and_says_so(results):
+    assert results[1]["muon on 1"] == {}
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])

@@ -128,7 +128,11 @@ def test_text_without_units_keeps_its_ids(extended):
 
 def test_the_fingerprint_of_the_codebook_stands_in_units_json(extended):
     _, output, vocabulary = extended
-    assert UnitVocabulary.load(str(output)) == vocabulary == UnitVocabulary(vocabulary.first, COUNT, "pua", FINGERPRINT)
+    assert (
+        UnitVocabulary.load(str(output))
+        == vocabulary
+        == UnitVocabulary(vocabulary.first, COUNT, "pua", FINGERPRINT, vocabulary.first)
+    )
 
 
 def test_the_extended_folder_loads_and_hears(extended):

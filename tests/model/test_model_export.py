@@ -1,5 +1,6 @@
 """Checkpoint to model folder: the weights are those that were trained."""
 
+import dataclasses
 import filecmp
 import json
 import shutil
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from spire_ray.model.export import export
-from spire_ray.settings import Optimiser, Training
+from spire_ray.settings import Lora, Optimiser, Training
 
 TRAINING = Training(steps=3, batch_rows=2, optimiser=Optimiser(lr=1e-2, warmup_steps=0), save_every=2, keep=2, log_every=1)
 
@@ -64,3 +65,27 @@ def test_a_damaged_last_checkpoint_is_passed_for_the_one_before(training, fresh_
 def test_without_a_complete_checkpoint_there_is_nothing_to_export(fresh_model, tmp_path):
     with pytest.raises(ValueError, match="no complete checkpoint there"):
         export(str(tmp_path), fresh_model, str(tmp_path / "out"), torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "units_only", "new rows apart"])
+def test_reloaded_logits_equal_those_of_the_trainer(trained, fresh_model, tmp_path, kind):
+    from transformers import AutoModelForCausalLM
+
+    from spire_ray.distributed.train import new_rows
+    from spire_ray.training import trainable
+
+    part = (
+        {"optimiser": Optimiser(lr=1e-2, new_rows_lr=3e-2, warmup_steps=0)} if kind == "new rows apart" else {"trainable": kind}
+    )
+    settings = dataclasses.replace(TRAINING, lora=Lora(rank=4, alpha=8), **part)
+    _, weights = trained(tmp_path / "training", settings)
+    export(str(tmp_path / "training"), fresh_model, str(tmp_path / "out"), torch.float32, settings.lora)
+    trainer = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
+    untrained = trainer(torch.arange(300)[None]).logits
+    trainable.prepare(trainer, settings, new_rows(fresh_model)[1])
+    trainer.load_state_dict(weights)
+    reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    with torch.inference_mode():
+        expected, found = (model(torch.arange(300)[None]).logits for model in (trainer, reloaded))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(found, untrained, atol=1e-3)

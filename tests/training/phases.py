@@ -40,7 +40,10 @@ class Phases:
         self._phases = []
 
     def add(self, name, world, stage=1, output="", half=False, **given):
-        """One training; `output` is the name of the phase whose folder it goes on in."""
+        """One training; `output` is the name of the phase whose folder it goes on in.
+
+        Also `kill_at`, the step after which it is killed, and `refused`, what it must end with instead of an end.
+        """
         preset = self._folder / f"{name}.json"
         preset.write_text(json.dumps({"zero_optimization": {"stage": stage}, "bf16": {"enabled": half}}))
         training = {**TRAINING, **given.pop("training", {})}
@@ -69,6 +72,9 @@ class Phases:
     def _result(self, phase):
         status = int(Path(phase["result"] + ".status").read_text())
         logs = [Path(f"{phase['result']}.{rank}.log").read_text()[-2000:] for rank in range(phase["world"])]
+        if "refused" in phase:
+            assert phase["refused"] in logs[0]
+            return {}
         assert (status == 9) if "kill_at" in phase else (status == 0), "\n".join(logs)
         return {step: metrics for step, metrics in json.loads(Path(phase["result"]).read_text()) if "loss" in metrics}
 

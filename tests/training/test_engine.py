@@ -99,3 +99,19 @@ def test_an_mlflow_that_was_imported_before_stays_the_same(one_worker, monkeypat
     monkeypatch.setitem(sys.modules, "mlflow", imported)
     engine.deepspeed()
     assert sys.modules["mlflow"] is imported
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_rotary_frequencies_stay_exact_in_bfloat16(one_worker, fresh_model, tmp_path, stage):
+    """DeepSpeed rounds buffers too: at position 2,000 a frequency that is off by 0.2 % turns the angle by whole radians."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": stage}, "bf16": {"enabled": True}}))
+    filled = engine.configuration(str(tmp_path / "zero.json"), training(), 8, 1)
+    model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.bfloat16)
+    exact = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32).model.rotary_emb.inv_freq
+    engine.Engine(model, training(), filled, sys.maxsize)
+    assert model.model.embed_tokens.weight.dtype == torch.bfloat16
+    assert torch.equal(model.model.rotary_emb.inv_freq, exact)
+    assert not torch.equal(exact.bfloat16().float(), exact)  # else rounding would not show

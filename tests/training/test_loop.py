@@ -291,3 +291,22 @@ def test_a_stopped_training_of_a_part_ends_with_the_same_bits(trained, tmp_path,
     assert [metrics["loss"] for _, metrics in again] == [metrics["loss"] for _, metrics in lines][3:]
     assert lines[-1][1]["loss"] < lines[0][1]["loss"]
     assert all(torch.equal(same[name], tensor) for name, tensor in weights.items())
+
+
+def test_gradient_checkpointing_is_at_work_in_the_loop(trained, undisturbed, tmp_path, monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    forward, calls = LlamaMLP.forward, []
+
+    def counted(self, hidden):
+        calls.append(1)
+        return forward(self, hidden)
+
+    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    numbers = {}
+    for kind in ("none", "selective", "full"):
+        calls.clear()
+        lines, _ = trained(tmp_path / kind, dataclasses.replace(TRAINING, steps=2, gradient_checkpointing=kind))
+        numbers[kind] = len(calls)
+        assert lines[0][1]["loss"] == undisturbed[1][0][1]["loss"]
+    assert numbers["selective"] == numbers["full"] == 2 * numbers["none"]

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from spire_ray.fingerprint import Identity
 from spire_ray.settings import Encoder
-from spire_ray.units.codebook import Codebook
+from spire_ray.units.codebook import BUNDLED, Codebook
 
 IDENTITY = Identity(encoder="hubert", weights="w", layer=22, norm="none", waveform="utterance", frame_rate=50)
 
@@ -68,3 +68,11 @@ def test_another_encoder_is_refused_and_every_difference_named(codebook, change,
 def test_more_clusters_than_16_bits_hold_are_refused():
     with pytest.raises(ValueError, match="clusters=65537: at most 65536"):
         Codebook.create(np.zeros((65_537, 1), np.float32), Encoder(), IDENTITY, {})
+
+
+def test_a_bundled_encoder_is_the_folder_beside_the_codebook(tiny_codebook, tmp_path):
+    bundled = dataclasses.replace(tiny_codebook, encoder=dataclasses.replace(tiny_codebook.encoder, name=BUNDLED))
+    bundled.save(str(tmp_path / "model" / "codebook"))
+    loaded = Codebook.load(str(tmp_path / "model" / "codebook"))
+    assert loaded.encoder.name == str(tmp_path / "model" / "encoder")
+    assert loaded.fingerprint == tiny_codebook.fingerprint

@@ -1,0 +1,83 @@
+"""The stage around the training loop: metrics over restarts, the rows of an extension, one line for a failure."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from spire_ray import config
+from spire_ray.distributed import train
+from spire_ray.settings import Train, Training
+
+SETTINGS = Train(stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, batch_rows=2))
+
+
+class Tracked:
+    def __init__(self):
+        self.points = []
+
+    def log_metrics(self, metrics, step):
+        self.points.append((step, metrics))
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / train.METRICS_FILE).read_text().splitlines()]
+
+
+def test_lines_after_the_checkpoint_of_a_restart_are_dropped(tmp_path):
+    settings = config.validate({**config.to_dict(SETTINGS), "output": str(tmp_path)})
+    log = train._Log(settings, Tracked(), 0)
+    for step in range(1, 7):
+        log(step, {"loss": step / 10})
+    log = train._Log(settings, Tracked(), 4)
+    for step in range(5, 10):
+        log(step, {"loss": step / 5})
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, 10))
+    assert [line["loss"] for line in lines(tmp_path)][3:6] == [0.4, 1.0, 1.2]
+
+
+def test_mlflow_gets_the_same_points_with_names_in_groups(tmp_path):
+    tracked = Tracked()
+    log = train._Log(config.validate({**config.to_dict(SETTINGS), "output": str(tmp_path)}), tracked, 0)
+    log(3, {"loss": 0.5, "held_out/asr.en": 0.4, "lr/weights": 1e-3})
+    assert tracked.points == [(3, {"train/loss": 0.5, "held_out/asr.en": 0.4, "lr/weights": 1e-3})]
+
+
+def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_path):
+    units, first_new = train.new_rows(fresh_model)
+    assert first_new == units.start
+    assert len(units) == 20
+    stated = json.loads(Path(fresh_model, "units.json").read_text())
+    assert stated["first_new_row"] == units.start
+    stated["first_new_row"] -= 5  # as where words of another kind were added before the units
+    (tmp_path / "units.json").write_text(json.dumps(stated))
+    assert train.new_rows(str(tmp_path)) == (units, units.start - 5)
+    assert train.new_rows(tiny_base)[0] == range(0)
+
+
+@pytest.mark.parametrize(
+    ("failures", "told"),
+    [
+        ({0: SimpleNamespace(_base_exc=RuntimeError("x\nCUDA out of memory. Tried 2 GiB"))}, "CUDA out of memory. Tried 2 GiB"),
+        ({1: OSError(28, "No space left on device")}, "[Errno 28] No space left on device"),
+    ],
+)
+def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, told):
+    error = RuntimeError("Training failed")
+    error.worker_failures = failures
+    reason = train._reason(error, SETTINGS)
+    assert "\n" not in reason
+    assert f"the workers failed 4 times; the last failure: {told}; run it again" in reason
+
+
+def test_what_only_says_how_a_training_runs_may_change_between_starts():
+    def identity(**changes):
+        data = config.to_dict(SETTINGS)
+        data["training"] |= changes.pop("training", {})
+        return config.identity(config.validate({**data, **changes}))
+
+    same = identity()
+    assert identity(workers={"count": 4}, deepspeed="other.json", training={"micro_batch_rows": 2, "save_every": 7}) == same
+    assert identity(training={"steps": 10}) != same
+    assert identity(training={"trainable": "lora"}) != same
