@@ -5,6 +5,8 @@ SPIRE's rule, unless the settings ask for it.
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,18 @@ def load(settings: Encoder, device: str) -> SpeechEncoder:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or None)
-    kinds = {"hubert": _Waveform, "wav2vec2": _Waveform, "wav2vec2-bert": _FilterBank, "whisper": _Whisper}
+    kinds: dict[str, Callable[[Encoder, Any, str], SpeechEncoder]] = {
+        "hubert": _Waveform,
+        "wav2vec2": _Waveform,
+        "wav2vec2-bert": _FilterBank,
+        "whisper": _Whisper,
+    }
     if config.model_type not in kinds:
         raise ValueError(f"encoder.name={settings.name}: a {config.model_type} model; expected one of {', '.join(kinds)}")
     return kinds[config.model_type](settings, config, device)
 
 
-class _Pretrained:
+class _Pretrained(ABC):
     """What the kinds share: loading, the cut and the identity."""
 
     shortest: int
@@ -56,20 +63,21 @@ class _Pretrained:
             cutting=self._cutting,
         )
 
+    @abstractmethod
     def _cut(self, model: Any, settings: Encoder) -> Any:
         """The part of the model up to the layer, whose last hidden state is the frames."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self) -> None:
         """Take what `encode` needs from configuration and feature extractor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _frame_rate(self) -> float:
-        raise NotImplementedError
+        """Frames per second."""
 
+    @abstractmethod
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         """See `SpeechEncoder.encode`."""
-        raise NotImplementedError
 
     def _run(self, inputs: torch.Tensor, mask: torch.Tensor | None, counts: list[int]) -> list[torch.Tensor]:
         inputs = inputs.to(self._device, self._model.dtype)
