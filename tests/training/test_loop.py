@@ -176,9 +176,16 @@ def test_a_loss_that_jumps_ends_the_training_and_names_step_and_rows(trained, tm
 def test_without_a_bound_a_jump_passes(trained, tmp_path, monkeypatch):
     from spire_ray.training.engine import Engine
 
-    step = Engine.step
-    monkeypatch.setattr(Engine, "step", lambda self, *given: tuple(value * 3 for value in step(self, *given)))
-    trained(tmp_path, dataclasses.replace(TRAINING, steps=3))
+    step, calls = Engine.step, []
+
+    def jumping(self, *arguments):
+        part, norm = step(self, *arguments)
+        calls.append(1)
+        return part + (3.0 if len(calls) == 24 else 0.0), norm
+
+    monkeypatch.setattr(Engine, "step", jumping)
+    trained(tmp_path, dataclasses.replace(TRAINING, steps=26, save_every=13, max_loss_jump=0.0))
+    assert checkpoint.newest(str(tmp_path))["step"] == 26
 
 
 def test_loss_norm_micro_batch_is_the_mean_of_means(trained, fresh_model, tiny_pack, tmp_path):
