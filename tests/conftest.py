@@ -20,7 +20,7 @@ def ray_session():
     """A Ray cluster on this machine, with 4 logical CPUs."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
     yield
     ray.shutdown()
 
