@@ -23,8 +23,9 @@ WORKER_ENVIRONMENT = {
 
 
 def local_cluster() -> dict[str, object]:
-    """Arguments of `ray.init` for a cluster on this machine."""
+    """Arguments of `ray.init` for a cluster of its own on this machine, even beside one that runs."""
     return {
+        "address": "local",
         "num_cpus": max(_SMALLEST_CLUSTER, os.cpu_count() or 1),
         "include_dashboard": False,
         "object_store_memory": 1 << 30,
