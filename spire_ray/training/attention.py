@@ -63,7 +63,8 @@ def _masked(
     heads, length, width = query.shape[1:]
     groups = heads // key.shape[1]
     if length > _SHORT:
-        output: torch.Tensor = scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling, enable_gqa=groups > 1)
+        grouped = groups > 1
+        output: torch.Tensor = scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling, enable_gqa=grouped)
         return output.transpose(1, 2), None
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
