@@ -184,7 +184,7 @@ def _daft(settings: Label) -> None:
         @daft.method.batch(return_dtype=daft.DataType.list(daft.DataType.uint16()), batch_size=75)
         def __call__(self, audio_path: daft.Series) -> list[Any]:
             waveforms = [audio.load(path) for path in audio_path.to_pylist()]
-            return [units for units, _ in self.labeler(waveforms)]
+            return [units for units, _ in self.labeler(waveforms, deduplicate=True)]
 
     units = Units()
     frame = daft.read_parquet(settings.manifest)

@@ -51,7 +51,7 @@ class SpeechEncoder:
     @serve.batch(max_batch_size=_BATCH_SECONDS, batch_size_fn=_batch_seconds)  # type: ignore[untyped-decorator]
     async def _label(self, batch: list[bytes]) -> list[np.ndarray]:
         waveforms = [decode.from_pcm(np.frombuffer(pcm, np.int16)) for pcm in batch]
-        return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms)]
+        return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms, deduplicate=True)]
 
 
 class LanguageModel:

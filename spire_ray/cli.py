@@ -22,7 +22,7 @@ STAGES = {
 TOOLS = {
     "run": "run a recipe: stages in order, each in a process of its own",
     "data": "corpora: show the catalogue, fetch what a recipe names, check a copy",
-    "units": "adopt: give a published model the fingerprint of its codebook",
+    "units": "codebooks of other tools in and out; adopt: give a published model its fingerprint",
     "transcribe": "audio files → text with any model folder, without a cluster",
     "report": "the report of a finished recipe, or mean and spread over several seeds",
     "manifest": "a manifest from any format into another",

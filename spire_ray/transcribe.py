@@ -172,7 +172,7 @@ def _hear(clip: str, labeler: "Labeler", longest: int) -> "np.ndarray":
     waveform = decode.from_pcm(decode.to_pcm(decode.load(clip)))
     if len(waveform) < labeler.encoder.shortest:
         raise ValueError(f"shorter than one frame: {len(waveform)} of {labeler.encoder.shortest} samples")
-    [(units, _)] = labeler([waveform])
+    [(units, _)] = labeler([waveform], deduplicate=True)
     if len(units) > longest:
         raise ValueError(f"{len(units)} units are more than the {longest} that fit into the model's positions: cut the audio")
     return units

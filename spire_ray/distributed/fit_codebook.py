@@ -34,7 +34,7 @@ def plan(settings: FitCodebook) -> Plan:
 
 def run(job: Job[FitCodebook]) -> None:
     """Sample, encode, fit, measure, save."""
-    from spire_ray.units import kmeans
+    from spire_ray.units import kmeans, lloyd
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.encoder import load_encoder
 
@@ -61,7 +61,7 @@ def run(job: Job[FitCodebook]) -> None:
         job.progress.update(len(parts), len(planned), f"{len(parts)}/{len(planned)} shards encoded")
     frames = np.concatenate([parts[number] for number in sorted(parts)])
     held_out = np.random.default_rng(settings.seed).random(len(frames)) < _HELD_OUT
-    fit = kmeans.fit(frames[~held_out], settings.clusters, iterations=settings.iterations, seed=settings.seed)
+    fit = lloyd.fit(frames[~held_out], settings.clusters, iterations=settings.iterations, seed=settings.seed)
     for step, value in enumerate(fit.inertia, 1):
         job.tracker.log_metrics({"codebook/inertia": value}, step)
     facts: dict[str, Any] = {

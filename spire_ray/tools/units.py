@@ -4,32 +4,89 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from spire_ray import storage
+from spire_ray.settings import Encoder
+
 USER_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser("spire units", description="Units and the models that speak them.")
+    parser = argparse.ArgumentParser("spire units", description="Units, codebooks and the models that speak them.")
     commands = parser.add_subparsers(dest="command", required=True)
-    adopt = commands.add_parser("adopt", help="give a published model folder the fingerprint of its codebook")
-    adopt.add_argument("model", help="local Hugging Face folder whose tokenizer holds the units")
-    adopt.add_argument("codebook", help="codebook folder")
+    _add_adopt(commands.add_parser("adopt", help="give a published model folder the fingerprint of its codebook"))
+    _add_import(commands.add_parser("import", help="centroids of scikit-learn, fairseq, SpireLM, numpy or faiss → codebook"))
+    _add_export(commands.add_parser("export", help="codebook → .npy, or scikit-learn's k-means in joblib"))
     options = parser.parse_args(arguments)
     try:
-        return _adopt(options.model, options.codebook)
+        options.run(options)
     except (ValueError, OSError) as error:
         print(f"units: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
+    return 0
 
 
-def _adopt(model: str, codebook: str) -> int:
+def _add_adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="local Hugging Face folder whose tokenizer holds the units")
+    parser.add_argument("codebook", help="codebook folder")
+    parser.set_defaults(run=_adopt)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help=".npy, faiss index, or scikit-learn's k-means in joblib")
+    parser.add_argument("codebook", help="codebook folder to make")
+    parser.add_argument("--encoder", required=True, help="Hugging Face id or folder of the encoder that made the frames")
+    parser.add_argument("--revision", default="", help="of the encoder")
+    parser.add_argument("--layer", type=int, required=True, help="block whose output the frames are, 1-based")
+    parser.add_argument("--final-layer-norm", action="store_true", help="the frames went through the encoder's final norm")
+    parser.add_argument("--pooling", choices=["mean", "max"], default="mean")
+    parser.add_argument("--pooling-width", type=int, default=1, help="neighbouring frames pooled into one")
+    parser.add_argument("--trust-pickle", action="store_true", help="read joblib files, as arrays and nothing else")
+    parser.set_defaults(run=_import)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("codebook", help="codebook folder")
+    parser.add_argument("file", help="ends in .npy or .joblib")
+    parser.set_defaults(run=_export)
+
+
+def _adopt(options: argparse.Namespace) -> None:
     from spire_ray.model import licence
     from spire_ray.model.adopt import adopt
     from spire_ray.units.codebook import Codebook
 
-    vocabulary = adopt(model, Codebook.load(codebook))
+    model = options.model
+    vocabulary = adopt(model, Codebook.load(options.codebook))
     last = vocabulary.first + vocabulary.count - 1
     print(f"{model}: units are ids {vocabulary.first} to {last}, as {vocabulary.surface}; the fingerprint is asserted")
     if found := licence.licence(model):
         print(f"  licence: {found}")
-    return 0
+
+
+def _import(options: argparse.Namespace) -> None:
+    from spire_ray.units.codebook import Codebook
+
+    if storage.listing(options.codebook):
+        raise ValueError(f"{options.codebook}: holds files; choose an empty folder")
+    encoder = Encoder(
+        name=options.encoder,
+        revision=options.revision,
+        layer=options.layer,
+        final_layer_norm=options.final_layer_norm,
+        pooling=options.pooling,
+        pooling_width=options.pooling_width,
+    )
+    codebook = Codebook.import_from(options.file, encoder, trust_pickle=options.trust_pickle)
+    codebook.save(options.codebook)
+    clusters, width = codebook.centroids.shape
+    print(f"{options.codebook}: {clusters} clusters of {width} dimensions; that {encoder.name} made their frames is asserted")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from spire_ray.units import exchange
+    from spire_ray.units.codebook import Codebook
+
+    centroids = Codebook.load(options.codebook).centroids
+    exchange.write(options.file, centroids)
+    print(f"{options.file}: {len(centroids)} centroids; encoder and layer stay in {options.codebook}/codebook.json")

@@ -12,7 +12,7 @@ from safetensors.numpy import save as save_safetensors
 
 from spire_ray import storage
 from spire_ray.fingerprint import Fingerprint, Identity, content_hash
-from spire_ray.settings import Encoder
+from spire_ray.settings import SAMPLE_RATE, Encoder
 
 BUNDLED = "../encoder"
 """Encoder of a codebook that came with a model folder: the folder beside it."""
@@ -40,6 +40,27 @@ class Codebook:
         complete = replace(identity, codebook=hashed, clusters=len(centroids))
         numerics: dict[str, str] = {"encoder_dtype": encoder.dtype}
         return Codebook(centroids, encoder, Fingerprint(identity=complete, numerics=numerics), fit)
+
+    @staticmethod
+    def import_from(path: str, encoder: Encoder, *, trust_pickle: bool = False) -> "Codebook":
+        """Centroids that another tool has fitted; see `exchange.read` for the kinds of files.
+
+        Such a file does not say which encoder made its frames. The settings say it, the encoder is loaded for its identity, and
+        the codebook carries the mark that this was asserted. Raises ValueError for a file that holds no centroids, a pickle
+        without `trust_pickle`, and an encoder whose frames have another width.
+        """
+        from spire_ray.units import exchange
+        from spire_ray.units.encoder import load_encoder
+
+        centroids = exchange.read(path, trust_pickle=trust_pickle)
+        loaded = load_encoder(encoder)
+        width = loaded.encode([np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)])[0].shape[1]
+        if centroids.shape[1] != width:
+            given = f"encoder={encoder.name}, layer={encoder.layer}: its frames have {width} dimensions"
+            raise ValueError(f"{given}, the centroids of {path} have {centroids.shape[1]}")
+        made = Codebook.create(centroids, encoder, loaded.identity, {"imported_from": path.rpartition("/")[2]})
+        numerics = {**made.fingerprint.numerics, "asserted": "spire units import: encoder, layer and norm rule"}
+        return replace(made, fingerprint=replace(made.fingerprint, numerics=numerics))
 
     def check_encoder(self, identity: Identity, where: str) -> None:
         """Raise ValueError if an encoder is not the one these centroids were fitted on."""
