@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cpu
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
@@ -145,7 +146,7 @@ def _measured(system: str, folder: str, hours: float, workers: int) -> dict[str,
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as output:
         {"bare": _bare, "ray": _ray, "daft": _daft}[system](_settings(folder, hours, f"{output}/units", workers))
-        return {"cpu": _tree_cpu(), "wall": time.monotonic() - began}
+        return {"cpu": cpu.of_tree(os.getpid()), "wall": time.monotonic() - began}
 
 
 def _bare(settings: Label) -> None:
@@ -198,19 +199,6 @@ def _decode_speed(folder: str) -> float:
     for clip in clips:
         audio.to_pcm(audio.load(clip))
     return len(clips) * SECONDS / (time.process_time() - began)
-
-
-def _tree_cpu() -> float:
-    """CPU-seconds of this process and all below it, ended children included."""
-    import psutil
-
-    own = psutil.Process()
-    tree = [own, *own.children(recursive=True)]
-    total = 0.0
-    for process in tree:
-        times = process.cpu_times()
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
 
 
 if __name__ == "__main__":

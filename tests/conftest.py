@@ -29,14 +29,14 @@ def ray_session():
 def tiny_codebook():
     """20 clusters of the cepstra of noise."""
     from spire_ray.settings import Encoder
-    from spire_ray.units import lloyd
+    from spire_ray.units import passes
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.encoder import load_encoder
 
     settings = Encoder(name="mfcc", hop_ms=40, context=9)
     encoder = load_encoder(settings)
     noise = np.random.default_rng(0).standard_normal(16_000 * 20).astype(np.float32) / 4
-    fitted = lloyd.fit(encoder.encode([noise])[0].numpy(), 20, iterations=5, seed=0)
+    fitted = passes.fit(encoder.encode([noise])[0].numpy(), 20, iterations=5, seed=0)
     return Codebook.create(fitted.centroids, settings, encoder.identity, {})
 
 

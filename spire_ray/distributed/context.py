@@ -80,11 +80,12 @@ def nodes() -> int:
 
 
 def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
-    """A Ray Data set of one block for each row, without Ray Data's own progress tables."""
+    """A Ray Data set of one block for each row: no progress tables, and errors of a task are raised as they are, not printed."""
     import ray.data
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars, settings.raise_original_map_exception = False, True
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return ray.data.from_items(rows, override_num_blocks=len(rows))
 
 
