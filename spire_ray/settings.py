@@ -130,6 +130,9 @@ class FitCodebook(Stage):
     """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""
     engine: Literal["torch", "faiss"] = "torch"
     """What finds the nearest centroids during the fit."""
+    alignments: str = ""
+    """Parquet of `utt_id` and `phonemes` (list of `symbol`, `start`, `end` in seconds), for phone purity and PNMI of held-out
+    utterances."""
     seed: int = 0
     workers: int = 2
     gpus_per_worker: float = 0.0

@@ -3,7 +3,6 @@
 A killed fit goes on where it was: the sample, the frames of each shard and the state after each iteration are files.
 """
 
-import io
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ from safetensors.numpy import save as save_safetensors
 from spire_ray import storage
 from spire_ray.distributed import frames, stage
 from spire_ray.distributed.stage import Job, Plan
+from spire_ray.evaluation import codebook_plots
 from spire_ray.manifest import planning, sample
 from spire_ray.settings import FitCodebook
-from spire_ray.units import lloyd
+from spire_ray.units import lloyd, quality
 from spire_ray.units.codebook import Codebook
 
 _SHARD_SECONDS = 600.0
@@ -46,7 +46,8 @@ def plan(settings: FitCodebook) -> Plan:
         f"{settings.iterations} iterations, {how}; frames on disk while it runs: 2 bytes a value, "
         f"{settings.hours * 3600 * 50 * 2 * 1024 / 1e9:.1f} GB at 50 a second and 1,024 dimensions",
     )
-    return Plan({"manifest": storage.first(settings.manifest)}, lines)
+    inputs = {"manifest": storage.first(settings.manifest), "alignments": settings.alignments}
+    return Plan({name: path for name, path in inputs.items() if path}, lines)
 
 
 def run(job: Job[FitCodebook]) -> None:
@@ -57,8 +58,8 @@ def run(job: Job[FitCodebook]) -> None:
     fleet = frames.Fleet(settings, list(planning.planned(place, {}, _SHARD_SECONDS)))
     try:
         _encode(job, fleet, rows)
-        state = _fit(job, fleet)
-        _save(job, fleet, state)
+        exponent = _grid(settings, fleet.made)
+        _save(job, fleet, _fit(job, fleet, exponent), exponent)
     finally:
         fleet.close()
     frames.discard(settings.output)
@@ -89,12 +90,15 @@ def _encode(job: Job[FitCodebook], fleet: frames.Fleet, rows: int) -> None:
     job.facts |= {"rejected": sum(rejected.values()), "rejected_by_reason": dict(rejected)}
 
 
-def _fit(job: Job[FitCodebook], fleet: frames.Fleet) -> lloyd.State:
-    settings = job.settings
-    count = sum(made.frames for made in fleet.made)
+def _grid(settings: FitCodebook, made: Sequence[frames.Made]) -> int:
+    count = sum(one.frames for one in made)
     if count < settings.clusters:
         raise ValueError(f"clusters={settings.clusters}: only {count} frames were sampled; raise hours or lower clusters")
-    exponent = lloyd.exponent(max(made.largest for made in fleet.made), count)
+    return lloyd.exponent(max(one.largest for one in made), count)
+
+
+def _fit(job: Job[FitCodebook], fleet: frames.Fleet, exponent: int) -> lloyd.State:
+    settings = job.settings
     state = _read(settings.output)
     if state is None:
         state = lloyd.State.begin(fleet.first_centroids(lloyd.SEEDING_FRAMES * settings.clusters))
@@ -108,17 +112,27 @@ def _fit(job: Job[FitCodebook], fleet: frames.Fleet) -> lloyd.State:
         job.tracker.log_metrics(metrics, step + 1)
         text = f"iteration {step + 1}/{settings.iterations}  inertia {state.inertia[-1]:.5g}  {speed:,.0f} frames/s"
         job.progress.update(step + 1, settings.iterations, text)
-    job.facts |= {"frames": count, "inertia": round(state.inertia[-1], 4)}
+    job.facts["frames"] = sum(made.frames for made in fleet.made)
     return state
 
 
-def _save(job: Job[FitCodebook], fleet: frames.Fleet, state: lloyd.State) -> None:
+def _save(job: Job[FitCodebook], fleet: frames.Fleet, state: lloyd.State, exponent: int) -> None:
+    """Measure the last centroids over all frames, write the codebook, and draw it."""
     settings = job.settings
-    facts: dict[str, Any] = {"frames": job.facts["frames"], "inertia": list(state.inertia)}
-    Codebook.create(state.centroids, settings.encoder, fleet.identity(), facts).save(settings.output)
-    plot = _plot(state)
+    identity = fleet.identity()
+    found = fleet.statistics(state.centroids, exponent)
+    inertia = (*state.inertia, found.inertia(state.centroids, exponent))
+    held_out = fleet.held_out(state.centroids)
+    figures = quality.figures(found.counts, held_out, identity.frame_rate)
+    facts: dict[str, Any] = {"frames": int(found.counts.sum()), "inertia": list(inertia), "quality": figures}
+    Codebook.create(state.centroids, settings.encoder, identity, facts).save(settings.output)
+    plot = codebook_plots.codebook(inertia, found.counts, figures, held_out.joint)
     storage.write_bytes(storage.join(settings.output, "codebook.png"), plot)
     job.tracker.log_artifact("codebook.png", plot)
+    job.tracker.log_metrics({f"codebook/{name}": value for name, value in figures.items()})
+    job.facts |= {"inertia": round(inertia[-1], 4), **{name: round(value, 4) for name, value in figures.items()}}
+    if why := quality.collapse(figures):
+        print(f"  collapsed, the stage label will refuse it: {why}")
 
 
 def _read(folder: str) -> lloyd.State | None:
@@ -132,18 +146,3 @@ def _read(folder: str) -> lloyd.State | None:
 def _write(folder: str, state: lloyd.State) -> None:
     arrays = {"centroids": state.centroids, "seen": state.seen, "inertia": np.array(state.inertia)}
     storage.write_bytes(storage.join(folder, _STATE_FILE), save_safetensors(arrays))
-
-
-def _plot(state: lloyd.State) -> bytes:
-    """Inertia over iterations and how often each unit is used."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(range(1, len(state.inertia) + 1), state.inertia, marker="o", markersize=3)
-    left.set(title="inertia", xlabel="iteration", ylabel="mean squared distance")
-    right.bar(range(len(state.seen)), np.sort(state.seen)[::-1], width=1.0)
-    right.set(title=f"frames per unit, {int((state.seen == 0).sum())} unused", xlabel="units by use", ylabel="frames")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -20,10 +20,11 @@ from ray.util import ActorPool
 from spire_ray import storage
 from spire_ray.distributed import shards
 from spire_ray.fingerprint import Identity
-from spire_ray.manifest import marks, sample
+from spire_ray.manifest import alignments, marks, sample
 from spire_ray.manifest.planning import Shard
 from spire_ray.settings import FitCodebook
 from spire_ray.units.lloyd import Statistics
+from spire_ray.units.quality import Tally
 
 _FOLDER = "_frames"
 _HELD_OUT = 0.1
@@ -111,6 +112,14 @@ class Fleet:
         assert total is not None
         return total
 
+    def held_out(self, centroids: np.ndarray) -> Tally:
+        """What the utterances that the fit has not seen become."""
+        numbers = [made.shard for made in self.made if made.held_out]
+        count = len(self._workers)
+        shared = ray.put(centroids)
+        found = [worker.held_out.remote(numbers[i::count], shared) for i, worker in enumerate(self._workers)]
+        return sum(ray.get(found), Tally())
+
     def _quota(self, frames: int) -> dict[int, int]:
         """How many of so many frames each shard gives, by its size."""
         counts = np.array([made.frames for made in self.made])
@@ -169,9 +178,10 @@ class Worker:
             parts[held_out].append(encoder.encode([samples])[0].to("cpu", torch.bfloat16))
             held += [utt_id] if held_out else []
         tensors = {name: _joined(parts[held_out]) for name, held_out in (("frames", False), ("held_out", True))}
-        tensors["lengths"] = torch.tensor([len(frames) for frames in parts[True]], dtype=torch.int64)
-        self._write(shard["shard"], ".safetensors", save(tensors, {"utt_ids": json.dumps(held)}))
         largest = max((float(tensor.abs().max()) for tensor in tensors.values() if tensor.numel()), default=0.0)
+        tensors["lengths"] = torch.tensor([len(frames) for frames in parts[True]], dtype=torch.int64)
+        tensors["utt_ids"] = torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8)
+        self._write(shard["shard"], ".safetensors", save(tensors))
         rejected = dict(Counter(marks.reason(error) for error in errors if error))
         made = Made(shard["shard"], len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
         self._write(shard["shard"], ".json", json.dumps(asdict(made)).encode())
@@ -200,6 +210,24 @@ class Worker:
         for frames in self._drawn(part):
             total += passes.statistics(frames, assigner, len(centroids), exponent)
         return total
+
+    def held_out(self, numbers: list[int], centroids: np.ndarray) -> Tally:
+        """What the held-out utterances of these shards become."""
+        from spire_ray.units import passes
+
+        assigner = passes.ENGINES[self._settings.engine](centroids, self._device)
+        total = Tally()
+        for number in numbers:
+            tensors = self._tensors(number)
+            ids = json.loads(bytes(tensors["utt_ids"].tolist()))
+            phones = self._phones(ids)
+            spoken = [phones.get(utt_id, []) for utt_id in ids]
+            rate = self._loaded().identity.frame_rate
+            total += passes.tally(tensors["held_out"], tensors["lengths"].tolist(), spoken, assigner, centroids, rate)
+        return total
+
+    def _phones(self, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+        return alignments.read(self._settings.alignments, ids) if self._settings.alignments else {}
 
     def _drawn(self, part: Part) -> Iterator[Any]:
         import torch

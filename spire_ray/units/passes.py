@@ -1,12 +1,15 @@
 """One pass over frames: the first centroids, the statistics of an iteration. Legend: N frames, K clusters, d dimensions."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from spire_ray.units import codec, quality
 from spire_ray.units.kmeans import Assigner
 from spire_ray.units.lloyd import SEEDING_FRAMES, State, Statistics, exponent
+from spire_ray.units.quality import Tally
 
 _FRAMES_AT_ONCE = 16_384
 _SEEDING_ROUNDS = 64
@@ -48,6 +51,31 @@ def statistics(frames: torch.Tensor, assigner: Assigner | FaissAssigner, cluster
 
 
 @torch.inference_mode()
+def tally(
+    frames: torch.Tensor,
+    lengths: Sequence[int],
+    phonemes: Sequence[Sequence[Mapping[str, Any]]],
+    assigner: Assigner | FaissAssigner,
+    centroids: np.ndarray,
+    frame_rate: float,
+) -> Tally:
+    """What the joined frames [N, d] of utterances become; of each its length and its phones, if they are known."""
+    if not len(frames):
+        return Tally()
+    wide = torch.from_numpy(centroids).to(frames.device).double()
+    labels = torch.cat([assigner.labels(part).long() for part in torch.split(frames, _FRAMES_AT_ONCE)])
+    parts = zip(torch.split(frames, _FRAMES_AT_ONCE), torch.split(labels, _FRAMES_AT_ONCE), strict=True)
+    squares = sum(float((part.double() - wide[units]).square().sum()) for part, units in parts)
+    total = Tally(squares=(squares,))
+    of_clips = np.split(labels.cpu().numpy(), np.cumsum(lengths)[:-1])
+    for spoken, units in zip(phonemes, of_clips, strict=True):
+        phones = quality.phones_of_frames(spoken, len(units), frame_rate) if spoken else []
+        joint = quality.joint_counts(phones, units, len(centroids)) if spoken else {}
+        total += Tally(len(units), len(codec.deduplicate(units)[0]), (), joint)
+    return total
+
+
+@torch.inference_mode()
 def first_centroids(frames: torch.Tensor, clusters: int, seed: int) -> np.ndarray:
     """k-means||: in some 64 rounds, frames are drawn by their squared distance to those drawn before. Float32 [K, d].
 
@@ -77,13 +105,13 @@ def first_centroids(frames: torch.Tensor, clusters: int, seed: int) -> np.ndarra
         chosen = torch.cat([chosen, added])
 
 
-def fit(frames: np.ndarray, clusters: int, *, iterations: int, seed: int, engine: str = "torch") -> State:
+def fit(frames: np.ndarray | torch.Tensor, clusters: int, *, iterations: int, seed: int, engine: str = "torch") -> State:
     """Lloyd's algorithm over frames [N, d] in memory. Raises ValueError when there are fewer frames than clusters."""
     given = torch.as_tensor(frames)
     some = np.random.default_rng(seed).permutation(len(given))[: SEEDING_FRAMES * clusters]
     state = State.begin(first_centroids(given[some], clusters, seed))
     grid = exponent(float(given.abs().max()), len(given))
     for _ in range(iterations):
-        found = statistics(given, ENGINES[engine](state.centroids), clusters, grid)
+        found = statistics(given, ENGINES[engine](state.centroids, str(given.device)), clusters, grid)
         state = state.step(found, grid, seed)
     return state
