@@ -11,10 +11,17 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+Norm = tuple[torch.Tensor, torch.Tensor, float]
+"""Weight, bias and epsilon of a layer norm."""
 RowWise = Callable[..., torch.Tensor]
 """A function of single rows, which a compiler may fuse into one kernel."""
 _TAPS = 16
 """Of the positional convolution in one matrix product: copies of its input against partial sums of its output."""
+
+
+def norm_of(module: torch.nn.LayerNorm) -> Norm:
+    """The parameters of a layer norm as a compiler takes them: without their module, for each of which it would compile anew."""
+    return module.weight.detach(), module.bias.detach(), module.eps
 
 
 def rows_at(frames: torch.Tensor, first: int, count: int, width: int, step: int) -> torch.Tensor:
@@ -51,10 +58,12 @@ class FrontEnd:
     def __init__(self, extractor: Any, norm_activation: RowWise, activation: RowWise) -> None:
         layers = list(extractor.conv_layers)
         self._convolutions = [Convolution(layer.conv.weight, layer.conv.bias, layer.conv.stride[0]) for layer in layers]
-        self._norms = [getattr(layer, "layer_norm", None) for layer in layers]
+        norms = [getattr(layer, "layer_norm", None) for layer in layers]
+        self._norms = [norm_of(norm) if isinstance(norm, torch.nn.LayerNorm) else None for norm in norms]
+        self._group_norm = norms[0] if isinstance(norms[0], torch.nn.GroupNorm) else None
         self._norm_activation, self._activation = norm_activation, activation
         self._first = layers[0].conv.weight
-        self.over_time = isinstance(self._norms[0], torch.nn.GroupNorm)
+        self.over_time = self._group_norm is not None
         """Whether a frame depends on its whole clip, by the statistics of the group norm."""
         self.hop = math.prod(convolution.stride for convolution in self._convolutions)
         self.window = 1
@@ -68,7 +77,7 @@ class FrontEnd:
 
     def pieces(self, waveform: torch.Tensor, longest: int) -> list[torch.Tensor]:
         """Features of a float32 waveform in consecutive pieces of at most `longest` frames."""
-        first = self._normed_over(waveform) if self.over_time else self._convolutions[0]
+        first = self._convolutions[0] if self._group_norm is None else self._normed_over(waveform, self._group_norm)
         count = self.frames(len(waveform))
         cuts = [(start, min(start + longest, count)) for start in range(0, count, longest)]
         samples = waveform.to(self._first.dtype)[:, None]
@@ -78,26 +87,17 @@ class FrontEnd:
         frames = samples
         for convolution, norm in zip([first, *self._convolutions[1:]], self._norms, strict=True):
             frames = convolution(frames)
-            if isinstance(norm, torch.nn.LayerNorm):
-                frames = self._norm_activation(frames, norm.weight, norm.bias, norm.eps)
-            else:
-                frames = self._activation(frames)
+            frames = self._activation(frames) if norm is None else self._norm_activation(frames, norm)
         return frames
 
-    def _normed_over(self, waveform: torch.Tensor) -> Convolution:
+    def _normed_over(self, waveform: torch.Tensor, norm: torch.nn.GroupNorm) -> Convolution:
         """The first convolution with the group norm of a clip in its weights.
 
         Each channel is a sum over few taps, so its mean and variance over the clip follow from those of the taps.
         """
-        convolution, norm = self._convolutions[0], self._norms[0]
-        assert isinstance(norm, torch.nn.GroupNorm)
-        taps = rows_at(
-            waveform.double()[:, None],
-            0,
-            (len(waveform) - convolution.kernel) // convolution.stride + 1,
-            convolution.kernel,
-            convolution.stride,
-        )
+        convolution = self._convolutions[0]
+        count = (len(waveform) - convolution.kernel) // convolution.stride + 1
+        taps = rows_at(waveform.double()[:, None], 0, count, convolution.kernel, convolution.stride)
         mean = taps.mean(0)
         covariance = (taps - mean).T @ (taps - mean) / len(taps)
         weight = self._first[:, 0].double()

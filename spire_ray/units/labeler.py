@@ -69,13 +69,42 @@ class Labeler:
         Batches are formed of waveforms sorted by length, so that they depend on the given list alone.
         """
         order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
-        labelled: dict[int, np.ndarray] = {}
+        if not order:
+            return []
+        parts: list[torch.Tensor] = []
         for batch in _batches(order, [len(w) for w in waveforms], self._batch_samples):
-            frames = self.encoder.encode([waveforms[i] for i in batch])
-            labels = np.split(self._assign(torch.cat(frames)), np.cumsum([len(f) for f in frames])[:-1])
-            labelled.update(zip(batch, labels, strict=True))
-        labels = [labelled[i] for i in range(len(waveforms))]
-        return [codec.deduplicate(ids) for ids in labels] if deduplicate else labels
+            parts += self._label([waveforms[i] for i in batch])
+        # nothing is fetched before all is queued, so that a GPU never waits
+        labels, lengths = torch.cat(parts), [len(part) for part in parts]
+        made = runs(labels, lengths) if deduplicate else _split(labels, lengths)
+        return [found for _, found in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]  # type: ignore[return-value]
+
+    def _label(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+        frames = self.encoder.encode(waveforms)
+        return list(torch.split(self._assign.labels(torch.cat(frames)), [len(part) for part in frames]))
+
+
+def runs(labels: torch.Tensor, lengths: list[int]) -> list[Units]:
+    """Frame labels of clips of the given lengths, one after the other → what `codec.deduplicate` makes of each clip.
+
+    On the device of the labels, of which no more than units and durations leave it.
+    """
+    starts = torch.tensor([0, *lengths[:-1]]).cumsum(0).to(labels.device)
+    begins = torch.ones_like(labels, dtype=torch.bool)
+    begins[1:] = labels[1:] != labels[:-1]
+    begins[starts] = True
+    at = begins.nonzero().flatten()
+    durations = torch.diff(at, append=at.new_tensor([len(labels)]))
+    if durations.max() > np.iinfo(np.uint16).max:
+        return [codec.deduplicate(clip) for clip in _split(labels, lengths)]
+    cuts = torch.searchsorted(at, starts)[1:].tolist()
+    units, counts = (np.split(values.to(torch.uint16).cpu().numpy(), cuts) for values in (labels[at], durations))
+    return list(zip(units, counts, strict=True))
+
+
+def _split(labels: torch.Tensor, lengths: list[int]) -> list[np.ndarray]:
+    """Frame labels of each clip, int32, copied as uint16."""
+    return np.split(labels.to(torch.uint16).cpu().numpy().astype(np.int32), np.cumsum(lengths)[:-1])
 
 
 def _batches(order: list[int], lengths: list[int], budget: float) -> list[list[int]]:

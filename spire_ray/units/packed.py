@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from spire_ray.units.convolutions import FrontEnd, PositionalConvolution
+from spire_ray.units.convolutions import FrontEnd, Norm, PositionalConvolution, norm_of
 from spire_ray.units.encoder import NORMALISE_EPS, normalise
 
 _PACK, _PIECE = 1500, 200
@@ -32,7 +32,7 @@ class _Layer:
     out: tuple[torch.Tensor, torch.Tensor]
     up: tuple[torch.Tensor, torch.Tensor]
     down: tuple[torch.Tensor, torch.Tensor]
-    norms: tuple[torch.nn.LayerNorm, torch.nn.LayerNorm]
+    norms: tuple[Norm, Norm]
     """After (post-LN) or before (pre-LN) attention and feed-forward."""
 
     @staticmethod
@@ -45,28 +45,32 @@ class _Layer:
             out=(attention.out_proj.weight, attention.out_proj.bias),
             up=(feed.intermediate_dense.weight, feed.intermediate_dense.bias),
             down=(feed.output_dense.weight, feed.output_dense.bias),
-            norms=(layer.layer_norm, layer.final_layer_norm),
+            norms=(norm_of(layer.layer_norm), norm_of(layer.final_layer_norm)),
         )
 
 
 class PackedModel:
-    """A model of Hugging Face, cut at its layer and on its device, as a function of waveforms."""
+    """A model of Hugging Face, cut at its layer and on its device, as a function of waveforms.
+
+    `at_once`: all clips in each product, as a GPU wants it and gets it by default, or as many as fit the caches of a CPU.
+    """
 
     @torch.inference_mode()
-    def __init__(self, model: Any, normalises: bool) -> None:
+    def __init__(self, model: Any, normalises: bool, at_once: bool | None = None) -> None:
         from transformers.activations import ACT2FN
 
         config, encoder = model.config, model.encoder
         self._device, self._normalises = model.device, normalises
         self._on_gpu = self._device.type == "cuda"
+        self._at_once = self._on_gpu if at_once is None else at_once
         self._fused: Callable[..., Any] = _compiled if self._on_gpu else lambda function: function
         self._activation = self._fused(ACT2FN[config.hidden_act])
         activation = ACT2FN[config.feat_extract_activation]
-        self._norm_activation = self._fused(lambda x, *norm: activation(_layer_norm(x, *norm)))
-        self._front = FrontEnd(model.feature_extractor, self._norm_activation, self._fused(activation))
+        norm_activation = self._fused(lambda x, norm: activation(_layer_norm(x, norm)))
+        self._front = FrontEnd(model.feature_extractor, norm_activation, self._fused(activation))
         self._project = model.feature_projection
         groups = config.num_conv_pos_embedding_groups
-        self._positions = PositionalConvolution(encoder.pos_conv_embed.conv, groups if self._on_gpu else 1)
+        self._positions = PositionalConvolution(encoder.pos_conv_embed.conv, groups if self._at_once else 1)
         self._add_positions = self._fused(lambda hidden, positions: hidden + activation(positions))
         self._add_norm = self._fused(_add_norm)
         self._layers = [_Layer.of(layer) for layer in encoder.layers]
@@ -82,8 +86,8 @@ class PackedModel:
         return frames
 
     def _packs(self, waveforms: list[np.ndarray]) -> list[list[np.ndarray]]:
-        """All at once on a GPU; on a CPU as many clips as fit its caches, and at least one."""
-        if self._on_gpu:
+        """Clips that are encoded together."""
+        if self._at_once:
             return [waveforms]
         packs: list[list[np.ndarray]] = []
         room = 0
@@ -105,8 +109,8 @@ class PackedModel:
         return self._pre(hidden, attend) if self._pre_norm else self._post(hidden, attend)
 
     def _features(self, waveforms: list[np.ndarray], lengths: list[int]) -> torch.Tensor:
-        """[N, C] of the front end, on a CPU clip by clip in pieces, on a GPU at once where no frame depends on its whole clip."""
-        if not self._on_gpu:
+        """[N, C] of the front end, clip by clip in pieces, or at once where no frame depends on its whole clip."""
+        if not self._at_once:
             clips = [torch.from_numpy(normalise(w) if self._normalises else w.astype(np.float32)) for w in waveforms]
             return torch.cat([piece for clip in clips for piece in self._front.pieces(clip, _PIECE)])
         joined, starts = self._joined(waveforms)
@@ -119,11 +123,11 @@ class PackedModel:
         return frames[kept.to(self._device, non_blocking=True)]
 
     def _joined(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, list[int]]:
-        """One waveform on the GPU, normalised there, and where each clip starts: at a sample that starts a frame."""
+        """One waveform on the device, normalised there, and where each clip starts: at a sample that starts a frame."""
         hop = self._front.hop
         rows = torch.tensor([-(-len(waveform) // hop) for waveform in waveforms])
         starts: list[int] = ((rows.cumsum(0) - rows) * hop).tolist()
-        host = torch.zeros(int(rows.sum()) * hop, pin_memory=True)
+        host = torch.zeros(int(rows.sum()) * hop, pin_memory=self._on_gpu)
         for start, waveform in zip(starts, waveforms, strict=True):
             host[start : start + len(waveform)] = torch.from_numpy(waveform)
         joined = host.to(self._device, non_blocking=True)
@@ -189,11 +193,12 @@ def _compiled(function: Callable[..., Any]) -> Any:
     return torch.compile(function, dynamic=True)
 
 
-def _layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
+def _layer_norm(x: torch.Tensor, norm: Norm) -> torch.Tensor:
+    weight, bias, eps = norm
     return functional.layer_norm(x, weight.shape, weight, bias, eps)
 
 
-def _add_norm(hidden: torch.Tensor, change: torch.Tensor | None, norm: torch.nn.LayerNorm) -> tuple[torch.Tensor, torch.Tensor]:
+def _add_norm(hidden: torch.Tensor, change: torch.Tensor | None, norm: Norm) -> tuple[torch.Tensor, torch.Tensor]:
     """The residual sum and its norm."""
     hidden = hidden if change is None else hidden + change
-    return hidden, _layer_norm(hidden, norm.weight, norm.bias, norm.eps)
+    return hidden, _layer_norm(hidden, norm)

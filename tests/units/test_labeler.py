@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spire_ray.settings import Encoder
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.encoder import load_encoder
-from spire_ray.units.labeler import Labeler
+from spire_ray.units.labeler import Labeler, runs
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,15 @@ def test_a_copy_of_the_encoder_under_another_name_is_the_same_encoder_and_other_
     )
     with pytest.raises(ValueError, match="weights"):
         Labeler.from_pretrained(str(tmp_path / "other"), codebook)
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 65_535]), min_size=1, max_size=8), min_size=1, max_size=5))
+def test_runs_of_packed_clips_are_those_of_each_clip(clips):
+    found = runs(torch.tensor([label for clip in clips for label in clip], dtype=torch.int32), [len(clip) for clip in clips])
+    assert same(found, [codec.deduplicate(np.array(clip)) for clip in clips])
+
+
+def test_a_run_too_long_for_its_type_becomes_several():
+    [(units, durations)] = runs(torch.full((70_000,), 3), [70_000])
+    assert units.tolist() == [3, 3]
+    assert durations.tolist() == [65_535, 4_465]
