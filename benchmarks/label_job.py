@@ -2,8 +2,9 @@
 
     python benchmarks/label_job.py --hours 8 --runs 3 [--codec flac] [--output benchmarks/results/label_job.json]
 
-The clips are coloured noise of 12 s that swells like syllables, repeated in the manifest under other ids. Bare loop, Ray Data and Daft run in turn, each in a process
-of its own; what a short run costs (imports, start of the cluster, loading) is subtracted from the long one and printed apart.
+The clips are coloured noise of 12 s that swells like syllables, repeated in the manifest under other ids. Bare loop, Ray Data
+and Daft run in turn, each in a process of its own; what a short run costs (imports, start of the cluster, loading) is
+subtracted from the long one and printed apart.
 CPU-seconds count the whole process tree; with other load on the machine they, not the wall clock, say what a system costs.
 Then one core decodes each codec, which says how many cores feed a GPU, and what a node of 4, 8 or 16 cores can keep busy.
 `--systems` without a name does this alone. Daft is no dependency of ours: `pip install daft`.
