@@ -121,10 +121,23 @@ class FitCodebook(Stage):
     clusters: int = 5000
     hours: float = 100.0
     """Audio sampled for the fit."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Corpus, as the manifest's column names it → its share of the hours, as 2 to 1; empty: by chance over all rows."""
+    speaker_hours: float = 0.0
+    """A speaker of whom so much is sampled gives no more; 0: no limit."""
     iterations: int = 20
+    batch_frames: int = 0
+    """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""
+    engine: Literal["torch", "faiss"] = "torch"
+    """What finds the nearest centroids during the fit."""
+    alignments: str = ""
+    """Parquet of `utt_id` and `phonemes` (list of `symbol`, `start`, `end` in seconds), for phone purity and PNMI of held-out
+    utterances."""
     seed: int = 0
     workers: int = 2
     gpus_per_worker: float = 0.0
+    threads: int = 1
+    """CPU threads of one worker."""
 
 
 @dataclass(frozen=True, kw_only=True)

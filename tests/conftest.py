@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # serve/ is no part of the installed package
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than free cores make tiny models slow
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
+os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves workers beside any other load
 
 
@@ -29,14 +30,14 @@ def ray_session():
 def tiny_codebook():
     """20 clusters of the cepstra of noise."""
     from spire_ray.settings import Encoder
-    from spire_ray.units import lloyd
+    from spire_ray.units import passes
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.encoder import load_encoder
 
     settings = Encoder(name="mfcc", hop_ms=40, context=9)
     encoder = load_encoder(settings)
     noise = np.random.default_rng(0).standard_normal(16_000 * 20).astype(np.float32) / 4
-    fitted = lloyd.fit(encoder.encode([noise])[0].numpy(), 20, iterations=5, seed=0)
+    fitted = passes.fit(encoder.encode([noise])[0].numpy(), 20, iterations=5, seed=0)
     return Codebook.create(fitted.centroids, settings, encoder.identity, {})
 
 

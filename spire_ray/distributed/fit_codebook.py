@@ -1,23 +1,30 @@
-"""The stage fit_codebook: features of a sample of the manifest → k-means centroids."""
+"""The stage fit_codebook: features of a sample of the manifest → k-means centroids.
 
-import io
+A killed fit goes on where it was: the sample, the frames of each shard and the state after each iteration are files.
+"""
+
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
 
 from spire_ray import storage
-from spire_ray.distributed import context, shards, stage
+from spire_ray.distributed import frames, stage
 from spire_ray.distributed.stage import Job, Plan
-from spire_ray.manifest import planning, reader
+from spire_ray.evaluation import codebook_plots
+from spire_ray.manifest import planning, sample
 from spire_ray.settings import FitCodebook
+from spire_ray.units import lloyd, quality
+from spire_ray.units.codebook import Codebook
 
 _SHARD_SECONDS = 600.0
-_HELD_OUT = 0.1
-"""Share of the sampled shards whose frames only measure the inertia."""
 SAMPLE_FILE = "sample.parquet"
+_STATE_FILE = "_state.safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,104 +33,116 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def plan(settings: FitCodebook) -> Plan:
-    """Clusters, sampled hours and encoder."""
+    """Clusters, sampled hours, encoder, and the size of the frames. Raises ValueError for a number that cannot be."""
+    for name in ("clusters", "hours", "iterations", "workers"):
+        if getattr(settings, name) <= 0:
+            raise ValueError(f"{name}={getattr(settings, name)}: must be more than 0")
+    if wrong := [name for name, weight in settings.weights.items() if weight <= 0]:
+        raise ValueError(f"weights.{wrong[0]}={settings.weights[wrong[0]]}: must be more than 0; leave the corpus out instead")
     encoder = settings.encoder.name + ("" if settings.encoder.name == "mfcc" else f", layer {settings.encoder.layer}")
-    line = f"{settings.clusters} clusters on at most {settings.hours:g} h of {settings.split}, frames of {encoder}"
-    return Plan({"manifest": settings.manifest}, (line,))
+    how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"
+    lines = (
+        f"{settings.clusters} clusters on at most {settings.hours:g} h of {settings.split}, frames of {encoder}",
+        f"{settings.iterations} iterations, {how}; frames on disk while it runs: 2 bytes a value, "
+        f"{settings.hours * 3600 * 50 * 2 * 1024 / 1e9:.1f} GB at 50 a second and 1,024 dimensions",
+    )
+    inputs = {"manifest": storage.first(settings.manifest), "alignments": settings.alignments}
+    return Plan({name: path for name, path in inputs.items() if path}, lines)
 
 
 def run(job: Job[FitCodebook]) -> None:
     """Sample, encode, fit, measure, save."""
-    from spire_ray.units import kmeans, lloyd
-    from spire_ray.units.codebook import Codebook
-    from spire_ray.units.encoder import load_encoder
-
     settings = job.settings
-    sample = _sample(settings)
     place = storage.join(settings.output, SAMPLE_FILE)
-    storage.write_parquet(place, sample)
-    planned = [asdict(shard) for shard in planning.planned(place, {}, _SHARD_SECONDS)]
-    encoded = (
-        context.blocks(planned)
-        .map_batches(shards.Decode({}, float("inf")), batch_size=1, batch_format="pyarrow")
-        .map_batches(
-            EncodeShard,
-            fn_constructor_args=(settings,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=context.actors(settings.workers, len(planned)),
-            num_gpus=settings.gpus_per_worker or None,
-        )
+    rows = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
+    fleet = frames.Fleet(settings, list(planning.planned(place, {}, _SHARD_SECONDS)))
+    try:
+        _encode(job, fleet, rows)
+        exponent = _grid(settings, fleet.made)
+        _save(job, fleet, _fit(job, fleet, exponent), exponent)
+    finally:
+        fleet.close()
+    frames.discard(settings.output)
+    storage.delete(storage.join(settings.output, _STATE_FILE))
+    job.facts["rows"] = rows
+
+
+def _sample(settings: FitCodebook, place: str) -> int:
+    drawn = sample.draw(
+        settings.manifest, settings.split, settings.hours * 3600, settings.seed, settings.weights, settings.speaker_hours * 3600
     )
-    parts: dict[int, np.ndarray] = {}
-    for row in encoded.iter_rows():
-        parts[row["shard"]] = np.load(io.BytesIO(row["frames"]))
-        job.progress.update(len(parts), len(planned), f"{len(parts)}/{len(planned)} shards encoded")
-    frames = np.concatenate([parts[number] for number in sorted(parts)])
-    held_out = np.random.default_rng(settings.seed).random(len(frames)) < _HELD_OUT
-    fit = lloyd.fit(frames[~held_out], settings.clusters, iterations=settings.iterations, seed=settings.seed)
-    for step, value in enumerate(fit.inertia, 1):
-        job.tracker.log_metrics({"codebook/inertia": value}, step)
-    facts: dict[str, Any] = {
-        "frames": int((~held_out).sum()),
-        "inertia": fit.inertia,
-        "held_out_inertia": kmeans.inertia(frames[held_out], fit.centroids),
-    }
-    identity = load_encoder(settings.encoder).identity
-    Codebook.create(fit.centroids, settings.encoder, identity, facts).save(settings.output)
-    plot = _plot(fit.inertia, frames, fit.centroids)
+    for corpus, table in drawn.items():
+        if corpus:
+            print(f"  {corpus}: {len(table)} utterances, {float(np.sum(table['duration'].to_numpy())) / 3600:.2f} h")
+    return sample.write(settings.manifest, chain.from_iterable(table["utt_id"].to_pylist() for table in drawn.values()), place)
+
+
+def _encode(job: Job[FitCodebook], fleet: frames.Fleet, rows: int) -> None:
+    encoded, made = 0, 0
+    rejected: Counter[str] = Counter()
+    for shard in fleet.encode():
+        encoded, made = encoded + shard.rows, made + shard.frames + shard.held_out
+        rejected.update(shard.rejected)
+        refused = f"  {sum(rejected.values())} rejected" if rejected else ""
+        job.progress.update(encoded, rows, f"{encoded}/{rows} utterances  {made} frames{refused}")
+    for reason, count in sorted(rejected.items(), key=lambda pair: -pair[1]):
+        print(f"  rejected {count}: {reason}")
+    job.facts |= {"rejected": sum(rejected.values()), "rejected_by_reason": dict(rejected)}
+
+
+def _grid(settings: FitCodebook, made: Sequence[frames.Made]) -> int:
+    count = sum(one.frames for one in made)
+    if count < settings.clusters:
+        raise ValueError(f"clusters={settings.clusters}: only {count} frames were sampled; raise hours or lower clusters")
+    return lloyd.exponent(max(one.largest for one in made), count)
+
+
+def _fit(job: Job[FitCodebook], fleet: frames.Fleet, exponent: int) -> lloyd.State:
+    settings = job.settings
+    state = _read(settings.output)
+    if state is None:
+        state = lloyd.State.begin(fleet.first_centroids(lloyd.SEEDING_FRAMES * settings.clusters))
+    while (step := len(state.inertia)) < settings.iterations:
+        began = time.monotonic()
+        found = fleet.statistics(state.centroids, exponent, settings.batch_frames, step)
+        state = state.step(found, exponent, settings.seed, mini_batch=bool(settings.batch_frames))
+        _write(settings.output, state)
+        speed = int(found.counts.sum()) / (time.monotonic() - began)
+        metrics = {"codebook/inertia": state.inertia[-1], "codebook/frames_per_second": speed}
+        job.tracker.log_metrics(metrics, step + 1)
+        text = f"iteration {step + 1}/{settings.iterations}  inertia {state.inertia[-1]:.5g}  {speed:,.0f} frames/s"
+        job.progress.update(step + 1, settings.iterations, text)
+    job.facts["frames"] = sum(made.frames for made in fleet.made)
+    return state
+
+
+def _save(job: Job[FitCodebook], fleet: frames.Fleet, state: lloyd.State, exponent: int) -> None:
+    """Measure the last centroids over all frames, write the codebook, and draw it."""
+    settings = job.settings
+    identity = fleet.identity()
+    found = fleet.statistics(state.centroids, exponent)
+    inertia = (*state.inertia, found.inertia(state.centroids, exponent))
+    held_out = fleet.held_out(state.centroids)
+    figures = quality.figures(found.counts, held_out, identity.frame_rate)
+    facts: dict[str, Any] = {"frames": int(found.counts.sum()), "inertia": list(inertia), "quality": figures}
+    Codebook.create(state.centroids, settings.encoder, identity, facts).save(settings.output)
+    plot = codebook_plots.codebook(inertia, found.counts, figures, held_out.joint)
     storage.write_bytes(storage.join(settings.output, "codebook.png"), plot)
     job.tracker.log_artifact("codebook.png", plot)
-    job.facts |= {"rows": len(sample), "frames": facts["frames"], "inertia": round(fit.inertia[-1], 4)}
-    job.facts["held_out_inertia"] = round(facts["held_out_inertia"], 4)
+    job.tracker.log_metrics({f"codebook/{name}": value for name, value in figures.items()})
+    job.facts |= {"inertia": round(inertia[-1], 4), **{name: round(value, 4) for name, value in figures.items()}}
+    if why := quality.collapse(figures):
+        print(f"  collapsed, the stage label will refuse it: {why}")
 
 
-def _sample(settings: FitCodebook) -> pa.Table:
-    """A seeded sample of whole utterances, at most `hours` of them."""
-    manifest = reader.read(settings.manifest)
-    chosen = np.array([split == settings.split for split in manifest["split"].to_pylist()])
-    if not chosen.any():
-        raise ValueError(f"split={settings.split}: no row of {settings.manifest} belongs to it")
-    rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(chosen))
-    seconds = np.cumsum([manifest["duration"][int(i)].as_py() or 0.0 for i in rows])
-    return manifest.take(rows[: max(1, int(np.searchsorted(seconds, settings.hours * 3600)))])
+def _read(folder: str) -> lloyd.State | None:
+    """The state that a killed fit has left, if any."""
+    if not storage.exists(storage.join(folder, _STATE_FILE)):
+        return None
+    arrays = load_safetensors(storage.read_bytes(storage.join(folder, _STATE_FILE)))
+    return lloyd.State(arrays["centroids"], arrays["seen"], tuple(arrays["inertia"].tolist()))
 
 
-class EncodeShard:
-    """A Ray Data actor: decoded shard → its frames, float32 [N, d] as `.npy`; rows that were refused give none."""
-
-    def __init__(self, settings: FitCodebook) -> None:
-        import torch
-
-        from spire_ray.units.encoder import load_encoder
-
-        torch.set_num_threads(1)
-        self._encoder = load_encoder(settings.encoder, "cuda" if settings.gpus_per_worker else "cpu")
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """See the class."""
-        shard = batch.to_pylist()[0]
-        audio = [samples for samples in shards.waveforms(shard) if len(samples) >= self._encoder.shortest]
-        frames = [self._encoder.encode([samples])[0].cpu().numpy() for samples in audio]
-        buffer = io.BytesIO()
-        np.save(buffer, np.concatenate(frames) if frames else np.zeros((0, 0), np.float32))
-        return pa.table({"shard": [shard["shard"]], "frames": pa.array([buffer.getvalue()], pa.large_binary())})
-
-
-def _plot(inertia: list[float], frames: np.ndarray, centroids: np.ndarray) -> bytes:
-    """Inertia over iterations and how often each unit is used."""
-    import torch
-    from matplotlib.figure import Figure
-
-    from spire_ray.units.kmeans import Assigner
-
-    counts = np.bincount(Assigner(centroids)(torch.from_numpy(frames)), minlength=len(centroids))
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(range(1, len(inertia) + 1), inertia, marker="o", markersize=3)
-    left.set(title="inertia", xlabel="iteration", ylabel="mean squared distance")
-    right.bar(range(len(counts)), np.sort(counts)[::-1], width=1.0)
-    right.set(title=f"frames per unit, {int((counts == 0).sum())} unused", xlabel="units by use", ylabel="frames")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+def _write(folder: str, state: lloyd.State) -> None:
+    arrays = {"centroids": state.centroids, "seen": state.seen, "inertia": np.array(state.inertia)}
+    storage.write_bytes(storage.join(folder, _STATE_FILE), save_safetensors(arrays))

@@ -48,6 +48,7 @@ def run(job: Job[Label]) -> None:
 
     settings = job.settings
     codebook = Codebook.load(settings.codebook)
+    codebook.check_sound(settings.codebook)
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), codebook.fingerprint.to_dict())
     planned = planning.plan(
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)

@@ -29,10 +29,6 @@ class StepError(ValueError):
 
 def local(recipe: Recipe) -> tuple[Launch, Close]:
     """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray.init` does, but Ray reads it once, when it is imported
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(_IMPORTED_ONCE)
-    forkserver.ensure_running()  # it imports while the cluster starts
     import ray
 
     from spire_ray.distributed import context
@@ -42,6 +38,10 @@ def local(recipe: Recipe) -> tuple[Launch, Close]:
 
     context.connect()
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(_IMPORTED_ONCE)
+    # not before: Ray reads the mode of authentication, which `ray.init` sets, once, when it is imported
+    forkserver.ensure_running()
     tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
     tracker.start(os.path.abspath(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from spire_ray import storage
 from spire_ray.settings import Encoder
+from spire_ray.tools import sweep
 
 USER_ERROR = 2
 
@@ -17,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_adopt(commands.add_parser("adopt", help="give a published model folder the fingerprint of its codebook"))
     _add_import(commands.add_parser("import", help="centroids of scikit-learn, fairseq, SpireLM, numpy or faiss → codebook"))
     _add_export(commands.add_parser("export", help="codebook → .npy, or scikit-learn's k-means in joblib"))
+    compared = commands.add_parser("sweep", help="codebooks of several layers and sizes, side by side")
+    sweep.add_options(compared)
+    compared.set_defaults(run=sweep.run)
     options = parser.parse_args(arguments)
     try:
         options.run(options)

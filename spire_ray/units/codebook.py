@@ -13,6 +13,7 @@ from safetensors.numpy import save as save_safetensors
 from spire_ray import storage
 from spire_ray.fingerprint import Fingerprint, Identity, content_hash
 from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.units import quality
 
 BUNDLED = "../encoder"
 """Encoder of a codebook that came with a model folder: the folder beside it."""
@@ -66,6 +67,11 @@ class Codebook:
         """Raise ValueError if an encoder is not the one these centroids were fitted on."""
         mine = replace(self.fingerprint.identity, codebook="", clusters=0)
         Fingerprint(identity=mine).require(Fingerprint(identity=identity), where, "the encoder that was loaded")
+
+    def check_sound(self, where: str) -> None:
+        """Raise ValueError with the figures if the fit has collapsed: few units in use, or of few of them nearly all."""
+        if why := quality.collapse(self.fit.get("quality", {})):
+            raise ValueError(f"codebook={where}: has collapsed: {why}; fit another one on more audio, or with fewer clusters")
 
     def save(self, folder: str) -> None:
         """Write the folder; the JSON comes last and makes it complete."""

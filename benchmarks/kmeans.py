@@ -1,0 +1,180 @@
+"""k-means at SPIRE's size against scikit-learn and faiss: `python benchmarks/kmeans.py [--out benchmarks/results/kmeans.json]`.
+
+K = 5,000, d = 1,024, frames drawn from 3,000 clusters with a falling spectrum and four channels of large mean and variance, as
+speech encoders have them (random numbers, no real speech). In turn, on one thread, medians of CPU-seconds, so that other work
+on the machine does not count:
+
+1. Assignment: frames per second of ours, of faiss and of one float32 product with its argmax; agreement with float64.
+2. One iteration: assignment and update, against `partial_fit` of scikit-learn's MiniBatchKMeans and one of faiss.Kmeans.
+3. A whole fit: seeds and as many frames as partial_fit is given; inertia of frames that neither has seen.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import faiss
+import numpy as np
+import torch
+from sklearn.cluster import MiniBatchKMeans
+
+from spire_ray.provenance import versions
+from spire_ray.units import kmeans, lloyd, passes
+
+CLUSTERS, DIMENSIONS, BATCH = 5_000, 1_024, 10_000
+
+
+def speech_like(frames: int, seed: int) -> torch.Tensor:
+    """Frames [N, d], float32 values that bfloat16 holds, so that all read the same."""
+    shape, draw = torch.Generator().manual_seed(7), torch.Generator().manual_seed(seed)
+    spectrum = torch.arange(1, DIMENSIONS + 1) ** -0.5
+    rotation = torch.linalg.qr(torch.randn(DIMENSIONS, DIMENSIONS, generator=shape))[0]
+    centres = torch.randn(3_000, DIMENSIONS, generator=shape) * spectrum
+    noise = 0.8 * torch.randn(frames, DIMENSIONS, generator=draw) * spectrum
+    made = (centres[torch.randint(0, 3_000, (frames,), generator=draw)] + noise) @ rotation
+    made /= made.std()
+    made[:, :400:100] = made[:, :400:100] * 12 + 60
+    return made.bfloat16().float()
+
+
+def in_turn(work: dict[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """CPU-seconds of each call, one after the other."""
+    spent: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repetitions):
+        for name, call in work.items():
+            began = time.process_time()
+            call()
+            spent[name].append(time.process_time() - began)
+    return spent
+
+
+def table(spent: dict[str, list[float]], frames: int, ours: str) -> dict[str, Any]:
+    """Frames per second, and how many times ours."""
+    medians = {name: statistics.median(values) for name, values in spent.items()}
+    rows = {
+        name: {
+            "frames_per_second": round(frames / medians[name]),
+            "ours_is_times_faster": round(medians[name] / medians[ours], 2),
+            "spread": round((max(values) - min(values)) / medians[name], 3),
+        }
+        for name, values in spent.items()
+    }
+    return {"frames": frames, "repetitions": len(spent[ours]), **rows}
+
+
+def assignment(frames: torch.Tensor, centroids: np.ndarray, repetitions: int) -> dict[str, Any]:
+    """Labels of the same frames by each."""
+    index = faiss.IndexFlatL2(DIMENSIONS)
+    index.add(centroids)
+    wide, half = torch.from_numpy(centroids), torch.from_numpy(centroids).square().sum(1) / 2
+    found: dict[str, Any] = {}
+
+    def note(name: str, call: Callable[[], Any]) -> Callable[[], object]:
+        return lambda: found.update({name: call()})
+
+    fast, plain = (kmeans.Assigner(centroids, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    work = {
+        "ours": note("ours", lambda: fast(frames)),
+        "ours, float32 filter": note("ours, float32 filter", lambda: plain(frames)),
+        "faiss": note("faiss", lambda: index.search(frames.numpy(), 1)[1][:, 0]),
+        "float32 product": note("float32 product", lambda: torch.addmm(-half, frames, wide.T).argmax(1).numpy()),
+        "bfloat16 product": note(
+            "bfloat16 product", lambda: ((frames.bfloat16() @ wide.bfloat16().T) - half.bfloat16()).argmax(1).numpy()
+        ),
+    }
+    result = table(in_turn(work, repetitions), len(frames), "ours")
+    double = wide.double()
+    norms = double.square().sum(1) / 2
+    exact = torch.cat([(part.double() @ double.T - norms).argmax(1) for part in frames.split(1024)]).numpy()
+    for name, labels in found.items():
+        result[name]["equal_to_float64"] = round(float((labels == exact).mean()), 6)
+    return result
+
+
+def iteration(frames: torch.Tensor, centroids: np.ndarray, repetitions: int) -> dict[str, Any]:
+    """Assignment and update of the same frames."""
+    given, half = frames.numpy(), frames.bfloat16()
+    grid = lloyd.exponent(float(frames.abs().max()), len(frames))
+    sklearn = MiniBatchKMeans(CLUSTERS, init=centroids, n_init=1, batch_size=len(frames), random_state=0)
+    sklearn.partial_fit(given)  # the first call also sets up
+    theirs = faiss.Kmeans(DIMENSIONS, CLUSTERS, niter=1, max_points_per_centroid=len(frames), min_points_per_centroid=1)
+    state = lloyd.State.begin(centroids)
+
+    def ours(engine: str) -> Callable[[], object]:
+        return lambda: state.step(
+            passes.statistics(half, passes.ENGINES[engine](centroids), CLUSTERS, grid), grid, 0, mini_batch=True
+        )
+
+    work = {
+        "ours": ours("torch"),
+        "ours, engine faiss": ours("faiss"),
+        "scikit-learn partial_fit": lambda: sklearn.partial_fit(given),
+        "faiss.Kmeans": lambda: theirs.train(given, init_centroids=centroids),
+    }
+    return table(in_turn(work, repetitions), len(frames), "ours")
+
+
+def whole_fit(frames: torch.Tensor, held_out: torch.Tensor, epochs: int) -> dict[str, Any]:
+    """From nothing, so many times over the frames: Lloyd here, batches of 10,000 there."""
+    began = time.process_time()
+    state = passes.fit(frames.bfloat16(), CLUSTERS, iterations=epochs, seed=0)
+    ours = time.process_time() - began
+    began = time.process_time()
+    sklearn = MiniBatchKMeans(CLUSTERS, n_init=1, batch_size=BATCH, reassignment_ratio=0.01, random_state=0)
+    for _ in range(epochs):
+        for batch in frames.split(BATCH):
+            sklearn.partial_fit(batch.numpy())
+    theirs = time.process_time() - began
+    given = held_out.numpy()
+    inertias = [kmeans.inertia(given, centroids) for centroids in (state.centroids, sklearn.cluster_centers_)]
+    return {
+        "frames_seen": epochs * len(frames),
+        "ours": {"cpu_seconds": round(ours, 1), "held_out_inertia": round(inertias[0], 3)},
+        "scikit-learn": {"cpu_seconds": round(theirs, 1), "held_out_inertia": round(inertias[1], 3)},
+        "times_faster": round(theirs / ours, 2),
+    }
+
+
+def main() -> None:
+    """Measure and write JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", default="benchmarks/results/kmeans.json")
+    parser.add_argument("--frames", type=int, default=40_000)
+    parser.add_argument("--repetitions", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    frames, held_out = speech_like(options.frames, 0), speech_like(8_192, 1)
+    centroids = passes.fit(frames, CLUSTERS, iterations=1, seed=0).centroids
+    result = {
+        "shape": {"clusters": CLUSTERS, "dimensions": DIMENSIONS},
+        "threads": 1,
+        "assignment": assignment(held_out, centroids, options.repetitions),
+        "iteration": iteration(frames[:BATCH], centroids, options.repetitions),
+        "whole_fit": whole_fit(frames, held_out, 3),
+        "machine": {"processor": platform.machine(), **{k: v for k, v in capabilities().items() if v}},
+        "versions": versions(),
+    }
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    Path(options.out).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def capabilities() -> dict[str, bool]:
+    """Matrix instructions of the processor."""
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {name: bool(found.get(name)) for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")}
+
+
+if __name__ == "__main__":
+    main()

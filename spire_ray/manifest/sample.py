@@ -1,0 +1,109 @@
+"""A seeded sample of a manifest: whole utterances, so many hours of each corpus, no more of one speaker than allowed.
+
+A row's place in the draw is a hash of its id and the seed: the same rows come out in whatever order and files they lie. The
+manifest is streamed; what is kept at a time is a few times the sample, without audio.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spire_ray.manifest import parquet, reader
+
+_KEPT = ("utt_id", "duration", "speaker")
+_KEY = "key"
+_ROWS_AT_ONCE = 64
+"""In one row group of the sample: a shard reads whole groups, with the audio of their rows."""
+_UNKNOWN_SECONDS = 10.0
+"""Assumed for a row without a duration."""
+
+
+def chance(utt_id: str, seed: int, use: str) -> float:
+    """A number in [0, 1) that belongs to an utterance, a seed and a use."""
+    digest = hashlib.blake2b(f"{use}|{seed}|{utt_id}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest) / 256**7
+
+
+@dataclass
+class _Pool:
+    """The rows of one corpus that are drawn so far."""
+
+    seconds: float
+    speaker_seconds: float
+    tables: list[pa.Table] = field(default_factory=list)
+    waiting: float = 0.0
+
+    def add(self, table: pa.Table) -> None:
+        self.tables.append(table)
+        self.waiting += float(table["duration"].to_numpy().sum())
+        if self.waiting > 4 * self.seconds:
+            self.tables = [self.drawn(2 * self.seconds)]  # more than wanted: a later row may shut out an earlier one
+            self.waiting = float(self.tables[0]["duration"].to_numpy().sum())
+
+    def drawn(self, seconds: float) -> pa.Table:
+        """The rows with the smallest keys that make up so many seconds, at least one."""
+        rows = pa.concat_tables(self.tables).sort_by(_KEY)
+        durations, speakers = rows["duration"].to_numpy(), rows["speaker"].to_pylist()
+        spoken: dict[str, float] = defaultdict(float)
+        total = 0.0
+        chosen: list[int] = []
+        for number, speaker in enumerate(speakers):
+            if chosen and total + durations[number] > seconds:
+                break
+            if speaker and self.speaker_seconds and spoken[speaker] >= self.speaker_seconds:
+                continue
+            spoken[speaker] += durations[number]
+            total += durations[number]
+            chosen.append(number)
+        return rows.take(chosen)
+
+
+def draw(
+    uri: str, split: str, seconds: float, seed: int, weights: Mapping[str, float] | None = None, speaker_seconds: float = 0.0
+) -> dict[str, pa.Table]:
+    """Corpus → its drawn rows (`utt_id`, `duration`, `speaker`), in the order of the draw; all under "" without weights.
+
+    `weights` names the share of each corpus in the seconds; a corpus that is not named brings nothing. `speaker_seconds` is
+    the most that is taken before a speaker is shut out, 0 for no limit. Raises ValueError where nothing can be drawn.
+    """
+    whole = sum((weights or {}).values())
+    shares = {name: weight / whole for name, weight in (weights or {}).items()} or {"": 1.0}
+    pools = {name: _Pool(share * seconds, speaker_seconds) for name, share in shares.items()}
+    seen: set[str] = set()
+    for _, table in reader.located(uri, {}, require=("audio",), audio_bytes=False):
+        table = table.filter(pc.fill_null(pc.equal(table["split"], split), False))
+        corpora = pc.fill_null(table["corpus"], "") if weights else pa.array([""] * len(table))
+        for name in pc.unique(corpora).to_pylist():
+            seen.add(name)
+            if name in pools:
+                pools[name].add(_keyed(table.filter(pc.equal(corpora, name)), seed))
+    if not seen:
+        raise ValueError(f"split={split}: no row of {uri} belongs to it")
+    if absent := sorted(set(pools) - seen):
+        raise ValueError(f"weights: no row of the split {split} is of {', '.join(absent)}; there are {', '.join(sorted(seen))}")
+    return {name: pool.drawn(pool.seconds) for name, pool in pools.items()}
+
+
+def write(uri: str, chosen: Iterable[str], target: str) -> int:
+    """Write the rows of these ids, audio included, as one Parquet file in the manifest's order; returns their number."""
+    ids = pa.array(sorted(chosen), pa.string())
+
+    def rows() -> Iterator[pa.Table]:
+        for _, table in reader.located(uri, {}):
+            found = table.filter(pc.is_in(table["utt_id"], ids))
+            yield from (found.slice(first, _ROWS_AT_ONCE) for first in range(0, len(found), _ROWS_AT_ONCE))
+
+    parquet.write(target, rows())
+    return len(ids)
+
+
+def _keyed(table: pa.Table, seed: int) -> pa.Table:
+    rows = table.select(_KEPT)
+    seconds = pc.fill_null(rows["duration"], _UNKNOWN_SECONDS)
+    keys = np.array([chance(utt_id, seed, "sample") for utt_id in rows["utt_id"].to_pylist()])
+    return rows.set_column(1, "duration", seconds).append_column(_KEY, pa.array(keys))

@@ -1,0 +1,137 @@
+"""The centroids have the same bits for any number of workers, and for a fit that was killed."""
+
+import io
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from spire_ray.distributed import fit_codebook, frames
+from spire_ray.manifest import planning
+from spire_ray.manifest.schema import MANIFEST
+from spire_ray.settings import Encoder, FitCodebook, Tracking
+from spire_ray.units import lloyd
+from spire_ray.units.codebook import Codebook
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """40 clips of 100 s of noise in all, and one that is no audio."""
+    folder = tmp_path_factory.mktemp("manifest")
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        samples = draw.standard_normal(16_000 + 3_000 * (number % 20)) * draw.uniform(0.02, 0.2)
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.cumsum(samples) / 20 if number % 2 else samples, 16_000, format="WAV")
+        rows.append({"utt_id": f"u{number}", "audio": {"bytes": buffer.getvalue()}, "duration": len(samples) / 16_000})
+    rows.append({"utt_id": "bad", "audio": {"bytes": b"no audio"}, "duration": 1.0})
+    for row in rows:
+        row["split"] = "train"
+    pq.write_table(pa.Table.from_pylist(rows, MANIFEST), folder / "m.parquet")
+    return str(folder / "m.parquet")
+
+
+def settings_of(manifest, output, **changes):
+    encoder = Encoder(name="mfcc", hop_ms=20, context=3)
+    base = {"manifest": manifest, "output": str(output), "encoder": encoder, "clusters": 30, "hours": 1.0, "iterations": 5}
+    return FitCodebook(**{**base, "tracking": Tracking(enabled=False), **changes})
+
+
+def fitted_here(settings, workers):
+    """What the fleet does, without Ray: shards dealt to the workers, statistics added as they come."""
+    planned = list(planning.planned(settings.manifest, {}, 15.0))
+    crew = [frames.Worker(settings) for _ in range(workers)]
+    made = [crew[n % workers].encode(frames._decode(asdict(shard))) for n, shard in enumerate(planned)]
+    numbers = [one.shard for one in made]
+    parts = [frames.Part(tuple(numbers[first::workers])) for first in range(workers)]
+    order = np.argsort(np.concatenate([part.shards for part in parts]), kind="stable").tolist()
+    drawn = [worker.draw(part) for worker, part in zip(crew, parts, strict=True)]
+    state = lloyd.State.begin(crew[0].first_centroids(order, *drawn))
+    grid = lloyd.exponent(max(one.largest for one in made), sum(one.frames for one in made))
+    for _ in range(settings.iterations):
+        total = lloyd.Statistics.empty(state.centroids)
+        for worker, part in reversed(list(zip(crew, parts, strict=True))):
+            total += worker.statistics(part, state.centroids, grid)
+        state = state.step(total, grid, settings.seed)
+    return made, state
+
+
+def test_one_two_and_four_workers_make_the_same_bits(manifest, tmp_path):
+    results = [fitted_here(settings_of(manifest, tmp_path / str(n)), n) for n in (1, 2, 4)]
+    (made, one), *others = results
+    assert len(made) > 4
+    for again, state in others:
+        assert again == made
+        assert state.centroids.tobytes() == one.centroids.tobytes()
+        assert state.inertia == pytest.approx(one.inertia, rel=1e-12)
+    assert one.inertia[-1] < one.inertia[0]
+
+
+def test_held_out_frames_and_rejected_rows_are_counted_and_not_fitted(manifest, tmp_path):
+    made, state = fitted_here(settings_of(manifest, tmp_path), 2)
+    assert sum(one.rows for one in made) == 41
+    assert sum(sum(one.rejected.values()) for one in made) == 1
+    assert sum(one.held_out for one in made) > 0
+    assert state.seen.sum() == sum(one.frames for one in made)
+
+
+def test_a_state_that_was_written_goes_on_with_the_same_bits(manifest, tmp_path):
+    _, state = fitted_here(settings_of(manifest, tmp_path / "a", iterations=3), 1)
+    fit_codebook._write(str(tmp_path / "b"), state)
+    read = fit_codebook._read(str(tmp_path / "b"))
+    assert read.centroids.tobytes() == state.centroids.tobytes()
+    assert np.array_equal(read.seen, state.seen)
+    assert read.inertia == state.inertia
+
+
+@pytest.mark.parametrize(("change", "said"), [({"clusters": 0}, "clusters=0"), ({"weights": {"a": 0.0}}, r"weights\.a=0")])
+def test_numbers_that_cannot_be_are_refused_before_any_work(manifest, tmp_path, change, said):
+    with pytest.raises(ValueError, match=said):
+        fit_codebook.plan(settings_of(manifest, tmp_path, **change))
+
+
+def job_of(settings):
+    from spire_ray.distributed.stage import Job
+    from spire_ray.distributed.tracker import NoTracker
+    from spire_ray.progress import Progress
+    from spire_ray.provenance import Output
+
+    return Job(settings, Output(settings.output), NoTracker(), Progress("codebook"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("batch_frames", [0, 1_500])
+def test_ray_workers_a_killed_fit_and_a_whole_one_make_the_same_codebook(
+    manifest, tmp_path, monkeypatch, ray_session, batch_frames
+):
+    monkeypatch.setattr(fit_codebook, "_SHARD_SECONDS", 15.0)
+    codebooks = []
+    for workers in (1, 4):
+        settings = settings_of(manifest, tmp_path / str(workers), workers=workers, batch_frames=batch_frames)
+        fit_codebook.run(job_of(settings))
+        codebooks.append((tmp_path / str(workers) / "codebook.safetensors").read_bytes())
+    settings = settings_of(manifest, tmp_path / "killed", workers=2, batch_frames=batch_frames)
+    job = job_of(settings)
+
+    def stop(metrics, step):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(job.tracker, "log_metrics", stop)
+        fit_codebook.run(job)
+    assert not (tmp_path / "killed" / "codebook.json").exists()
+    fit_codebook.run(job_of(settings))
+    codebooks.append((tmp_path / "killed" / "codebook.safetensors").read_bytes())
+    assert len(set(codebooks)) == 1
+    assert len(Codebook.load(settings.output).fit["inertia"]) == 5
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "codebook.json",
+        "codebook.png",
+        "codebook.safetensors",
+        "sample.parquet",
+    ]
