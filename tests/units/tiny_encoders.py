@@ -4,7 +4,7 @@ import torch
 
 LAYERS = 3
 BLOCKS = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": 48}
-SHAPE = {**BLOCKS, "conv_dim": (16,) * 7}
+SHAPE = {**BLOCKS, "conv_dim": (16,) * 7, "num_conv_pos_embedding_groups": 2}  # oneDNN errs in bfloat16 below 16 channels a group
 WHISPER = {
     "d_model": 32,
     "encoder_layers": LAYERS,
