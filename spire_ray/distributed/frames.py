@@ -78,7 +78,8 @@ class Fleet:
         self.made = [Made(**json.loads(content)) for content in storage.read_files(known, done)]
         yield from self.made
         numbers = {made.shard for made in self.made}
-        decode = ray.remote(_decode)
+        # the actors may hold every CPU: decoding must not wait for one, and is bounded by two shards for each actor
+        decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
         pool = ActorPool(self._workers * 2)  # two places each: one shard is decoded while the other is encoded
         todo = [asdict(shard) for shard in self._planned if shard.shard not in numbers]
         for made in pool.map_unordered(lambda worker, shard: worker.encode.remote(decode.remote(shard)), todo):
