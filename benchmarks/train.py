@@ -8,7 +8,8 @@ Ways, each a process of its own on the same documents, and only tokens that are 
 `trainer` is transformers.Trainer as its documentation advises (padded to the longest of a batch, grouped by length); it
 needs accelerate. `padded`, `packed` and `bare` are one PyTorch loop that takes up our measures one by one: padded rows with
 all logits, packed rows with all logits, packed rows with the logits of counted targets alone. `deepspeed` is the engine
-that the jobs use. CPUs are compared by CPU-seconds, GPUs by wall clock. Results go to benchmarks/results/train.json.
+that the jobs use, `ray` the same engine as a worker of Ray Train, with the CPU-seconds of the whole cluster. CPUs are
+compared by CPU-seconds, GPUs by wall clock. Results go to benchmarks/results/train.json.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-WAYS = ("trainer", "padded", "packed", "bare", "deepspeed")
+WAYS = ("trainer", "padded", "packed", "bare", "deepspeed", "ray")
 SMALL = {
     "model_type": "llama",
     "vocab_size": 37_056,
@@ -68,8 +69,10 @@ def build(options: argparse.Namespace) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, options.dtype))
 
 
-def measured(step: Callable[[], int], options: argparse.Namespace) -> dict[str, float]:
-    """Tokens per second of `step`, which returns its tokens, after a warm-up."""
+def measured(
+    step: Callable[[], int], options: argparse.Namespace, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Tokens per second of `step`, which returns its tokens, after a warm-up; `clock` counts CPU-seconds."""
     import torch
 
     gpu = _device() == "cuda"
@@ -77,14 +80,14 @@ def measured(step: Callable[[], int], options: argparse.Namespace) -> dict[str, 
         step()
     if gpu:
         torch.cuda.synchronize()
-    wall, cpu, tokens = time.perf_counter(), time.process_time(), 0
+    wall, spent, tokens = time.perf_counter(), clock(), 0
     for _ in range(options.steps):
         tokens += step()
     if gpu:
         torch.cuda.synchronize()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, spent = time.perf_counter() - wall, clock() - spent
     memory = {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if gpu else {}
-    return {"tokens": tokens, "wall_s": wall, "cpu_s": cpu, "tokens_per_s": tokens / (wall if gpu else cpu), **memory}
+    return {"tokens": tokens, "wall_s": wall, "cpu_s": spent, "tokens_per_s": tokens / (wall if gpu else spent), **memory}
 
 
 def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
@@ -118,7 +121,7 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
     return measured(step, options)
 
 
-def engine(options: argparse.Namespace) -> dict[str, float]:
+def engine(options: argparse.Namespace, clock: Callable[[], float] = time.process_time) -> dict[str, float]:
     """The engine of the jobs, ZeRO-1, on one worker."""
     import torch.distributed as dist
 
@@ -128,8 +131,9 @@ def engine(options: argparse.Namespace) -> dict[str, float]:
     os.environ.setdefault("LOCAL_RANK", "0")
     if _device() == "cpu":
         os.environ |= {"DS_ACCELERATOR": "cpu", "TORCHDYNAMO_DISABLE": "1"}
-    store = dist.FileStore(tempfile.mktemp(), 1)
-    dist.init_process_group("nccl" if _device() == "cuda" else "gloo", store=store, rank=0, world_size=1)
+    if not dist.is_initialized():
+        store = dist.FileStore(tempfile.mktemp(), 1)
+        dist.init_process_group("nccl" if _device() == "cuda" else "gloo", store=store, rank=0, world_size=1)
     zero = {"zero_optimization": {"stage": 1, "overlap_comm": False}, "bf16": {"enabled": options.dtype == "bfloat16"}}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(json.dumps(zero))
@@ -151,7 +155,28 @@ def engine(options: argparse.Namespace) -> dict[str, float]:
         worker.step([batch], [1 / len(batch.targets)], 1.0)
         return tokens
 
-    return measured(step, options)
+    return measured(step, options, clock)
+
+
+def on_ray(options: argparse.Namespace) -> dict[str, float]:
+    """The same engine as the one worker of a Ray Train job, on a cluster of this process."""
+    import cpu
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from spire_ray.distributed import context
+
+    driver, gpu = os.getpid(), _device() == "cuda"
+    context.connect()
+    context.lean_ray_train()
+    result = TorchTrainer(
+        lambda: engine(options, lambda: cpu.of_tree(driver)),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=1, use_gpu=gpu),
+        run_config=RunConfig(storage_path=tempfile.mkdtemp()),
+    ).fit()
+    found: dict[str, float] = result.return_value
+    return found
 
 
 def trainer(options: argparse.Namespace) -> dict[str, float]:
@@ -279,7 +304,7 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        run = {"trainer": trainer, "deepspeed": engine}.get(options.way)
+        run = {"trainer": trainer, "deepspeed": engine, "ray": on_ray}.get(options.way)
         print("RESULT", json.dumps(run(options) if run else loop(options.way, options)))
         return
     found: dict[str, list[dict[str, float]]] = {way: [] for way in options.only}

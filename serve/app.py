@@ -1,6 +1,6 @@
 """The application: audio in, text out, as three deployments.
 
-`Ingress` (HTTP, decoding; CPU) asks `SpeechEncoder` (int16 PCM → units) and `LanguageModel` (prompt → text), which both
+`Ingress` (HTTP, decoding; CPU) asks `SpeechEncoder` (int16 PCM → units) and `LanguageModel` (units → text), which both
 work in batches. `serve run serve.app:build config=configs/quickstart/serve.yaml` starts it, from the checkout.
 """
 
@@ -17,7 +17,7 @@ from spire_ray import config
 from spire_ray.audio import decode
 from spire_ray.settings import SAMPLE_RATE, Serve
 from spire_ray.text.prompts import Span
-from spire_ray.transcribe import codebook_of, model_folder, room
+from spire_ray.transcribe import codebook_of, model_folder, question, room
 
 _ENCODER_SHARE, _MODEL_SHARE = 0.2, 0.8
 """Of the GPU of a replica."""
@@ -51,11 +51,11 @@ class SpeechEncoder:
     @serve.batch(max_batch_size=_BATCH_SECONDS, batch_size_fn=_batch_seconds)  # type: ignore[untyped-decorator]
     async def _label(self, batch: list[bytes]) -> list[np.ndarray]:
         waveforms = [decode.from_pcm(np.frombuffer(pcm, np.int16)) for pcm in batch]
-        return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms)]
+        return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms, deduplicate=True)]
 
 
 class LanguageModel:
-    """A Serve deployment: prompt → text."""
+    """A Serve deployment: units → text, asked in the chat format of the model."""
 
     def __init__(self, settings: Serve) -> None:
         from spire_ray.generation.generate import HuggingFaceGenerator
@@ -72,9 +72,9 @@ class LanguageModel:
         """Units that fit into the model's positions, and the seconds of audio that never make more."""
         return self._most_units, self._most_units / self._frame_rate
 
-    async def __call__(self, prompt: list[Span]) -> str:
-        """The answer to one prompt."""
-        text: str = await self._write(prompt)
+    async def __call__(self, units: np.ndarray, language: str, to_language: str) -> str:
+        """What was said in `language` or, where `to_language` is not empty, its translation into that."""
+        text: str = await self._write(question(self._generator.tokenizer.chat, units, language, to_language))
         return text
 
     @serve.batch  # type: ignore[untyped-decorator]

@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from spire_ray.audio import decode
 from spire_ray.settings import SAMPLE_RATE, Serve
 from spire_ray.text.languages import language
-from spire_ray.transcribe import question
 
 FORMATS = ("json", "text")
 """Supported values of `response_format`."""
@@ -127,7 +126,7 @@ class Ingress:
             raise Refusal(400, f"the audio is too short: {seconds:.3f} s make no frame", "file", "audio_too_short")
         if len(units) > most_units:
             raise Refusal(400, f"{too_long} (this file: {seconds:.1f} s)", "file", "audio_too_long")
-        return await self._model.remote(question(units, source, target)), round(seconds, 3)
+        return await self._model.remote(units, source, target), round(seconds, 3)
 
     def _check_model(self, name: str) -> None:
         if name != self._settings.name:

@@ -78,12 +78,12 @@ def codebook_of(model: str, folder: str = "") -> "Codebook":
     return codebook
 
 
-def question(units: "np.ndarray", language: str = "en", to: str = "", markup: "Markup | None" = None) -> "list[Span]":
-    """The prompt that asks an instruction-tuned model for the transcript of units or, with `to`, for their translation."""
-    from spire_ray.text import chat, prompts
+def question(markup: "Markup", units: "np.ndarray", language: str = "en", to: str = "") -> "list[Span]":
+    """The prompt that asks for the transcript of units or, with `to`, for their translation, in the chat format of a model."""
+    from spire_ray.text import prompts
 
     turn = prompts.Turn(prompts.st_prompt(to) if to else prompts.asr_prompt(language))
-    return prompts.chat([turn], units, markup or chat.CHATML)
+    return prompts.chat([turn], units, markup)
 
 
 def room(generator: "HuggingFaceGenerator") -> int:
@@ -95,8 +95,9 @@ def room(generator: "HuggingFaceGenerator") -> int:
 
     from spire_ray.text.languages import registry
 
-    questions = [question(np.zeros(0, np.uint16), code) for code in registry()]
-    longest = max(len(ids) for ids, _ in generator.tokenizer.encode(questions))
+    tokenizer = generator.tokenizer
+    questions = [question(tokenizer.chat, np.zeros(0, np.uint16), code) for code in registry()]
+    longest = max(len(ids) for ids, _ in tokenizer.encode(questions))
     units = generator.longest_prompt - 1 - longest  # BOS
     if units < 1:
         raise ValueError(f"max_new_tokens: answers so long leave no room for audio in the model's positions ({units} units)")
@@ -158,7 +159,7 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
             except ValueError as error:
                 refused += 1
                 print(f"transcribe: error: {clip}: {error}", file=sys.stderr)
-        texts = generator([question(units, to=to, markup=generator.tokenizer.chat) for _, units in heard])
+        texts = generator([question(generator.tokenizer.chat, units, to=to) for _, units in heard])
         for (clip, _), text in zip(heard, texts, strict=True):
             print(f"{clip}\t{' '.join(text.split())}", flush=True)
     return USER_ERROR if refused else 0
@@ -171,7 +172,7 @@ def _hear(clip: str, labeler: "Labeler", longest: int) -> "np.ndarray":
     waveform = decode.from_pcm(decode.to_pcm(decode.load(clip)))
     if len(waveform) < labeler.encoder.shortest:
         raise ValueError(f"shorter than one frame: {len(waveform)} of {labeler.encoder.shortest} samples")
-    [(units, _)] = labeler([waveform])
+    [(units, _)] = labeler([waveform], deduplicate=True)
     if len(units) > longest:
         raise ValueError(f"{len(units)} units are more than the {longest} that fit into the model's positions: cut the audio")
     return units

@@ -12,6 +12,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # serve/ is no part of the installed package
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than free cores make tiny models slow
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
+os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves workers beside any other load
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +21,7 @@ def ray_session():
     """A Ray cluster on this machine, with 4 logical CPUs."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -23,8 +23,9 @@ WORKER_ENVIRONMENT = {
 
 
 def local_cluster() -> dict[str, object]:
-    """Arguments of `ray.init` for a cluster on this machine."""
+    """Arguments of `ray.init` for a cluster of its own on this machine, even beside one that runs."""
     return {
+        "address": "local",
         "num_cpus": max(_SMALLEST_CLUSTER, os.cpu_count() or 1),
         "include_dashboard": False,
         "object_store_memory": 1 << 30,
@@ -32,22 +33,31 @@ def local_cluster() -> dict[str, object]:
 
 
 def connect() -> None:
-    """Join the cluster that RAY_ADDRESS names, else start one on this machine that ends with this process."""
+    """Join the cluster that RAY_ADDRESS names, else start one on this machine that ends with this process.
+
+    Raises OSError when the machine is too busy to start one.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors log a known warning as an error
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
     endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
-    ray.init(
-        **arguments,
-        ignore_reinit_error=True,
-        logging_level=logging.ERROR,
-        log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
-        runtime_env={
-            "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
-            "worker_process_setup_hook": "spire_ray.distributed.context.enter_working_directory",
-        },
-    )
+    try:
+        ray.init(
+            **arguments,
+            ignore_reinit_error=True,
+            logging_level=logging.ERROR,
+            log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
+            runtime_env={
+                "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
+                "worker_process_setup_hook": "spire_ray.distributed.context.enter_working_directory",
+            },
+        )
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise OSError("Ray did not start within its 30 s: the machine is busy; run the same again later") from None
 
 
 def enter_working_directory() -> None:
@@ -71,11 +81,12 @@ def nodes() -> int:
 
 
 def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
-    """A Ray Data set of one block for each row, without Ray Data's own progress tables."""
+    """A Ray Data set of one block for each row: no progress tables, and errors of a task are raised as they are, not printed."""
     import ray.data
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars, settings.raise_original_map_exception = False, True
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return ray.data.from_items(rows, override_num_blocks=len(rows))
 
 

@@ -90,7 +90,7 @@ class LabelShard:
             if not error and len(samples) < shortest:
                 errors[i] = f"shorter than one frame: {len(samples)} of {shortest} samples"
         good = [i for i, error in enumerate(errors) if not error]
-        labelled = dict(zip(good, self._labeler([audio[i] for i in good]), strict=True))
+        labelled = dict(zip(good, self._labeler([audio[i] for i in good], deduplicate=True), strict=True))
         rows = shards.from_ipc(shard["rows"])
         storage.write_parquet(marks.part(self._output, shard["shard"]), _unit_rows(rows, labelled, errors))
         counts = marks.Mark(

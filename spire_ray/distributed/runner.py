@@ -6,12 +6,8 @@ Ray's Jobs API and waited for. A stage that is done is not done again, so a kill
 
 import json
 import os
-import shlex
-import subprocess
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
@@ -19,17 +15,13 @@ from typing import Any
 import yaml
 
 from spire_ray import config, storage
+from spire_ray.distributed import launching
 from spire_ray.provenance import Output, strings
 from spire_ray.settings import Recipe, Stage, Step
 
 RECORD_FILE = "recipe.json"
-_LOG_LINES = 15
 _AT_ONCE = 2
 """Steps that run beside each other: most of a start is imports, which use one core."""
-
-
-class StepError(ValueError):
-    """A stage of the recipe ended with an error."""
 
 
 def load(path: str, overrides: list[str]) -> Recipe:
@@ -81,7 +73,7 @@ def run(recipe: Recipe, address: str = "") -> None:
     for name in finished:
         print(f"{name}: done already")
     if len(finished) < len(planned):
-        launch, close = _remote(address) if address else _local(recipe)
+        launch, close = launching.remote(address) if address else launching.local(recipe)
         record["startup"] = round(record["startup"] + time.monotonic() - began, 1)
         try:
             for name, seconds in _in_order(recipe, planned, finished, launch):
@@ -98,7 +90,9 @@ def run(recipe: Recipe, address: str = "") -> None:
         _report(recipe, planned)
 
 
-def _in_order(recipe: Recipe, planned: dict[str, Stage], finished: set[str], launch: "Launch") -> Iterator[tuple[str, float]]:
+def _in_order(
+    recipe: Recipe, planned: dict[str, Stage], finished: set[str], launch: launching.Launch
+) -> Iterator[tuple[str, float]]:
     """Launch each step when the steps whose outputs it reads have finished, two at a time; (name, seconds) of each.
 
     Raises StepError once the steps that run beside a failed one have ended.
@@ -130,7 +124,7 @@ def _needs(name: str, planned: dict[str, Stage]) -> set[str]:
     }
 
 
-def _timed(launch: "Launch", step: Step, settings: Stage, arguments: list[str]) -> float:
+def _timed(launch: launching.Launch, step: Step, settings: Stage, arguments: list[str]) -> float:
     began = time.monotonic()
     launch(step, settings, arguments)
     return time.monotonic() - began
@@ -138,22 +132,12 @@ def _timed(launch: "Launch", step: Step, settings: Stage, arguments: list[str]) 
 
 def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
     if any(settings.stage == "evaluate" for settings in planned.values()):
-        from spire_ray.evaluation import report
+        from spire_ray.evaluation import report, variants
 
         print(f"\n{report.table(report.build(recipe.root))}\n\nreport: {recipe.root}/report.html")
-        if ablation := _ablation(recipe.root):
-            from spire_ray.evaluation import variants
-
+        if ablation := variants.measured(recipe.root):
             storage.write_bytes(storage.join(recipe.root, "variants.png"), variants.plot(ablation))
             print(f"\n{variants.table(ablation)}\n\nplot: {recipe.root}/variants.png")
-
-
-def _ablation(root: str) -> dict[str, dict[str, float]]:
-    """The measures of the paper's variants, where the recipe has trained them all."""
-    from spire_ray.evaluation import variants
-
-    path = storage.join(root, "evaluate", "results.json")
-    return variants.compared(storage.read_json(path)) if storage.exists(path) else {}
 
 
 def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
@@ -178,71 +162,3 @@ def _record(recipe: Recipe) -> dict[str, Any]:
     if storage.exists(path):
         return dict(storage.read_json(path))
     return {"title": recipe.title, "seed": recipe.seed, "startup": 0.0, "total": 0.0, "steps": {}}
-
-
-Launch = Callable[[Step, Stage, list[str]], None]
-
-
-def _local(recipe: Recipe) -> tuple[Launch, Callable[[str], None]]:
-    """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
-    import ray
-
-    from spire_ray.distributed import context
-    from spire_ray.distributed.tracker import NoTracker, Tracker
-    from spire_ray.tracking import store
-
-    context.connect()
-    tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
-    tracker.start(os.path.abspath(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
-    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-
-    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
-        print(f"── {step.name}", flush=True)
-        command = [sys.executable, f"jobs/{settings.stage}.py", *arguments]
-        if subprocess.run(command, env=environment, check=False).returncode:
-            raise StepError(f"the step {step.name} failed; mend it and run the recipe again, finished steps are kept")
-
-    def close(status: str) -> None:
-        for name in ("report.json", "report.html", "variants.png"):
-            path = storage.join(recipe.root, name)
-            if status == "FINISHED" and storage.exists(path):
-                tracker.log_artifact(name, storage.read_bytes(path))
-        for name, measures in _ablation(recipe.root).items() if status == "FINISHED" else ():
-            # a run of its own for each, with the same names of metrics: MLflow compares runs
-            run = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
-            run.start(os.path.abspath(storage.join(recipe.root, name)), name, os.path.abspath(recipe.root), {}, {})
-            run.log_metrics({f"variant/{measure}": value for measure, value in measures.items()})
-            run.close("FINISHED")
-        tracker.close(status)
-        ray.shutdown()
-
-    return launch, close
-
-
-def _remote(address: str) -> tuple[Launch, Callable[[str], None]]:
-    """Jobs of a running cluster, submitted to its dashboard. Their working directory is the checkout the cluster runs in."""
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
-    client = JobSubmissionClient(address)
-
-    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
-        print(f"── {step.name} → {address}", flush=True)
-        command = shlex.join(["python", f"jobs/{settings.stage}.py", *arguments])
-        job = client.submit_job(entrypoint=command, metadata={"spire.step": step.name})
-        shown = 0
-        while not (status := client.get_job_status(job)).is_terminal():
-            shown = _show(client.get_job_logs(job), shown)
-            time.sleep(1.0)
-        _show(client.get_job_logs(job), shown)
-        if status != JobStatus.SUCCEEDED:
-            last = "\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES))
-            print(last, file=sys.stderr)
-            raise StepError(f"the step {step.name} ended as {status} (job {job} at {address})")
-
-    return launch, lambda status: None
-
-
-def _show(log: str, shown: int) -> int:
-    """Print what a job's log holds beyond `shown` characters."""
-    print(log[shown:], end="", flush=True)
-    return len(log)

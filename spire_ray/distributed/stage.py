@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -18,6 +19,8 @@ from spire_ray.settings import Stage
 S = TypeVar("S", bound=Stage)
 USER_ERROR = 2
 """Exit status when the user can mend it."""
+_RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
+"""What Ray Data appends to the text of an error; to that of an OSError as the name of a file."""
 
 
 @dataclass
@@ -152,5 +155,6 @@ def _report(name: str, error: BaseException) -> int:
         traceback.print_exc()
     while cause := getattr(error, "cause", None) or error.__cause__:  # Ray wraps what a worker raised
         error = cause
-    print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    text = _RAY_DATA_ADVICE.sub("", str(error))
+    print(f"{name}: error: {' '.join(text.split())}", file=sys.stderr)
     return USER_ERROR

@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+from spire_ray import storage
+
 VARIANTS = {
     "cpt": "SpireBase",
     "it": "SpireFull",
@@ -21,6 +23,12 @@ MEASURES = {
 }
 BOUGHT = {"CPT": "tower_full", "pseudo-ST": "no_pseudo", "text IT": "no_blocks"}
 """What SpireFull has beyond each of its controls."""
+
+
+def measured(root: str) -> dict[str, dict[str, float]]:
+    """The measures of the variants from a recipe's evaluation; empty where it has not trained them all."""
+    path = storage.join(root, "evaluate", "results.json")
+    return compared(storage.read_json(path)) if storage.exists(path) else {}
 
 
 def compared(results: dict[str, Any]) -> dict[str, dict[str, float]]:

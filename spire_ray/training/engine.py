@@ -155,6 +155,8 @@ class Engine:
         half = filled.get("bf16", {}).get("enabled", False)
         if _gpu() and half:
             attention.by_bounds(model)
+        elif not _gpu():
+            attention.by_mask(model)
         plain = training.unit_loss_weight == training.text_loss_weight == 1.0
         loss = PackedLoss(model, fused=_gpu() and can_fuse(model, plain, partitioned=stage == 3))
         client = _adamw(groups, training.optimiser) if training.optimiser.name == "adamw" else None

@@ -40,7 +40,7 @@ def folder(tmp_path_factory, fresh_model, tiny_pack):
 def start(folder, root):
     command = [sys.executable, "jobs/cpt.py", "--config", str(folder / "cpt.yaml"), f"root={root}"]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    environment |= {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"}  # busy machines
+    environment |= {"PYTHONPATH": str(ROOT)}
     log = (root.parent / f"{root.name}.log").open("a")
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
 

@@ -104,12 +104,26 @@ def test_logits_in_chunks_give_the_same_loss_and_gradients(model, rows, at_once)
         assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
 
 
-def test_attention_by_bounds_gives_the_same_loss_and_gradients(model, batch):
+def by_bounds(model, monkeypatch):
     """What GPUs run, with PyTorch's attention of each document alone in the place of the CUDA kernel."""
+    attention.by_bounds(model, each_document_alone)
+
+
+def by_mask(model, monkeypatch):
+    attention.by_mask(model)
+
+
+def by_mask_in_long_rows(model, monkeypatch):
+    attention.by_mask(model)
+    monkeypatch.setattr(attention, "_SHORT", LENGTH - 1)
+
+
+@pytest.mark.parametrize("attend", [by_bounds, by_mask, by_mask_in_long_rows])
+def test_attention_of_the_trainer_gives_the_loss_and_gradients_of_pytorchs(model, batch, attend, monkeypatch):
     whole = PackedLoss(model)(batch)
     whole.backward()
     expected = gradients(model)
-    attention.by_bounds(model, each_document_alone)
+    attend(model, monkeypatch)
     try:
         loss = PackedLoss(model)(batch)
     finally:

@@ -1,13 +1,20 @@
 """Waveforms to units: the same clip always gets the same units."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
+from spire_ray.settings import Encoder
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.labeler import Labeler
+from spire_ray.units.encoder import load_encoder
+from spire_ray.units.labeler import Labeler, runs
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +29,20 @@ def same(one, other):
 
 def test_units_are_the_nearest_centroids_of_the_frames_deduplicated(tiny_codebook, clips):
     labeler = Labeler(tiny_codebook)
-    for clip, (units, durations) in zip(clips, labeler(clips), strict=True):
+    labelled, deduplicated = labeler(clips), labeler(clips, deduplicate=True)
+    for clip, labels, (units, durations) in zip(clips, labelled, deduplicated, strict=True):
         frames = labeler.encoder.encode([clip])[0].numpy().astype(np.float64)
         distances = ((frames[:, None] - tiny_codebook.centroids) ** 2).sum(2)
-        assert np.array_equal(codec.expand(units, durations), distances.argmin(1))
+        assert np.array_equal(labels, distances.argmin(1))
+        assert np.array_equal(codec.expand(units, durations), labels)
         assert (units[1:] != units[:-1]).all()
 
 
 @pytest.mark.parametrize("batch_seconds", [0.1, 2.0, 1000.0])
 def test_units_depend_neither_on_the_order_of_the_clips_nor_on_the_batch_size(tiny_codebook, clips, batch_seconds):
-    expected = Labeler(tiny_codebook)(clips)
+    expected = Labeler(tiny_codebook)(clips, deduplicate=True)
     order = [4, 2, 0, 5, 3, 1]
-    labelled = Labeler(tiny_codebook, batch_seconds=batch_seconds)([clips[i] for i in order])
+    labelled = Labeler(tiny_codebook, batch_seconds=batch_seconds)([clips[i] for i in order], deduplicate=True)
     assert same(labelled, [expected[i] for i in order])
 
 
@@ -48,10 +57,54 @@ def test_no_padded_batch_holds_more_than_the_budget_unless_one_clip_does(tiny_co
 
 
 def test_nothing_gives_nothing(tiny_codebook):
-    assert Labeler(tiny_codebook)([]) == []
+    assert Labeler(tiny_codebook)([]) == Labeler(tiny_codebook)([], deduplicate=True) == []
 
 
 def test_a_codebook_of_another_encoder_is_refused(tiny_codebook):
     other = dataclasses.replace(tiny_codebook.encoder, hop_ms=20)
     with pytest.raises(ValueError, match=r"frame_rate 25\.0 against 50\.0"):
         Labeler(Codebook(tiny_codebook.centroids, other, tiny_codebook.fingerprint))
+
+
+def test_a_labeler_is_had_by_the_name_of_its_encoder_and_the_folder_of_its_codebook(tiny_codebook, clips, tmp_path):
+    tiny_codebook.save(str(tmp_path))
+    expected = Labeler(tiny_codebook)(clips)
+    for codebook in (tiny_codebook, str(tmp_path)):
+        labelled = Labeler.from_pretrained("mfcc", codebook, layer=tiny_codebook.encoder.layer)(clips)
+        assert all(np.array_equal(*pair) for pair in zip(labelled, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"), [({"layer": 21}, "layer=21: the codebook was fitted on layer 22"), ({"dtype": "int8"}, "int8")]
+)
+def test_a_wish_that_contradicts_the_codebook_is_refused(tiny_codebook, wish, told):
+    with pytest.raises(ValueError, match=told):
+        Labeler.from_pretrained("mfcc", tiny_codebook, **wish)
+
+
+def test_a_copy_of_the_encoder_under_another_name_is_the_same_encoder_and_other_weights_are_not(tmp_path):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "conv_dim": (8,) * 7}
+    for name in ("one", "other"):
+        transformers.HubertModel(transformers.HubertConfig(**shape)).save_pretrained(tmp_path / name)
+        transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / name)
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    settings = Encoder(name=str(tmp_path / "one"), layer=1)
+    codebook = Codebook.create(np.eye(4, 16, dtype=np.float32), settings, load_encoder(settings).identity, {})
+    assert (
+        len(Labeler.from_pretrained(str(tmp_path / "copy"), codebook, dtype=torch.bfloat16)([np.ones(800, np.float32)])[0]) == 2
+    )
+    with pytest.raises(ValueError, match="weights"):
+        Labeler.from_pretrained(str(tmp_path / "other"), codebook)
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 65_535]), min_size=1, max_size=8), min_size=1, max_size=5))
+def test_runs_of_packed_clips_are_those_of_each_clip(clips):
+    found = runs(torch.tensor([label for clip in clips for label in clip], dtype=torch.int32), [len(clip) for clip in clips])
+    assert same(found, [codec.deduplicate(np.array(clip)) for clip in clips])
+
+
+def test_a_run_too_long_for_its_type_becomes_several():
+    [(units, durations)] = runs(torch.full((70_000,), 3), [70_000])
+    assert units.tolist() == [3, 3]
+    assert durations.tolist() == [65_535, 4_465]

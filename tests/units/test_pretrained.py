@@ -8,65 +8,12 @@ import torch
 
 from spire_ray.settings import Encoder
 from spire_ray.units.encoder import load_encoder, normalise
-
-LAYERS = 3
-BLOCKS = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": 48}
-SHAPE = {**BLOCKS, "conv_dim": (16,) * 7}
-WHISPER = {
-    "d_model": 32,
-    "encoder_layers": LAYERS,
-    "encoder_attention_heads": 4,
-    "encoder_ffn_dim": 48,
-    "decoder_layers": 1,
-    "decoder_attention_heads": 4,
-    "decoder_ffn_dim": 48,
-    "vocab_size": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 1,
-}
-KINDS = {
-    "large": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
-    "base": {"feat_extract_norm": "group", "do_stable_layer_norm": False},
-}
+from tests.units.tiny_encoders import LAYERS, SHAPE, WHISPER, save_all
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Saved encoders: HuBERT of both kinds, a large wav2vec 2.0, w2v-BERT 2.0 and Whisper."""
-    from transformers import (
-        HubertConfig,
-        HubertModel,
-        SeamlessM4TFeatureExtractor,
-        Wav2Vec2BertConfig,
-        Wav2Vec2BertModel,
-        Wav2Vec2Config,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2Model,
-        WhisperConfig,
-        WhisperFeatureExtractor,
-        WhisperModel,
-    )
-
-    root = tmp_path_factory.mktemp("encoders")
-    torch.manual_seed(0)
-    models = {
-        "large": HubertModel(HubertConfig(**SHAPE, **KINDS["large"])),
-        "base": HubertModel(HubertConfig(**SHAPE, **KINDS["base"])),
-        "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SHAPE, **KINDS["large"])),
-        "w2v-bert": Wav2Vec2BertModel(Wav2Vec2BertConfig(**BLOCKS, add_adapter=True, use_intermediate_ffn_before_adapter=True)),
-        "whisper": WhisperModel(WhisperConfig(**WHISPER)),
-    }
-    extractors = {"w2v-bert": SeamlessM4TFeatureExtractor(), "whisper": WhisperFeatureExtractor()}
-    for name, model in models.items():
-        for parameter_name, parameter in model.named_parameters():
-            if "norm" in parameter_name:  # a norm that is left out, or applied twice, must show
-                torch.nn.init.normal_(parameter, 1.0, 0.3)
-        model.save_pretrained(root / name)
-        of_waveforms = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=name != "base")
-        extractors.get(name, of_waveforms).save_pretrained(root / name)
-    return {name: str(root / name) for name in models}
+    return save_all(tmp_path_factory.mktemp("encoders"))
 
 
 @pytest.fixture(scope="module")
