@@ -84,16 +84,24 @@ def remote(address: str) -> tuple[Launch, Close]:
 
     client = JobSubmissionClient(address)
 
-    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
-        print(f"── {step.name} → {address}", flush=True)
-        command = shlex.join(["python", f"jobs/{settings.stage}.py", *arguments])
-        job = client.submit_job(entrypoint=command, metadata={"spire.step": step.name})
+    def wait(job: str) -> JobStatus:
         shown = 0
         while not (status := client.get_job_status(job)).is_terminal():
             shown = _show(client.get_job_logs(job), shown)
             time.sleep(1.0)
         _show(client.get_job_logs(job), shown)
-        if status != JobStatus.SUCCEEDED:
+        return status
+
+    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
+        print(f"── {step.name} → {address}", flush=True)
+        mark = {"spire.step": step.name, "spire.output": settings.output}
+        for other in client.list_jobs():
+            if other.submission_id and other.metadata == mark and not other.status.is_terminal():
+                print(f"waiting for {other.submission_id}, which an earlier run of the recipe left at work", flush=True)
+                wait(other.submission_id)  # what it has done is done already for the job that follows
+        command = shlex.join(["python", f"jobs/{settings.stage}.py", *arguments])
+        job = client.submit_job(entrypoint=command, metadata=mark)
+        if (status := wait(job)) != JobStatus.SUCCEEDED:
             last = "\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES))
             print(last, file=sys.stderr)
             raise StepError(f"the step {step.name} ended as {status} (job {job} at {address})")
