@@ -12,7 +12,6 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # serve/ is no part of the installed package
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than free cores make tiny models slow
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
-os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves workers beside any other load
 
 
