@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import MEGATRON_SPECIALS, extend
 from spire_ray.settings import ExtendModel
-from spire_ray.text import prompts
+from spire_ray.text import chat, prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
 from tests.model import families
@@ -132,13 +132,14 @@ def test_old_rows_keep_their_bits_and_unit_rows_are_new(kept):
     )
 
 
-def test_the_chat_is_rendered_as_the_models_own_template_does(kept):
+def test_the_chat_is_rendered_as_the_models_own_template_does_or_as_chatml(kept):
     from transformers import AutoTokenizer
 
     rendering = AutoTokenizer.from_pretrained(kept[1])
-    if not rendering.chat_template:
-        pytest.skip("a base model without a template")
     tokenizer = SpeechTokenizer(kept[1])
+    if not rendering.chat_template:  # a base model
+        assert tokenizer.chat == chat.CHATML
+        return
     said = [("user", "one"), ("assistant", "two"), ("user", "three")]
     messages = [{"role": role, "content": content} for role, content in said]
     expected = rendering.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
