@@ -11,8 +11,11 @@ from hypothesis import settings
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # serve/ is no part of the installed package
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than free cores make tiny models slow
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves workers beside any other load
+settings.register_profile("spire", deadline=None, derandomize=True, max_examples=60, database=None)
+settings.load_profile("spire")
 
 
 @pytest.fixture(scope="session")
@@ -62,14 +65,6 @@ def tiny_model(tmp_path_factory, tiny_codebook):
         {name: 20 * w if "proj" in name else w for name, w in weights.items()}, f"{model}/model.safetensors", {"format": "pt"}
     )
     return model
-
-
-# --- what the tests of the package add ------------------------------------------------------------------------------
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny: more threads only wait for each other
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-settings.register_profile("spire", deadline=None, derandomize=True, max_examples=60, database=None)
-settings.load_profile("spire")
 
 
 @pytest.fixture(scope="session")

@@ -26,10 +26,15 @@ def local_cluster() -> dict[str, object]:
     """Arguments of `ray.init` for a cluster of its own on this machine, even beside one that runs."""
     return {
         "address": "local",
-        "num_cpus": max(_SMALLEST_CLUSTER, os.cpu_count() or 1),
+        "num_cpus": max(_SMALLEST_CLUSTER, _cores()),
         "include_dashboard": False,
         "object_store_memory": 1 << 30,
     }
+
+
+def _cores() -> int:
+    """Cores that this process may use: fewer than the machine's under taskset or in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def connect() -> None:
