@@ -12,6 +12,9 @@ from spire_ray.settings import Stage
 _SMALLEST_CLUSTER = 4
 """Logical CPUs of a local cluster: Ray Data stalls with fewer."""
 
+_ACTOR_POOLS = {"label", "pack", "pseudo_label"}
+"""Stages that use Ray Data's pools of actors, which log a known warning as an error; silencing it costs a line of Ray's own."""
+
 _WORKING_DIRECTORY = "SPIRE_WORKING_DIRECTORY"
 
 WORKER_ENVIRONMENT = {
@@ -37,14 +40,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def connect() -> None:
+def connect(stage: str = "") -> None:
     """Join the cluster that RAY_ADDRESS names, else start one on this machine that ends with this process.
 
     Raises OSError when the machine is too busy to start one.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors log a known warning as an error
+    if stage in _ACTOR_POOLS:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
     endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
     try:

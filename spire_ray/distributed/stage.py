@@ -122,7 +122,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
 
     began = time.monotonic()
     uri = store()
-    context.connect()
+    context.connect(name)
     context.check_shared(settings, uri)
     output.begin(settings)
     tracking = settings.tracking

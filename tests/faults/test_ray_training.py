@@ -54,7 +54,9 @@ def reached(root, step, job):
 
 
 def processes(job, name):
-    return [child for child in psutil.Process(job.pid).children(recursive=True) if name in " ".join(child.cmdline())]
+    found = psutil.process_iter(["pid", "cmdline"])  # of one that has just ended the command line is None
+    below = {child.pid for child in psutil.Process(job.pid).children(recursive=True)}
+    return [process for process in found if process.pid in below and name in " ".join(process.info["cmdline"] or ())]
 
 
 def ended(job, root):
