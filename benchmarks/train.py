@@ -168,7 +168,7 @@ def on_ray(options: argparse.Namespace) -> dict[str, float]:
 
     driver, gpu = os.getpid(), _device() == "cuda"
     context.connect()
-    context.lean_ray_train()
+    context.ready_for_ray_train()
     result = TorchTrainer(
         lambda: engine(options, lambda: cpu.of_tree(driver)),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),

@@ -12,6 +12,9 @@ from spire_ray.settings import Stage
 _SMALLEST_CLUSTER = 4
 """Logical CPUs of a local cluster: Ray Data stalls with fewer."""
 
+_ALONE = "this_machine_alone"
+"""Resource that a cluster of `local_cluster` has: it will never grow."""
+
 _ACTOR_POOLS = {"label", "pack", "pseudo_label"}
 """Stages that use Ray Data's pools of actors, which log a known warning as an error; silencing it costs a line of Ray's own."""
 
@@ -30,6 +33,7 @@ def local_cluster() -> dict[str, object]:
     return {
         "address": "local",
         "num_cpus": max(_SMALLEST_CLUSTER, _cores()),
+        "resources": {_ALONE: 1},
         "include_dashboard": False,
         "object_store_memory": 1 << 30,
     }
@@ -75,8 +79,33 @@ def enter_working_directory() -> None:
         os.chdir(directory)
 
 
-def lean_ray_train() -> None:
-    """On one node, spare Ray Train the processes that watch for lost nodes: each costs seconds of imports at every start."""
+def require(field: str, workers: int, cpus: float, gpus: float, beside: float = 0) -> None:
+    """Say what is lacking when the cluster has no room for so many workers at once, and for `beside` CPUs more.
+
+    A cluster that may grow is waited for. Raises ValueError on one of this machine alone, which would wait for ever.
+    """
+    have = ray.cluster_resources()
+    needed = {"CPU": workers * cpus + beside, "GPU": workers * gpus}
+    short = [
+        f"{number:g} {kind}s are needed, there are {have.get(kind, 0):g}"
+        for kind, number in needed.items()
+        if number > have.get(kind, 0)
+    ]
+    if short and _ALONE in have:
+        raise ValueError(
+            f"{field}={workers}: {', '.join(short)} on this machine; set a smaller number, or RAY_ADDRESS to a cluster"
+        )
+    if short:
+        print(f"{field}={workers}: {', '.join(short)}; waiting for the cluster to grow", flush=True)
+
+
+def ready_for_ray_train() -> None:
+    """Settings of Ray Train, which are environment variables.
+
+    The group may wait an hour for nodes to come. On one node, spare the processes that watch for lost nodes: each costs seconds
+    of imports at every start.
+    """
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "3600")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     if nodes() == 1:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -98,11 +127,13 @@ def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
     return ray.data.from_items(rows, override_num_blocks=len(rows))
 
 
-def actors(workers: int, blocks: int) -> "ray.data.ActorPoolStrategy":
-    """A fixed pool of actors, no larger than the work."""
+def actors(workers: int, blocks: int, cpus: float = 1, gpus: float = 0) -> "ray.data.ActorPoolStrategy":
+    """A fixed pool of actors, no larger than the work, with a CPU beside it for the tasks that feed it."""
     import ray.data
 
-    return ray.data.ActorPoolStrategy(size=max(1, min(workers, blocks)))
+    size = max(1, min(workers, blocks))
+    require("workers", size, cpus, gpus, beside=1)
+    return ray.data.ActorPoolStrategy(size=size)
 
 
 def check_shared(settings: Stage, tracking_uri: str) -> None:

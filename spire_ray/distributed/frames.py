@@ -18,7 +18,7 @@ import ray
 from ray.util import ActorPool
 
 from spire_ray import storage
-from spire_ray.distributed import shards
+from spire_ray.distributed import context, shards
 from spire_ray.fingerprint import Identity
 from spire_ray.manifest import alignments, marks, sample
 from spire_ray.manifest.planning import Shard
@@ -62,6 +62,7 @@ class Fleet:
     def __init__(self, settings: FitCodebook, planned: Sequence[Shard]) -> None:
         self._settings, self._planned = settings, planned
         count = max(1, min(settings.workers, len(planned)))
+        context.require("workers", count, settings.threads, settings.gpus_per_worker)
         actor = ray.remote(Worker).options(
             num_cpus=settings.threads,
             num_gpus=settings.gpus_per_worker or None,

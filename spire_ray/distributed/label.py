@@ -155,7 +155,7 @@ def _labelled(settings: Label, todo: list[dict[str, Any]]) -> Any:
             fn_constructor_args=(settings,),
             batch_size=1,
             batch_format="pyarrow",
-            compute=context.actors(settings.workers, len(todo)),
+            compute=context.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker),
             num_cpus=settings.threads,
             num_gpus=settings.gpus_per_worker or None,
             memory=_LABEL_COPIES * pcm,

@@ -76,7 +76,7 @@ def run(job: Job[PseudoLabel]) -> None:
             batch_size=1,
             num_cpus=settings.threads,
             num_gpus=settings.gpus_per_worker,
-            compute=context.actors(settings.workers, len(todo)),
+            compute=context.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker),
         )
         for count, _ in enumerate(translated.iter_rows(), len(shards) - len(todo) + 1):
             job.progress.update(count, len(shards), f"{count}/{len(shards)} shards translated")

@@ -153,8 +153,13 @@ def _report(name: str, error: BaseException) -> int:
     """One line for what a user can mend; the traceback on request."""
     if os.environ.get("SPIRE_TRACEBACK") == "1":
         traceback.print_exc()
-    while cause := getattr(error, "cause", None) or error.__cause__:  # Ray wraps what a worker raised
+    while type(error).__module__.startswith("ray."):  # Ray wraps what a worker raised
+        cause = getattr(error, "cause", None) or error.__cause__
+        if cause is None:
+            break
         error = cause
     text = _RAY_DATA_ADVICE.sub("", str(error))
+    if isinstance(error, FileNotFoundError) and error.errno is None:  # of pyarrow: the path alone
+        text += ": not there"
     print(f"{name}: error: {' '.join(text.split())}", file=sys.stderr)
     return USER_ERROR

@@ -37,7 +37,8 @@ def run(job: Job[Train]) -> None:
     settings = job.settings
     licence.check(storage.localize(settings.model), settings.licence.accept)
     workers = settings.workers
-    context.lean_ray_train()
+    context.ready_for_ray_train()
+    context.require("workers.count", workers.count, workers.cpus, float(workers.gpus))
     scratch = _scratch(settings)
     trainer = TorchTrainer(
         _worker,
@@ -52,7 +53,8 @@ def run(job: Job[Train]) -> None:
         run_config=RunConfig(
             name=str(time.time_ns()),
             storage_path=scratch,
-            failure_config=FailureConfig(max_failures=workers.max_failures),
+            # else Ray Train starts workers that die in their start for ever
+            failure_config=FailureConfig(max_failures=workers.max_failures, controller_failure_limit=workers.max_failures),
         ),
     )
     with _watching(job):
@@ -80,7 +82,7 @@ def _reason(error: Exception, settings: Train) -> str:
     """One line for a training whose workers failed too often."""
     failures = getattr(error, "worker_failures", {})
     cause = next(iter(failures.values()), error)
-    told = str(getattr(cause, "_base_exc", cause)).strip().splitlines() or [type(cause).__name__]
+    told = str(getattr(cause, "_base_exc", cause)).strip().rstrip(".").splitlines() or [type(cause).__name__]
     return (
         f"output={settings.output}: the workers failed {settings.workers.max_failures + 1} times; the last failure: {told[-1]}; "
         "run it again to go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)"

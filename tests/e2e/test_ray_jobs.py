@@ -42,6 +42,7 @@ def head():
     environment.pop("RAY_ADDRESS", None)
     port = _free_port()
     options = ["--head", "--block", "--port", str(_free_port()), "--dashboard-port", str(port), "--num-cpus", "4"]
+    options += ["--dashboard-agent-listen-port", str(_free_port())]  # jobs are started by the agent; another cluster may have one
     command = [f"{binaries}/ray", "start", *options, "--temp-dir", folder, "--disable-usage-stats"]
     log = (Path(folder) / "head.log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -119,7 +119,8 @@ def test_workers_that_fail_again_and_again_end_with_one_line_and_a_training_that
             process.kill()
         time.sleep(0.5)
     assert job.wait(10) == 2
-    last = (root.parent / f"{root.name}.log").read_text().strip().splitlines()[-1]
-    assert last.startswith(f"cpt: error: output={root}/train: the workers failed 4 times; the last failure: ")
-    assert last.endswith("run it again to go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)")
+    log = (root.parent / f"{root.name}.log").read_text().splitlines()
+    (told,) = [line for line in log if line.startswith("cpt: error: ")]
+    assert told.startswith(f"cpt: error: output={root}/train: the workers failed 4 times; the last failure: ")
+    assert told.endswith("run it again to go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)")
     check(root, ended(start(folder, root), root), undisturbed)
