@@ -1,7 +1,7 @@
 """Tokens per second of training on rows of instruction tuning: ours against a Hugging Face Trainer, the gain by part.
 
     python benchmarks/train.py                                  # 4 layers of d = 256, V = 37,056, on one CPU core
-    python benchmarks/train.py --only bare deepspeed            # what the DeepSpeed engine costs
+    python benchmarks/train.py --only bare deepspeed ray --steps 45 --output benchmarks/results/train_overhead.json
     python benchmarks/train.py --shape configs/shapes/llama-2-7b.json --row-length 4096 --steps 40   # one GPU, random weights
 
 Ways, each a process of its own on the same documents, and only tokens that are no padding are counted:
@@ -9,7 +9,7 @@ Ways, each a process of its own on the same documents, and only tokens that are 
 needs accelerate. `padded`, `packed` and `bare` are one PyTorch loop that takes up our measures one by one: padded rows with
 all logits, packed rows with all logits, packed rows with the logits of counted targets alone. `deepspeed` is the engine
 that the jobs use, `ray` the same engine as a worker of Ray Train, with the CPU-seconds of the whole cluster. CPUs are
-compared by CPU-seconds, GPUs by wall clock. Results go to benchmarks/results/train.json.
+compared by CPU-seconds, GPUs by wall clock. Results go to `--output`.
 """
 
 import argparse
@@ -301,6 +301,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "train.json"))
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
@@ -324,7 +325,7 @@ def main() -> None:
         first = report["ways"][options.only[0]]["median"]
         spread = f"({speeds[0]:,.0f} – {speeds[-1]:,.0f})"
         print(f"{way:>10}  {np.median(speeds):>9,.0f} tokens/s  {spread}  × {np.median(speeds) / first:.2f}")
-    (ROOT / "benchmarks" / "results" / "train.json").write_text(json.dumps(report, indent=2) + "\n")
+    Path(options.output).write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
