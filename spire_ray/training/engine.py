@@ -116,7 +116,7 @@ def _muon(optimiser: Optimiser) -> dict[str, Any]:
     }
     if not _gpu():
         # DeepSpeed's own CPU Adam compiles for minutes; and CPUs lack the float16 in which Muon iterates by default
-        parameters |= {"torch_adam": True, "ns_method": "standard"}
+        parameters |= {"torch_adam": True, "ns_method": "standard" if fast_bf16() else "gram"}
     return {"type": "Muon", "params": parameters}
 
 
