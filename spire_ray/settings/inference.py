@@ -1,0 +1,71 @@
+"""Evaluation and serving."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spire_ray.settings.common import Stage
+
+EvaluationTask = Literal["asr", "asr_control", "mt", "kept", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One model and what it is asked."""
+
+    name: str
+    """Name in the report: base, cpt, it."""
+    model: str
+    tasks: tuple[EvaluationTask, ...]
+    format: Literal["cpt", "it"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Stage):
+    """WER, BLEU and chrF of one or more models on one split."""
+
+    stage: Literal["evaluate"] = "evaluate"
+    units: str
+    split: str = "test"
+    models: tuple[Evaluated, ...]
+    target_language: str = "de"
+    bleu_tokenizer: Literal["flores200", "13a", "zh", "ja-mecab", "ko-mecab", "intl"] = "flores200"
+    """spBLEU is `flores200`, which downloads a tokenizer at first use."""
+    utterances: int = 0
+    """At most so many of the split; 0: all."""
+    batch_size: int = 64
+    max_new_tokens: int = 256
+    workers: int = 2
+    gpus_per_worker: float = 0.0
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve(Stage):
+    """Speech in, text out, over HTTP. The output folder holds what the quickstart's check of the server wrote."""
+
+    stage: Literal["serve"] = "serve"
+    model: str
+    name: str = "spire"
+    """Name of the model in the API."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    replicas: int = 1
+    """Replicas of the speech encoder, and of the language model, that always run."""
+    max_replicas: int = 1
+    """Replicas of each at most, under load."""
+    gpus_per_replica: float = 0.0
+    """At most 1: the speech encoder takes 0.2 of it, the language model 0.8."""
+    max_batch_size: int = 16
+    """Answers that one replica of the language model writes at once."""
+    max_upload_mb: int = 25
+    """Larger files are refused; one megabyte is 2^20 bytes."""
+    max_new_tokens: int = 256
+    """Tokens of an answer at most. They share the model's positions with the units of the audio."""
+    manifest: str = ""
+    """Manifest with the clip that the check asks about; empty: no check."""
+    split: str = "test"
+    """Split of that clip."""
+    to_language: str = ""
+    """Language of a second question about the clip, its translation; empty: the transcript only."""
+    keep: bool = False
+    """Serve until Ctrl-C or SIGTERM instead of ending after the check; the output folder is left alone."""

@@ -1,0 +1,31 @@
+"""Recipes of stages."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spire_ray.settings.common import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One stage of a recipe."""
+
+    name: str
+    """Unique in the recipe; what stands before a dot is the part of the road it counts towards."""
+    config: str
+    """Configuration file, relative to the recipe."""
+    overrides: dict[str, object] = field(default_factory=dict)
+    """Dotted keys that this recipe sets otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Stage):
+    """Stages in the order they run, each in a process of its own."""
+
+    stage: Literal["run"] = "run"
+    output: str = ""
+    """Not used: a recipe writes `root/recipe.json`."""
+    title: str
+    seed: int | None = None
+    """Seed of every step that takes one; empty: each step's own."""
+    steps: tuple[Step, ...]

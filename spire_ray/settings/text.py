@@ -1,0 +1,155 @@
+"""Vocabulary, packs and pseudo-labels."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spire_ray.settings.common import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The shape of a Llama made from scratch."""
+
+    hidden_size: int = 192
+    layers: int = 3
+    heads: int = 3
+    intermediate_size: int = 512
+    tied: bool = True
+    max_positions: int = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitModel(Stage):
+    """A small random Llama and a byte-level BPE trained on text: the toy that stands for TOWER before its training."""
+
+    stage: Literal["init_model"] = "init_model"
+    text: str
+    """Manifest whose `text` and `translations` train the tokenizer."""
+    vocabulary: int = 512
+    architecture: Architecture = field(default_factory=Architecture)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendModel(Stage):
+    """Tokenizer and embeddings of a text model, extended by the units of a codebook."""
+
+    stage: Literal["extend_model"] = "extend_model"
+    model: str
+    codebook: str
+    surface: Literal["pua", "extra_id"] = "pua"
+    """How a unit is written: U+F0000+i, or `<extra_id_i>`."""
+    preset: Literal["plain", "spire-7b"] = "plain"
+    """`spire-7b`: five Megatron words before the units, so that ids are those of the released models."""
+    chat: Literal["chatml", "keep"] = "chatml"
+    """`chatml`: the two tokens and the template of SPIRE; `keep`: the model's own special tokens and template."""
+    init: Literal["normal", "mean"] = "normal"
+    """New rows from N(mean, 1e-5 · covariance) of the old ones, or their mean."""
+    pad_to_multiple_of: int = 64
+    seed: int = 42
+
+
+Task = Literal["asr", "mt", "st", "st_multiturn", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which rows of a source make no document; each is counted under its reason. A limit of 0 is none."""
+
+    length_ratio: float = 0.0
+    """Most that the longer of text and translation may be, as a multiple of the shorter, in characters."""
+    characters_per_second: tuple[float, float] = (0.0, 0.0)
+    """Fewest and most characters of transcript in a second of audio."""
+    unit_entropy: float = 0.0
+    """Least entropy of the units of a clip, in bits: noise and silence repeat few units."""
+    languages: tuple[str, ...] = ()
+    """Languages that a row may be in; empty: any."""
+    duplicates: bool = False
+    """Leave out a document that equals another of its source token for token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One ingredient of a pack. Without a budget its rows are used `weight` times."""
+
+    task: Task
+    data: str
+    """Unit folder for asr, st and st_multiturn; manifest for mt and text."""
+    split: str = "train"
+    source_language: str = ""
+    """Empty: the language of each row."""
+    target_language: str = ""
+    """Empty for asr and text in the source language; `any` for a document of each translation that a row has."""
+    weight: float = 1.0
+    """How often each row is used: 0.5 takes half of the rows, 2 takes each row twice."""
+    tokens: float = 0.0
+    """Budget: tokens that this source brings, instead of `weight`."""
+    units: float = 0.0
+    """Budget in deduplicated units, as Table 2 of the paper counts them, instead of `weight`."""
+    max_epochs: float = 1.0
+    """With a budget: how often a row may be used. A source that falls short is reported."""
+    format: Literal["cpt", "it"] = "cpt"
+    """`cpt`: plain text between BOS and terminator, loss on every token; `it`: chat turns, loss on the answers."""
+    filters: Filters = field(default_factory=Filters)
+    name: str = ""
+    """Empty: task and languages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack(Stage):
+    """Prompts → tokens → full rows."""
+
+    stage: Literal["pack"] = "pack"
+    model: str
+    """Model folder whose tokenizer and unit vocabulary are used."""
+    sources: tuple[Source, ...]
+    scale: float = 1.0
+    """Factor of every budget: 0.005 makes a two-hundredth of the recipe."""
+    row_length: int = 2048
+    packing: Literal["best_fit", "megatron"] = "best_fit"
+    """`best_fit`: no document is cut but plain text longer than a row, and none sees another; `megatron`: documents without
+    BOS, joined, cut at the row's edge, attention through the row."""
+    terminator: str = ""
+    """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
+    prompts: Literal["spire-2025", "spire-2026"] = "spire-2026"
+    """Form of the prompts where the sources disagree about a space: at the time of the paper, or as released."""
+    workers: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityEstimate:
+    """A model that scores translations without references, run by unbabel-comet in a Python environment of its own."""
+
+    model: str = ""
+    """Hugging Face id or checkpoint, such as Unbabel/wmt22-cometkiwi-da (gated, cc-by-nc-sa-4.0); empty: nothing is scored
+    and everything is kept."""
+    python: str = ""
+    """Interpreter of the environment that holds unbabel-comet, which cannot live beside this platform's packages."""
+    threshold: float = 0.85
+    """Translations that score lower are dropped."""
+    top_k: int = 0
+    """At most so many translations of each target language are kept, the best first; 0: all."""
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabel(Stage):
+    """Transcripts → translations by a language model, kept where their quality estimate is high."""
+
+    stage: Literal["pseudo_label"] = "pseudo_label"
+    data: str
+    """Unit folder, whose units and fingerprint go along, or manifest."""
+    split: str = "train"
+    model: str
+    """Any Hugging Face causal language model that translates when asked in its chat format."""
+    languages: tuple[str, ...]
+    """Target languages. A row is never translated into its own."""
+    quality: QualityEstimate = field(default_factory=QualityEstimate)
+    rows_per_shard: int = 10_000
+    """Transcripts in one shard: the unit of work, commit and resume."""
+    max_new_tokens: int = 256
+    workers: int = 1
+    """Actors, each with the model."""
+    gpus_per_worker: float = 0.0
+    threads: int = 1
