@@ -61,9 +61,10 @@ def test_a_two_hundredth_of_spirefull_brings_every_source_within_two_percent_of_
     given = recipe("pack_it")
     folders = {source.data: tmp_path / f"{number}" for number, source in enumerate(given.sources)}
     draw = np.random.default_rng(0)
-    needed = {data: sum(source.units for source in given.sources if source.data == data) / 200 for data in folders}
     for data, folder in folders.items():
-        _write(folder, needed[data], draw, "towerblocks" in data)
+        mine = [source for source in given.sources if source.data == data]
+        pairs = 3 if mine[0].target_language else 1  # each pair of audio and target language counts
+        _write(folder, sum(source.units for source in mine) / 200 / pairs, draw, "towerblocks" in data)
     sources = tuple(replace(source, data=str(folders[source.data])) for source in given.sources)
     settings = replace(given, sources=sources, model=tiny_model, output=str(tmp_path / "pack"), scale=1 / 200)
     tokeniser, blocks = tokens.Tokeniser(settings), 0
@@ -86,7 +87,7 @@ def test_a_two_hundredth_of_spirefull_brings_every_source_within_two_percent_of_
 
 
 def _write(folder, units, draw, conversations):
-    """Clips with half again as many units as the sources of the folder need, in parts."""
+    """Clips with half again as many units as are needed, in parts."""
     folder.mkdir()
     if conversations:
         turns = json.dumps([{"from": "human", "value": "the dog " * 20}, {"from": "gpt", "value": "der Hund " * 30}])
@@ -104,6 +105,6 @@ def _write(folder, units, draw, conversations):
                 "status": "labelled",
             }
         )  # fmt: skip
-        made += count * 3  # each pair of audio and target language counts
+        made += count
     for part, start in enumerate(range(0, len(rows), 2000)):
         pq.write_table(pa.Table.from_pylist(rows[start : start + 2000], schema=UNITS), folder / f"part-{part:06d}.parquet")
