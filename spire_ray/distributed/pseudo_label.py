@@ -118,7 +118,8 @@ class TranslateShard:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
-        shard = Shard(*(int(batch[name][0]) if name != "file" else str(batch[name][0]) for name in ("shard", "file", "first", "rows")))
+        number, first, count = (int(batch[name][0]) for name in ("shard", "first", "rows"))
+        shard = Shard(number, str(batch["file"][0]), first, count)
         rows = labels.rows(shard, self._settings.split).to_pylist()
         made = [_label(rows[request.row], request) for request in pseudo.requests(rows, self._settings.languages)]
         self._translate([label for label in made if not label["error"]])

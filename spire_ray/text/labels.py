@@ -66,7 +66,9 @@ def rows(shard: Shard, split: str) -> pa.Table:
     """
     table = storage.read_parquet(shard.file).slice(shard.first, shard.rows)
     if lacking := {"utt_id", "text", "language", "split"} - set(table.column_names):
-        raise ValueError(f"data: {shard.file} has no column {', '.join(sorted(lacking))}; there are {', '.join(table.column_names)}")
+        raise ValueError(
+            f"data: {shard.file} has no column {', '.join(sorted(lacking))}; there are {', '.join(table.column_names)}"
+        )
     found = table.drop_columns([name for name in ("audio",) if name in table.column_names])
     keep = np.array([each == split for each in found["split"].to_pylist()], bool)
     if "status" in found.column_names:

@@ -38,7 +38,8 @@ def _run(options: argparse.Namespace) -> None:
         print(fetch.check(catalogue.corpus(options.corpus, options.catalogue), options.copy))
     elif options.command == "fetch":
         for name, counts in fetch.fetch(fetch.load(options.recipe), options.to, options.catalogue).items():
-            print(f"{name}: {counts['rows']} rows, {counts['refused']} refused → {options.to}/{name}")
+            more = f", {counts['untranslated']} without a translation" if "untranslated" in counts else ""
+            print(f"{name}: {counts['rows']} rows, {counts['refused']} refused{more} → {options.to}/{name}")
     elif options.corpus:
         print(fetch.described(catalogue.corpus(options.corpus, options.catalogue)))
     else:

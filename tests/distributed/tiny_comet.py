@@ -26,7 +26,7 @@ given = {"pretrained_model": str(encoder), "load_pretrained_weights": False, "hi
 if kind == "unified_metric":  # what COMETKiwi is
     given |= {"input_segments": ["mt", "src"], "word_level_training": False, "sent_layer": "mix"}
 model = str2model[kind](**given)
-for name, weight in model.named_parameters():  # larger ones, so that scores differ from row to row
+for weight in model.parameters():  # larger ones, so that scores differ from row to row
     if weight.ndim > 1:
         torch.nn.init.normal_(weight, std=0.5)
 hparams = dict(model.hparams)
