@@ -4,10 +4,7 @@ A data recipe is YAML with `corpora`, `models`, `splits`, `casing`. Each file of
 own as soon as it is there, and is marked done, so that a fetch that was stopped goes on.
 """
 
-import fnmatch
-import json
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,11 @@ import pyarrow as pa
 import yaml
 
 from spire_ray import storage
-from spire_ray.corpora import catalogue, layouts, readers
+from spire_ray.corpora import catalogue, places, readers
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.preparation import Casing
 
-_ROWS_IN_A_PART = 2000
+_ROWS_IN_A_PART = 1000
 _REJECTED = pa.schema([("utt_id", pa.string()), ("reason", pa.string()), ("text_raw", pa.string())])
 
 
@@ -74,28 +71,37 @@ def _fetch_model(model: str, to: str) -> None:
     from huggingface_hub import snapshot_download
 
     name, _, revision = model.partition("@")
-    target = storage.join(to, "models", name.rsplit("/", 1)[-1])
-    if not storage.exists(storage.join(target, "config.json")):
-        storage.upload(snapshot_download(name, revision=revision or None), target)
+    short = name.rsplit("/", 1)[-1]
+    mark = storage.join(to, "models", "_done", f"{short}.json")
+    if not storage.exists(mark):
+        storage.upload(snapshot_download(name, revision=revision or None), storage.join(to, "models", short))
+        storage.write_json(mark, {"model": model})
+    elif (there := storage.read_json(mark)["model"]) != model:
+        raise ValueError(f"{to}/models/{short}: holds {there}, not {model}; choose another folder or remove this one")
 
 
 def _fetch_corpus(corpus: Corpus, recipe: Recipe, splits: Sequence[str], base: str) -> dict[str, int]:
     to = storage.join(base, corpus.name)
     counts = {"rows": 0, "refused": 0} | ({"untranslated": 0} if corpus.translations_of else {})
     translations = _translations(storage.join(base, corpus.translations_of)) if corpus.translations_of else None
+    form = {"preparation": corpus.preparation, "casing": recipe.casing}
+    audio = _Audio(to)
     for split in splits:
-        for number, (name, local) in enumerate(_places(corpus, recipe, split)):
+        for number, (name, local) in enumerate(places.places(corpus, recipe.local.get(corpus.name, ""), split)):
             mark = storage.join(to, "_done", f"{split}-{number:05d}.json")
             if not storage.exists(mark):
                 rows = readers.prepared(corpus, readers.read(corpus, local(), split), recipe.casing)
-                written = _write(_translated(rows, translations), to, f"{split}-{number:05d}")
-                storage.write_json(mark, {"file": name, **written})
+                written = _write(map(audio.taken, _translated(rows, translations)), to, f"{split}-{number:05d}")
+                storage.write_json(mark, {"file": name, **form, **written})
             done = storage.read_json(mark)
+            if differing := [f"{key}={done[key]}" for key in form if done[key] != form[key]]:
+                raise ValueError(
+                    f"{to}: {name} was prepared with {', '.join(differing)}; choose another folder or remove this one"
+                )
             counts = {key: counts[key] + done[key] for key in counts}
     if not counts["rows"]:
         raise ValueError(f"{corpus.name}: no rows of the splits {', '.join(splits)}")
-    facts = {"corpus": corpus.name, "licence": corpus.licence, "preparation": corpus.preparation, "casing": recipe.casing}
-    storage.write_json(storage.join(to, "corpus.json"), {**facts, **counts})
+    storage.write_json(storage.join(to, "corpus.json"), {"corpus": corpus.name, "licence": corpus.licence, **form, **counts})
     return counts
 
 
@@ -117,60 +123,27 @@ def _translated(rows: Iterator[dict[str, Any]], translations: Translations | Non
         yield row if translations is None else {**row, "translations": translations.get((row["language"], row["text_raw"]), [])}
 
 
-def _places(corpus: Corpus, recipe: Recipe, split: str) -> Iterator[tuple[str, Callable[[], Path]]]:
-    """Name of each file or folder of a split, and a function that brings it here."""
-    patterns = corpus.patterns(split)
-    if corpus.name in recipe.local:
-        root = Path(recipe.local[corpus.name])
-        found = [root] if corpus.layout in layouts.FOLDERS else sorted(path for each in patterns for path in root.glob(each))
-        if not found:
-            raise ValueError(f"local.{corpus.name}={root}: no {' or '.join(patterns)} there")
-        for path in found:
-            yield path.name, lambda path=path: path  # type: ignore[misc]
-        return
-    from huggingface_hub import HfApi, hf_hub_download
+class _Audio:
+    """Audio of a copy comes along: a clip inside its row, a recording that several rows are cut from as a file of its own."""
 
-    name, _, revision = corpus.hub.partition("@")
-    given: dict[str, Any] = {"repo_type": "dataset", "revision": revision or None}
+    def __init__(self, to: str) -> None:
+        self._folder = storage.join(to, "audio")
+        self._there = set(storage.listing(self._folder))
 
-    def bring(file: str) -> Path:
-        if corpus.layout in layouts.TABLES:
-            hf_hub_download(name, layouts.TABLES[corpus.layout](file), **given)
-        return Path(hf_hub_download(name, file, **given))
-
-    def bring_all(files: list[str]) -> Path:
-        brought = [bring(file) for file in files]
-        return brought[0].parents[files[0].count("/")]
-
-    if corpus.archive:
-        root = _unpacked(bring(corpus.archive), patterns)
-        for path in sorted(path for each in patterns for path in root.glob(each)):
-            yield str(path.relative_to(root)), lambda path=path: path  # type: ignore[misc]
-        return
-    listed = HfApi().list_repo_files(name, **given)
-    files = sorted({file for each in patterns for file in fnmatch.filter(listed, each)})
-    if not files:
-        raise ValueError(
-            f"{corpus.name}: {corpus.hub} holds no {' or '.join(patterns)}; it holds {', '.join(sorted(listed)[:5])} …"
-        )
-    if corpus.layout in layouts.FOLDERS:
-        yield patterns[0], lambda: bring_all(files)
-        return
-    for file in files:
-        yield file, lambda file=file: bring(file)  # type: ignore[misc]
-
-
-def _unpacked(archive: Path, patterns: Sequence[str]) -> Path:
-    """The members of a tar that are wanted, in a folder beside it."""
-    root = archive.with_name(archive.name + ".d")
-    with tarfile.open(archive) as tar:
-        names = [
-            member
-            for member in tar.getmembers()
-            if any(fnmatch.fnmatch(member.name.removeprefix("./"), each) for each in patterns)
-        ]
-        tar.extractall(root, names, filter="data")
-    return root
+    def taken(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its audio, or with `error` where that is not there."""
+        audio = row.get("audio")
+        if row.get("error") or not audio or audio["bytes"] is not None:
+            return row
+        file = Path(audio["path"])
+        if not file.exists():
+            return {**row, "error": f"no audio: {file}"}
+        if row.get("offset") is None:
+            return {**row, "audio": {"bytes": file.read_bytes(), "path": file.name}}
+        if file.name not in self._there:
+            storage.write_bytes(storage.join(self._folder, file.name), file.read_bytes())
+            self._there.add(file.name)
+        return {**row, "audio": {"bytes": None, "path": f"audio/{file.name}"}}
 
 
 def _write(rows: Iterator[dict[str, Any]], to: str, name: str) -> dict[str, int]:
@@ -196,34 +169,3 @@ def _write(rows: Iterator[dict[str, Any]], to: str, name: str) -> dict[str, int]
 
 def _write_part(rows: Sequence[dict[str, Any]], to: str, name: str) -> None:
     storage.write_parquet(storage.join(to, name), pa.Table.from_pylist(list(rows), schema=readers.ROWS))
-
-
-# --- check ----------------------------------------------------------------------------------------------------------
-
-
-def check(corpus: Corpus, place: str) -> str:
-    """A copy of a corpus against the corpus's own size, in one line. Raises ValueError where there is no copy."""
-    names = [name for name in storage.listing(place) if name.startswith("part-") and name.endswith(".parquet")]
-    if not names:
-        raise ValueError(f"{place}: no part-*.parquet there; bring the corpus with `spire data fetch`")
-    rows, seconds, unknown = 0, 0.0, 0
-    for name in names:
-        durations = storage.read_parquet(storage.join(place, name), ["duration"])["duration"].to_pylist()
-        rows, seconds = rows + len(durations), seconds + sum(d for d in durations if d is not None)
-        unknown += sum(d is None for d in durations)
-    hours = seconds / 3600
-    said = [f"{rows} rows", *([f"{hours:.1f} h"] if hours else [])]
-    if corpus.hours and unknown < rows:
-        said.append(f"{hours / corpus.hours:.1%} of its own {corpus.hours:g} h")
-    if corpus.rows:
-        said.append(f"{rows / corpus.rows:.1%} of its own {corpus.rows} rows")
-    if unknown and corpus.hours:
-        said.append(f"{unknown} rows without a duration")
-    if not corpus.hours and not corpus.rows:
-        said.append("its own size is not in the catalogue")
-    return f"{corpus.name}: {', '.join(said)}"
-
-
-def described(corpus: Corpus) -> str:
-    """A corpus in the words of the catalogue, as JSON."""
-    return json.dumps({each.name: getattr(corpus, each.name) for each in fields(Corpus)}, indent=2, ensure_ascii=False)

@@ -1,118 +1,20 @@
 """Each corpus in its own schema, made here in small → rows of the manifest."""
 
-import io
 import json
-import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spire_ray.corpora import catalogue, fetch, layouts, readers
-from spire_ray.corpora.fetch import Recipe
+from spire_ray.corpora import catalogue, layouts, readers
 from spire_ray.corpora.preparation import PREPARATIONS, Unfit, prepare
 from spire_ray.manifest.schema import MANIFEST
-from spire_ray.tools import data
-
-AUDIO = {"bytes": b"RIFF", "path": "a.wav"}
-TABLES = {
-    "mls": [
-        {
-            "audio": AUDIO, "original_path": "http://b/1.mp3", "begin_time": begin, "end_time": begin + 15,
-            "transcript": "the book opens", "audio_duration": 15.0, "speaker_id": "4800", "book_id": "10003",
-        }
-        for begin in (1.0, 16.0)
-    ],
-    "voxpopuli": [
-        {
-            "audio_id": "2009-PLENARY-3-en_1", "language": 0, "audio": AUDIO, "raw_text": "Thank you.", "gender": "female",
-            "normalized_text": "thank you", "speaker_id": "1", "is_gold_transcript": True, "accent": "None",
-        }
-    ],
-    "fleurs": [
-        {
-            "id": 903, "num_samples": 32_000, "path": "1.wav", "audio": AUDIO, "transcription": "a tornado", "gender": 1,
-            "raw_transcription": "A tornado.", "lang_id": 19, "language": "English", "lang_group_id": 0,
-        }
-    ],
-    "towerblocks": [
-        {
-            "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}],
-            "lang": "en", "split": split, "dataset": "d", "task": "chat",
-        }
-        for split in ("train", "dev")
-    ],
-    "monolingual": [{"id": "7", "text": "ein Satz", "language": "de"}],
-    "parallel": [{"id": "8", "en": "dog", **dict.fromkeys(["es", "fr", "it", "ko", "nl", "pt", "zh", "ru"]), "de": "Hund"}],
-    "librispeech-clean": [
-        {"file": "f", "audio": AUDIO, "text": "CONCORD RETURNED", "speaker_id": 6930, "chapter_id": 1, "id": "6930-75918-0000"}
-    ],
-}  # fmt: skip
-TABLES["librispeech-other"] = TABLES["librispeech-clean"]
-
-
-def tar(path, members):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
-
-
-def gigaspeech(folder):
-    """Two segments of the smallest subset, as the Hub has them: archive and CSV in two folders."""
-    text = ("AS THEY'RE LEAVING <COMMA> CAN KASH PULL ZAHRA ASIDE <QUESTIONMARK>", "<MUSIC>")
-    lines = [f"POD0_{n},N/A,{t},1.5,4.0,t,u,p,POD0,1,2\n" for n, t in enumerate(text)]
-    table = folder / "data" / "metadata" / "xs_metadata" / "xs_chunks_0000_metadata.csv"
-    table.parent.mkdir(parents=True)
-    table.write_text("sid,speaker,text_tn,begin_time,end_time,title,url,path,aid,source,category\n" + "".join(lines))
-    members = {f"xs_chunks_0000/POD0_{n}.wav": b"RIFF" for n in range(2)}
-    return tar(folder / "data" / "audio" / "xs_files" / "xs_chunks_0000.tar.gz", members)
-
-
-def spgispeech(folder):
-    """One segment of the additional part of L, and a table of all sizes."""
-    (folder / "data" / "meta").mkdir(parents=True)
-    line = 'ab12/1.wav|9|We grew  by 5%, "last" year.\nab12/2.wav|9|Not in this archive.\n'
-    (folder / "data" / "meta" / "train.csv").write_text("wav_filename|wav_filesize|transcript\n" + line)
-    return tar(folder / "data" / "audio" / "l_additional" / "l_part_0.tar.gz", {"./spgispeech/train/ab12/1.wav": b"RIFF"})
-
-
-def flores_plus(folder, split="devtest"):
-    (folder / split).mkdir(parents=True)
-    for code, script, text in (("eng", "Latn", "A tornado."), ("cmn", "Hans", "龙卷风。"), ("deu", "Latn", "Ein Tornado.")):
-        row = {"id": 1, "iso_639_3": code, "iso_15924": script, "glottocode": "g", "text": text, "url": "u", "domain": "d"}
-        pq.write_table(pa.Table.from_pylist([row]), folder / split / f"{code}_{script}.parquet")
-    return folder
-
-
-def tower_eval(folder, task, name, row):
-    file = folder / "data" / "raw_data" / task / f"{name}.en-de" / "test.jsonl"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(row) + "\n")
-    return file
-
-
-def multiconer(folder):
-    file = folder / "EN-English" / "en_test.conll"
-    file.parent.mkdir(parents=True)
-    file.write_text(
-        "\n# id 5239d808\tdomain=en\nthe _ _ O\nlouvre _ _ B-Facility\n\n\n# id 77\tdomain=en\nparis _ _ B-HumanSettlement\n"
-    )
-    return file
+from tests.corpora.small import TABLES, flores_plus, gigaspeech, multiconer, spgispeech, table, tar, tower_eval
 
 
 def rows(name, place, split, casing="keep"):
     corpus = catalogue.corpus(name)
     return list(readers.prepared(corpus, readers.read(corpus, place, split), casing))
-
-
-def table(name, folder):
-    file = folder / f"{name}.parquet"
-    pq.write_table(pa.Table.from_pylist(TABLES[name]), file)
-    return file
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -290,112 +192,3 @@ def test_a_wrong_entry_is_refused(tmp_path, text, reason):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ValueError, match=reason):
         catalogue.load(str(tmp_path))
-
-
-# --- fetch and check ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch, tiny_base):
-    """A hub that holds some corpora and a model, and counts what is asked of it."""
-    import huggingface_hub
-
-    root, asked = tmp_path / "hub", []
-    roots = {name: root / name.replace("/", "--") for name in ("speechcolab/gigaspeech", "google/fleurs")}
-    roots |= {name: root / name.replace("/", "--") for name in ("openlanguagedata/flores_plus", "Unbabel/TowerEval-Data-v0.1")}
-    gigaspeech(roots["speechcolab/gigaspeech"])
-    tar(roots["speechcolab/gigaspeech"] / "data" / "audio" / "test_files" / "test_chunks_0000.tar.gz", {})
-    for split in ("dev", "devtest"):
-        flores_plus(roots["openlanguagedata/flores_plus"], split)
-    (roots["google/fleurs"] / "parquet-data" / "en_us").mkdir(parents=True)
-    sentences = [
-        {**TABLES["fleurs"][0], "path": f"{n}.wav", "raw_transcription": t} for n, t in enumerate(("A tornado.", "Other."))
-    ]
-    pq.write_table(
-        pa.Table.from_pylist(sentences), roots["google/fleurs"] / "parquet-data" / "en_us" / "train-00000-of-00001.parquet"
-    )
-    wmt = tower_eval(tmp_path / "wmt", "mt", "wmt23", {"src": "Hi", "ref": "Hallo"})
-    tar(roots["Unbabel/TowerEval-Data-v0.1"] / "data.tar.gz", {"data/raw_data/mt/wmt23.en-de/test.jsonl": wmt.read_bytes()})
-
-    def files(self, name, **given):
-        return [str(path.relative_to(roots[name])) for path in sorted(roots[name].rglob("*")) if path.is_file()]
-
-    def download(name, file, **given):
-        asked.append(file)
-        return str(roots[name] / file)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", files)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **given: asked.append(name) or tiny_base)
-    return asked
-
-
-def test_what_was_fetched_is_enough_without_a_network(hub, tmp_path, monkeypatch, capsys):
-    import socket
-
-    from spire_ray.text.tokenizer import SpeechTokenizer
-
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("{corpora: [gigaspeech, fleurs, flores-plus], models: [some/model@v1], casing: sentence}")
-    to = str(tmp_path / "data")
-    assert data.main(["fetch", str(recipe), "--to", to]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        f"flores-plus: 2 rows, 0 refused → {to}/flores-plus",
-        f"gigaspeech: 1 rows, 1 refused → {to}/gigaspeech",
-        f"fleurs: 2 rows, 0 refused, 1 without a translation → {to}/fleurs",
-    ]
-    assert hub[0] == "some/model"
-    assert "data/audio/xs_files/xs_chunks_0000.tar.gz" in hub and "data/audio/test_files/test_chunks_0000.tar.gz" not in hub
-    asked = len(hub)
-    assert data.main(["fetch", str(recipe), "--to", to]) == 0  # done already: nothing is asked for
-    assert len(hub) == asked
-
-    def blocked(*_, **__):
-        raise AssertionError("a network was asked")
-
-    monkeypatch.setattr(socket, "socket", blocked)
-    assert data.main(["check", "gigaspeech", f"{to}/gigaspeech"]) == 0
-    assert "1 rows, 0.0 h, 0.0% of its own 10000 h" in capsys.readouterr().out
-    said = pq.read_table(next((tmp_path / "data" / "gigaspeech").glob("part-*.parquet"))).to_pylist()
-    assert [row["text"] for row in said] == ["As they're leaving, can kash pull zahra aside?"]
-    refused = pq.read_table(tmp_path / "data" / "gigaspeech" / "refused").to_pylist()
-    assert {row["reason"] for row in refused} == {"noise segment: <MUSIC>"}
-    read = pq.read_table(next((tmp_path / "data" / "fleurs").glob("part-*.parquet"))).to_pylist()
-    assert [sorted(row["translations"]) for row in read] == [[("de", "Ein Tornado."), ("zh", "龙卷风。")], []]
-    assert SpeechTokenizer(f"{to}/models/model").encode([]) == []
-
-
-def test_an_archive_on_the_hub_is_unpacked(hub, tmp_path):
-    counts = fetch.fetch(Recipe(corpora=("wmt23",), splits=("test",)), str(tmp_path / "to"))
-    assert counts == {"wmt23": {"rows": 1, "refused": 0}}
-    assert hub == ["data.tar.gz"]
-
-
-def test_files_that_are_not_there_are_named_with_what_is(hub, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"fleurs: google/fleurs holds no parquet-data/en_us/test-\*\.parquet; it holds parquet-data"
-    ):
-        fetch.fetch(Recipe(corpora=("fleurs", "flores-plus"), splits=("test",)), str(tmp_path / "to"))
-    with pytest.raises(ValueError, match="corpora: fleurs takes its translations of flores-plus; add that"):
-        fetch.fetch(Recipe(corpora=("fleurs",)), str(tmp_path / "to"))
-    with pytest.raises(ValueError, match=r"local\.gigaspeech=.*: no data/audio/\[xsml\]\*_files\*/\*\.tar\.gz there"):
-        fetch.fetch(Recipe(corpora=("gigaspeech",), local={"gigaspeech": str(tmp_path)}), str(tmp_path / "to"))
-
-
-def test_what_cannot_be_downloaded_is_said_before_anything_is(hub, tmp_path):
-    with pytest.raises(ValueError, match=r"not to be downloaded: covost2 \(unpack .*then name the copy under local"):
-        fetch.fetch(Recipe(corpora=("gigaspeech", "covost2")), str(tmp_path / "to"))
-    assert not hub
-
-
-def test_a_copy_that_is_here_already_is_read_from_its_folder(hub, tmp_path):
-    for code in ("de", "zh-CN"):
-        (tmp_path / f"covost_v2.en_{code}.train.tsv").write_text("path\tsentence\ttranslation\nx.mp3\tThe dog.\ty\n")
-    counts = fetch.fetch(Recipe(corpora=("covost2",), local={"covost2": str(tmp_path)}), str(tmp_path / "to"))
-    assert counts == {"covost2": {"rows": 1, "refused": 0}}
-    assert not hub
-
-
-def test_an_unknown_corpus_is_one_line(capsys):
-    assert data.main(["show", "gigaspeach"]) == 2
-    assert capsys.readouterr().err.startswith("data: error: corpus 'gigaspeach' is unknown; known are ")
