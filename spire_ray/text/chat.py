@@ -20,7 +20,7 @@ CHATML_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Markup:
-    """opening Q asking A closing between Q asking A closing ending; with a system turn S: system S instructed Q asking …"""
+    """opening Q asking A closing between Q asking A closing ending; a system turn S makes `system S instructed` of opening."""
 
     opening: str
     """Before the first question, BOS left out."""
