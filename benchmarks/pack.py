@@ -105,8 +105,9 @@ def road(model: str, documents: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             {
-                "utt_id": f"u{n}", "text": " ".join(draw.choice(words, int(length * 2.5) + 1)), "language": "en", "split": "train",
-                "duration": length, "units": draw.integers(0, 5000, int(length * 35)).tolist(), "status": "labelled",
+                "utt_id": f"u{n}", "text": " ".join(draw.choice(words, int(length * 2.5) + 1)), "language": "en",
+                "split": "train", "duration": length, "units": draw.integers(0, 5000, int(length * 35)).tolist(),
+                "status": "labelled",
             }
             for n, length in enumerate(draw.uniform(2, 20, documents).tolist())
         ]  # fmt: skip

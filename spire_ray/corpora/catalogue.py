@@ -4,6 +4,7 @@ It says how a corpus is obtained, under which terms, how its columns are read an
 its own account; apart from that, SPIRE's share, in deduplicated units of each audio–target pair (paper, Table 2).
 """
 
+import difflib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,9 @@ class Corpus:
     note: str = ""
 
     def patterns(self, split: str) -> list[str]:
-        """Its files of one of our splits."""
+        """Its files of one of our splits. Raises ValueError for a split that it has not."""
+        if self.splits and split not in self.splits and split not in self.splits.values():
+            raise ValueError(f"splits: {self.name} has no {split!r}; it has {', '.join(self.splits)}")
         files = [self.files] if isinstance(self.files, str) else self.files
         return [each.format(split=self.splits.get(split, split)) for each in files]
 
@@ -76,7 +79,9 @@ def corpus(name: str, folder: str = FOLDER) -> Corpus:
     """One corpus. Raises ValueError for an unknown one, with the known named."""
     known = load(folder)
     if name not in known:
-        raise ValueError(f"corpus {name!r} is unknown; known are {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+        raise ValueError(f"corpus {name!r} is unknown{meant}")
     return known[name]
 
 

@@ -7,7 +7,7 @@ own as soon as it is there, and is marked done, so that a fetch that was stopped
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import yaml
@@ -36,11 +36,20 @@ class Recipe:
 
 
 def load(path: str) -> Recipe:
-    """Read a recipe. Raises ValueError for an unknown key."""
+    """Read a recipe. Raises ValueError for an unknown key and for a value of the wrong kind."""
+    if not storage.exists(path):
+        raise ValueError(f"recipe={path}: not there")
     data: Any = yaml.safe_load(storage.read_bytes(path))
     known = {each.name for each in fields(Recipe)}
     if not isinstance(data, dict) or set(data) - known:
         raise ValueError(f"{path}: expected a mapping with any of {', '.join(sorted(known))}")
+    for key in ("corpora", "models", "splits"):
+        if not isinstance(data.get(key, []), list):
+            raise ValueError(f"{path}: {key}={data[key]!r}: expected a list")
+    if not isinstance(data.get("local", {}), dict):
+        raise ValueError(f"{path}: local={data['local']!r}: expected a mapping of corpora to folders")
+    if data.get("casing", "keep") not in get_args(Casing):
+        raise ValueError(f"{path}: casing={data['casing']!r}: expected {', '.join(get_args(Casing))}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return Recipe(**values)
 
@@ -54,8 +63,13 @@ def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, 
     absent = [f"{c.name} ({c.obtain})" for c in corpora if not c.hub and c.name not in recipe.local]
     if absent:
         raise ValueError(f"not to be downloaded: {'; '.join(absent)}; then name the copy under local: in the recipe")
+    for name, copy in recipe.local.items():
+        if not Path(copy).exists():
+            raise ValueError(f"local.{name}={copy}: not there")
     givers = {corpus.translations_of for corpus in corpora if corpus.translations_of}
     for corpus in corpora:
+        for split in recipe.splits if corpus.name not in givers else ():
+            corpus.patterns(split)
         if corpus.translations_of and corpus.translations_of not in recipe.corpora:
             raise ValueError(f"corpora: {corpus.name} takes its translations of {corpus.translations_of}; add that")
     for model in recipe.models:
@@ -74,7 +88,9 @@ def _fetch_model(model: str, to: str) -> None:
     short = name.rsplit("/", 1)[-1]
     mark = storage.join(to, "models", "_done", f"{short}.json")
     if not storage.exists(mark):
-        storage.upload(snapshot_download(name, revision=revision or None), storage.join(to, "models", short))
+        with places.asked(name):
+            brought = snapshot_download(name, revision=revision or None)
+        storage.upload(brought, storage.join(to, "models", short))
         storage.write_json(mark, {"model": model})
     elif (there := storage.read_json(mark)["model"]) != model:
         raise ValueError(f"{to}/models/{short}: holds {there}, not {model}; choose another folder or remove this one")

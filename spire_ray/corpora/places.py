@@ -3,11 +3,23 @@
 import fnmatch
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from spire_ray.corpora import layouts
 from spire_ray.corpora.catalogue import Corpus
+
+
+@contextmanager
+def asked(name: str) -> Iterator[None]:
+    """What the Hub says in one line, with what to do. Its client lets errors through of whichever HTTP library it has."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split())
+        advice = "accept its terms on its page and set HF_TOKEN" if "gated" in f"{type(error).__name__} {said}".lower() else ""
+        raise ValueError(f"{name}: the Hub gave nothing: {said}{f'; {advice}' if advice else ''}") from error
 
 
 def places(corpus: Corpus, copy: str, split: str) -> Iterator[tuple[str, Callable[[], Path]]]:
@@ -30,9 +42,10 @@ def places(corpus: Corpus, copy: str, split: str) -> Iterator[tuple[str, Callabl
     given: dict[str, Any] = {"repo_type": "dataset", "revision": revision or None}
 
     def bring(file: str) -> Path:
-        if corpus.layout in layouts.TABLES:
-            hf_hub_download(name, layouts.TABLES[corpus.layout](file), **given)
-        return Path(hf_hub_download(name, file, **given))
+        with asked(name):
+            if corpus.layout in layouts.TABLES:
+                hf_hub_download(name, layouts.TABLES[corpus.layout](file), **given)
+            return Path(hf_hub_download(name, file, **given))
 
     def bring_all(files: list[str]) -> Path:
         brought = [bring(file) for file in files]
@@ -43,7 +56,8 @@ def places(corpus: Corpus, copy: str, split: str) -> Iterator[tuple[str, Callabl
         for path in sorted(path for each in patterns for path in root.glob(each)):
             yield str(path.relative_to(root)), lambda path=path: path  # type: ignore[misc]
         return
-    listed = HfApi().list_repo_files(name, **given)
+    with asked(name):
+        listed = HfApi().list_repo_files(name, **given)
     files = sorted({file for each in patterns for file in fnmatch.filter(listed, each)})
     if not files:
         raise ValueError(

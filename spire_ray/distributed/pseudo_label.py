@@ -31,6 +31,10 @@ def plan(settings: PseudoLabel) -> Plan:
     """Translations, and what they may cost."""
     for code in settings.languages:
         language(code)
+    if not settings.languages or len(set(settings.languages)) < len(settings.languages):
+        raise ValueError(f"languages={list(settings.languages)}: name each target language once")
+    if settings.rows_per_shard < 1:
+        raise ValueError(f"rows_per_shard={settings.rows_per_shard}: must be above 0")
     quality = settings.quality
     inputs = {"data": settings.data, "model": settings.model}
     if quality.model:

@@ -170,6 +170,38 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
     assert facts["documents"] == 2
 
 
-def test_an_unknown_corpus_is_one_line(capsys):
-    assert data.main(["show", "gigaspeach"]) == 2
-    assert capsys.readouterr().err.startswith("data: error: corpus 'gigaspeach' is unknown; known are ")
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ("{corpora: [gigaspeach]}", "corpus 'gigaspeach' is unknown; did you mean gigaspeech?"),
+        ("{corpora: gigaspeech}", "corpora='gigaspeech': expected a list"),
+        ("{corpora: [wmt23], casing: upper}", "casing='upper': expected keep, lower, sentence"),
+        ("{corpora: [wmt23], splits: [train]}", "splits: wmt23 has no 'train'; it has test"),
+        ("{corpora: [commonvoice], local: {commonvoice: /nowhere}}", "local.commonvoice=/nowhere: not there"),
+        ("{corpus: [wmt23]}", "expected a mapping with any of casing, corpora, local, models, splits"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_before_anything_is_asked(hub, tmp_path, capsys, recipe, reason):
+    (tmp_path / "r.yaml").write_text(recipe)
+    assert data.main(["fetch", str(tmp_path / "r.yaml"), "--to", str(tmp_path / "to")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("data: error: ") and line.endswith(reason)
+    assert not hub
+
+
+def test_a_hub_that_cannot_be_asked_is_one_line(monkeypatch, tmp_path, capsys):
+    import huggingface_hub
+
+    class GatedRepoError(Exception):
+        pass
+
+    def refuse(*_, **__):
+        raise GatedRepoError("403 Client Error.\nAccess is restricted.")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", refuse)
+    (tmp_path / "r.yaml").write_text("{corpora: [gigaspeech]}")
+    assert data.main(["fetch", str(tmp_path / "r.yaml"), "--to", str(tmp_path / "to")]) == 2
+    assert capsys.readouterr().err == (
+        "data: error: speechcolab/gigaspeech: the Hub gave nothing: 403 Client Error. Access is restricted.; "
+        "accept its terms on its page and set HF_TOKEN\n"
+    )

@@ -127,7 +127,7 @@ def test_europarl_st_joins_the_translations_of_a_segment(tmp_path):
 @pytest.mark.parametrize("name", ["covost2", "europarl-st", "commonvoice", "flores-plus"])
 def test_a_folder_that_is_not_in_the_layout_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=str(tmp_path)):
-        rows(name, tmp_path, "train")
+        rows(name, tmp_path, "dev")
 
 
 def test_a_table_without_a_column_is_refused_with_those_it_has(tmp_path):
