@@ -28,7 +28,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else the work is done in threa
 from spire_ray.manifest.schema import UNITS
 from spire_ray.provenance import versions
 from spire_ray.settings import Pack, Source
-from spire_ray.text import pack, prompts, tokens
+from spire_ray.text import choice, pack, prompts, tokens
 from spire_ray.text.packing import best_fit
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
@@ -116,8 +116,8 @@ def road(model: str, documents: int) -> dict[str, Any]:
         tokeniser, form = tokens.Tokeniser(settings), pack.Form(2048, 37_056)
         block = {"source": 0, "files": [f"{folder}/part-000000.parquet"], "first": 0, "rows": -1, "block": 0}
         tokenised, spread = seconds(lambda: tokeniser.write(block), 5)
-        choice = tokens.choose(settings, 1)
-        packed, spread_of_packing = seconds(lambda: tokens.pack_group(settings, form, choice, 1, 0), 5)
+        chosen = choice.choose(settings, 1)
+        packed, spread_of_packing = seconds(lambda: choice.pack_group(settings, form, chosen, 1, 0), 5)
     return {
         "documents": documents,
         "tokenised_per_minute_and_core": round(60 * documents / tokenised),

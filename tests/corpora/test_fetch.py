@@ -146,7 +146,7 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
     import socket
 
     from spire_ray.settings import Label, Pack, Source
-    from spire_ray.text import pack, tokens
+    from spire_ray.text import choice, pack, tokens
     from tests.distributed.test_label import labelled_here
 
     to = tmp_path / "to"
@@ -165,8 +165,8 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
     tokeniser = tokens.Tokeniser(settings)
     for number, file in enumerate((tmp_path / "units" / "part-000000.parquet", next((to / "towerblocks").glob("part-*")))):
         tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": number})
-    choice, form = tokens.choose(settings, 2), pack.Form(256, 384)
-    facts = tokens.pack_group(settings, form, choice, 2, 0)
+    chosen, form = choice.choose(settings, 2), pack.Form(256, 384)
+    facts = choice.pack_group(settings, form, chosen, 2, 0)
     assert facts["documents"] == 2
 
 

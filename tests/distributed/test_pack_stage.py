@@ -9,7 +9,7 @@ import yaml
 
 from spire_ray.distributed import pack
 from spire_ray.manifest.schema import UNITS
-from spire_ray.text import tokens
+from spire_ray.text import choice
 from spire_ray.text.pack import Pack
 
 
@@ -54,7 +54,7 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(ray_session
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:  # after the blocks, before the choice
-        patch.setattr(tokens, "choose", stop)
+        patch.setattr(choice, "choose", stop)
         with pytest.raises(RuntimeError, match="stopped"):
             recipe("two", workers=3)
     blocks = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "two" / "_tokens").glob("*.json")}

@@ -11,7 +11,7 @@ import pytest
 
 from spire_ray import config
 from spire_ray.manifest.schema import UNITS
-from spire_ray.text import mixture, pack, tokens
+from spire_ray.text import choice, mixture, pack, tokens
 from spire_ray.text.tokenizer import SpeechTokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +72,10 @@ def test_a_two_hundredth_of_spirefull_brings_every_source_within_two_percent_of_
         for file in sorted(Path(source.data).glob("part-*.parquet")):
             tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": blocks})
             blocks += 1
-    choice = tokens.choose(settings, blocks)
+    chosen = choice.choose(settings, blocks)
     form = pack.Form(settings.row_length, SpeechTokenizer(tiny_model).vocabulary_size, settings.packing, settings.seed)
-    groups = [tokens.pack_group(settings, form, choice, blocks, number) for number in range(len(choice.groups))]
-    facts = tokens.account(settings, choice, groups)
+    groups = [choice.pack_group(settings, form, chosen, blocks, number) for number in range(len(chosen.groups))]
+    facts = choice.account(settings, chosen, groups)
     for source in facts:
         for measure, target in source["target"].items():
             if measure == "units":

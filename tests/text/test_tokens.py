@@ -9,7 +9,7 @@ import pytest
 
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import Filters, Pack, Source
-from spire_ray.text import card, pack, tokens
+from spire_ray.text import card, choice, pack, tokens
 from spire_ray.text.tokenizer import SpeechTokenizer
 
 WORDS = ["the", "dog", "sleeps", "a", "cat", "sees", "it", "two", "birds", "sing"]
@@ -48,11 +48,11 @@ def packed(settings, rows_in_a_block=10_000):
                 blocks.append({"source": number, "files": [file], "first": first, "rows": rows_in_a_block, "block": len(blocks)})
     for block in reversed(blocks):
         tokeniser.write(block)
-    choice = tokens.choose(settings, len(blocks))
+    chosen = choice.choose(settings, len(blocks))
     form = pack.Form(settings.row_length, tokenizer.vocabulary_size, settings.packing, settings.seed)
-    groups = [tokens.pack_group(settings, form, choice, len(blocks), g) for g in range(len(choice.groups))]
+    groups = [choice.pack_group(settings, form, chosen, len(blocks), g) for g in range(len(chosen.groups))]
     groups = json.loads(json.dumps(groups))  # as they come from the workers
-    index = {"sources": tokens.account(settings, choice, groups), "prompts": settings.prompts, "rejected": choice.rejected}
+    index = {"sources": choice.account(settings, chosen, groups), "prompts": settings.prompts, "rejected": chosen.rejected}
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)
     return facts
