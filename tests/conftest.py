@@ -151,3 +151,22 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
         return lines, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     return run
+
+
+@pytest.fixture
+def stand_in_for_comet(tmp_path):
+    """An interpreter whose `comet` scores a translation by the length of its source."""
+    package = tmp_path / "environment" / "comet"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "from types import SimpleNamespace\n"
+        "def download_model(name):\n    return name\n"
+        "def load_from_checkpoint(path):\n    assert path == 'some/kiwi'\n    return Model()\n"
+        "class Model:\n"
+        "    def predict(self, rows, batch_size, gpus, progress_bar):\n"
+        "        return SimpleNamespace(scores=[len(row['src']) / 20 for row in rows])\n"
+    )
+    python = package.parent / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={package.parent} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return str(python)

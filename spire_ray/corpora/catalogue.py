@@ -4,6 +4,7 @@ It says how a corpus is obtained, under which terms, how its columns are read an
 its own account; apart from that, SPIRE's share, in deduplicated units of each audio–target pair (paper, Table 2).
 """
 
+import difflib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -25,15 +26,24 @@ class Corpus:
     """Terms have to be accepted before it can be downloaded."""
     hub: str = ""
     """Data set on the Hugging Face Hub, `id@revision` to pin it; empty: see `obtain`."""
-    files: str = "*.parquet"
+    files: str | list[str] = "*.parquet"
     """Files of it that are read; `{split}` stands for the corpus's own name of a split."""
+    archive: str = ""
+    """Tar on the Hub that holds `files`; empty: they lie there by themselves."""
     obtain: str = ""
     """What to do where it cannot be downloaded by itself."""
-    layout: Literal["table", "common-voice", "covost2", "europarl-st"] = "table"
+    layout: Literal[
+        "table", "common-voice", "covost2", "europarl-st", "gigaspeech", "spgispeech", "flores-plus", "tower-eval", "conll"
+    ] = "table"
     columns: dict[str, str] = field(default_factory=dict)
-    """Column of the manifest, or `translations.LANGUAGE` → the corpus's own name; absent ones have the same name."""
+    """Column of the manifest, `translations.LANGUAGE` or `extra.NAME` → the corpus's own name, or several as `{a}@{b}`.
+
+    `begin` and `end` in seconds, or `samples` at 16 kHz, make a duration.
+    """
+    translations_of: str = ""
+    """Corpus whose translations a row takes that has the same text in the same language."""
     splits: dict[str, str] = field(default_factory=dict)
-    """Our split → the corpus's own."""
+    """Our split → the corpus's own, or a pattern of several in the names of its files."""
     language: str = ""
     """ISO 639-1; empty: a column says it."""
     preparation: str = "plain-1"
@@ -47,6 +57,13 @@ class Corpus:
     spire_hours: float = 0.0
     """The same in hours, as Table 2 counts them."""
     note: str = ""
+
+    def patterns(self, split: str) -> list[str]:
+        """Its files of one of our splits. Raises ValueError for a split that it has not."""
+        if self.splits and split not in self.splits and split not in self.splits.values():
+            raise ValueError(f"splits: {self.name} has no {split!r}; it has {', '.join(self.splits)}")
+        files = [self.files] if isinstance(self.files, str) else self.files
+        return [each.format(split=self.splits.get(split, split)) for each in files]
 
 
 def load(folder: str = FOLDER) -> dict[str, Corpus]:
@@ -62,7 +79,9 @@ def corpus(name: str, folder: str = FOLDER) -> Corpus:
     """One corpus. Raises ValueError for an unknown one, with the known named."""
     known = load(folder)
     if name not in known:
-        raise ValueError(f"corpus {name!r} is unknown; known are {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+        raise ValueError(f"corpus {name!r} is unknown{meant}")
     return known[name]
 
 

@@ -15,7 +15,7 @@ from spire_ray.distributed.label import FINGERPRINT_FILE
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.fingerprint import Fingerprint
 from spire_ray.settings import Pack, Source
-from spire_ray.text import card, mixture, tokens
+from spire_ray.text import card, choice, mixture, tokens
 
 _ROWS_IN_A_BLOCK = 10_000
 _PARTS_IN_A_BLOCK = 32
@@ -53,20 +53,20 @@ def run(job: Job[Pack]) -> None:
     todo = [block for block in numbered if tokens.mark(block["block"]) not in done]
     for count in _tokenise(settings, todo):
         job.progress.update(len(numbered) - len(todo) + count, len(numbered), f"{count}/{len(todo)} blocks tokenised")
-    choice = ray.get(ray.remote(tokens.choose).remote(settings, len(numbered)))
+    chosen = ray.get(ray.remote(choice.choose).remote(settings, len(numbered)))
     form = pack.Form(settings.row_length, tokenizer.vocabulary_size, settings.packing, settings.seed)
     groups = []
-    for group in _pack(settings, form, choice, len(numbered)):
+    for group in _pack(settings, form, chosen, len(numbered)):
         groups.append(group)
-        job.progress.update(len(groups), len(choice.groups), f"{len(groups)}/{len(choice.groups)} groups packed")
+        job.progress.update(len(groups), len(chosen.groups), f"{len(groups)}/{len(chosen.groups)} groups packed")
     groups.sort(key=lambda group: str(group["file"]))
     fingerprint = tokenizer.units.fingerprint.to_dict() if tokenizer.units else None
     index = {
-        "sources": tokens.account(settings, choice, groups),
+        "sources": choice.account(settings, chosen, groups),
         "fingerprint": fingerprint,
         "model": settings.model,
         "prompts": settings.prompts,
-        "rejected": choice.rejected,
+        "rejected": chosen.rejected,
     }
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)
@@ -101,18 +101,18 @@ def _tokenise(settings: Pack, blocks: list[dict[str, Any]]) -> Iterator[int]:
         yield count
 
 
-def _pack(settings: Pack, form: Any, choice: tokens.Choice, blocks: int) -> Iterator[dict[str, Any]]:
+def _pack(settings: Pack, form: Any, chosen: choice.Choice, blocks: int) -> Iterator[dict[str, Any]]:
     """Pack the groups; yields the counts of each."""
     import json
 
     import ray
 
-    shared = ray.put(choice)  # what is left out may be long
+    shared = ray.put(chosen)  # what is left out may be long
 
     def pack_group(batch: dict[str, Any]) -> dict[str, Any]:
-        return {"facts": [json.dumps(tokens.pack_group(settings, form, ray.get(shared), blocks, int(batch["group"][0])))]}
+        return {"facts": [json.dumps(choice.pack_group(settings, form, ray.get(shared), blocks, int(batch["group"][0])))]}
 
-    rows = [{"group": number} for number in range(len(choice.groups))]
+    rows = [{"group": number} for number in range(len(chosen.groups))]
     for row in context.blocks(rows).map_batches(pack_group, batch_size=1).iter_rows():
         yield json.loads(row["facts"])
 

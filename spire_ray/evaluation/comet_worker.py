@@ -10,7 +10,11 @@ def main() -> None:
     from comet import download_model, load_from_checkpoint  # type: ignore[import-not-found]
 
     given = json.load(sys.stdin)
-    path = given["model"] if os.path.exists(given["model"]) else download_model(given["model"])
+    path = given["model"]
+    if os.path.isdir(path):  # as the Hub has it: hparams.yaml beside checkpoints/
+        path = os.path.join(path, "checkpoints", "model.ckpt")
+    elif not os.path.exists(path):
+        path = download_model(path)
     model = load_from_checkpoint(path)
     scored = model.predict(given["rows"], batch_size=given["batch_size"], gpus=given["gpus"], progress_bar=False)
     print(json.dumps([float(score) for score in scored.scores]))

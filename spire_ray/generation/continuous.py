@@ -36,6 +36,10 @@ class ContinuousGenerator:
         """Tokens a prompt may have, so that an answer still fits into the model's positions."""
         return int(self._model.config.max_position_embeddings) - self._new_tokens
 
+    def lengths(self, prompts: Sequence[Sequence[Span]]) -> list[int]:
+        """Tokens of each prompt."""
+        return [len(self.tokenizer.begin(ids)) for ids, _ in self.tokenizer.encode(prompts)]
+
     def __call__(self, prompts: Sequence[Sequence[Span]]) -> list[str]:
         """One text for each prompt, in order. Raises ValueError for a prompt that leaves no room for an answer."""
         from transformers import ContinuousBatchingConfig, GenerationConfig
@@ -51,6 +55,8 @@ class ContinuousGenerator:
         outputs = self._model.generate_batch(
             inputs, generation_config=greedy, continuous_batching_config=batching, progress_bar=False, warmup=not self._on_cpu
         )
+        if not self._on_cpu:  # the cache took what was free, and another process may want this GPU next
+            torch.cuda.empty_cache()
         answers = list(outputs.values())  # in the order of the inputs
         failed = [answer.error for answer in answers if answer.error]
         if failed or len(answers) != len(inputs):  # which transformers only logs

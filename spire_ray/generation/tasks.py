@@ -39,5 +39,8 @@ class Tasks:
         """Text → translations; `form` asks in another format than the model's own."""
         if (form or self._form) == "cpt":
             return self._generator([prompts.prompt(prompts.mt_completion(text, source, target)) for text in texts])
-        questions = [[Turn(prompts.mt_prompt(text, source, target))] for text in texts]
-        return self._generator([prompts.chat(turns, markup=self._generator.tokenizer.chat) for turns in questions])
+        return self._generator([self.translation(text, source, target) for text in texts])
+
+    def translation(self, text: str, source: str, target: str) -> list[Span]:
+        """The prompt that asks an instruction-tuned model for a translation of text."""
+        return prompts.chat([Turn(prompts.mt_prompt(text, source, target))], markup=self._generator.tokenizer.chat)

@@ -134,6 +134,16 @@ class QualityEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpectedLabels:
+    """What the plan counts with as long as model and data are not there."""
+
+    shape: str = ""
+    """`config.json` of a model of that shape."""
+    rows: float = 0.0
+    """Transcripts."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PseudoLabel(Stage):
     """Transcripts → translations by a language model, kept where their quality estimate is high."""
 
@@ -153,3 +163,4 @@ class PseudoLabel(Stage):
     """Actors, each with the model."""
     gpus_per_worker: float = 0.0
     threads: int = 1
+    expected: ExpectedLabels = field(default_factory=ExpectedLabels)

@@ -7,6 +7,7 @@ template once, by rendering a conversation of two exchanges, so that documents a
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 CHATML_TEMPLATE = (
@@ -19,7 +20,7 @@ CHATML_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Markup:
-    """opening Q asking A closing between Q asking A closing ending."""
+    """opening Q asking A closing between Q asking A closing ending; a system turn S makes `system S instructed` of opening."""
 
     opening: str
     """Before the first question, BOS left out."""
@@ -31,6 +32,10 @@ class Markup:
     """From a closed answer to the next question."""
     ending: str
     """After the last closed answer."""
+    system: str = ""
+    """Before a system turn, BOS left out."""
+    instructed: str = ""
+    """From a system turn to the first question; empty where the template has no form for one."""
 
 
 CHATML = Markup(
@@ -39,6 +44,8 @@ CHATML = Markup(
     closing=IM_END,
     between=f"\n{IM_START}user\n",
     ending="\n",
+    system=f"{IM_START}system\n",
+    instructed=f"{IM_END}\n{IM_START}user\n",
 )
 
 
@@ -77,10 +84,26 @@ def _read_off(folder: str) -> Markup:
         raise ValueError(f"model={folder}: its chat template does not close an answer with a special token: {after_first!r}")
     token = max(special, key=len)
     closing = after_first[: after_first.index(token) + len(token)]
+    system, instructed = _system(tokenizer, options)
     return Markup(
         opening=opening.removeprefix(tokenizer.bos_token or ""),
         asking=asking,
         closing=closing,
         between=after_first.removeprefix(closing),
         ending=after_last.removeprefix(closing) if after_last.startswith(closing) else "",
+        system=system,
+        instructed=instructed,
     )
+
+
+def _system(tokenizer: Any, options: dict[str, bool]) -> tuple[str, str]:
+    """What stands around a system turn; empty for a template that refuses one or leaves it out."""
+    from jinja2 import TemplateError
+
+    messages = [{"role": "system", "content": "SYSTEM-1"}, {"role": "user", "content": "QUESTION-1"}]
+    try:
+        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options)
+    except TemplateError:
+        return "", ""
+    before, found, after = rendered.partition("SYSTEM-1")
+    return (before.removeprefix(tokenizer.bos_token or ""), after.partition("QUESTION-1")[0]) if found else ("", "")

@@ -91,7 +91,10 @@ def prompted(source: Source, row: Mapping[str, Any], style: Style = RELEASED, ma
     if conversation and source.task != "text":
         raise Unusable("a conversation", f"the task {source.task} needs text")
     if conversation:
-        return Prompted(row["utt_id"], prompts.chat(_turns(conversation), markup=markup), False)
+        system, turns = _turns(conversation)
+        if system and not markup.instructed:
+            raise Unusable("system turn", "the chat template of the model has no form for it")
+        return Prompted(row["utt_id"], prompts.chat(turns, markup=markup, system=system), False)
     if source.task == "text" and source.format == "it":
         raise Unusable("no conversations", "the task text in the format it needs rows with conversations")
     spoken = _units(row) if source.task in SPEECH_TASKS else None
@@ -144,15 +147,20 @@ def _chat(source: Source, code: str, text: str, target: str, style: Style) -> li
     return [Turn(prompts.mt_prompt(text, code, source.target_language), target)]
 
 
-def _turns(conversation: str) -> list[Turn]:
-    """ShareGPT turns → exchanges. Raises Unusable where human and gpt do not alternate or a turn is empty."""
+def _turns(conversation: str) -> tuple[str, list[Turn]]:
+    """ShareGPT turns → the system turn, which may stand first, and exchanges.
+
+    Raises Unusable where human and gpt do not alternate or a turn is empty.
+    """
     try:
         values = [(turn["from"], turn["value"]) for turn in json.loads(conversation)]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise Unusable("malformed conversation", 'expected a JSON list of {"from": …, "value": …}') from None
     speakers = [speaker for speaker, _ in values]
-    if not values or speakers != ["human", "gpt"] * (len(values) // 2):
+    asked = values[1:] if speakers[:1] == ["system"] else values
+    if not asked or [speaker for speaker, _ in asked] != ["human", "gpt"] * (len(asked) // 2):
         raise Unusable("malformed conversation", f"human and gpt must alternate, got {speakers}")
     if not all(isinstance(text, str) and text.strip() for _, text in values):
         raise Unusable("empty turn")
-    return [Turn(question, answer) for (_, question), (_, answer) in zip(values[::2], values[1::2], strict=True)]
+    system = values[0][1] if asked is not values else ""
+    return system, [Turn(question, answer) for (_, question), (_, answer) in zip(asked[::2], asked[1::2], strict=True)]

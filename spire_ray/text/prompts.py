@@ -139,14 +139,15 @@ def few_shot(shots: Sequence[list[Span]], question: list[Span]) -> list[Span]:
     return [span for shot in shots for span in (*shot, Span("\n"))] + question
 
 
-def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: Markup = CHATML) -> list[Span]:
+def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: Markup = CHATML, system: str = "") -> list[Span]:
     """An IT document: turns with the loss on each answer and on what closes it.
 
     An empty answer in the last turn makes the prompt that asks for it. The units go where the first question wants them.
     """
+    first = f"{markup.system}{system}{markup.instructed}" if system else markup.opening
     spans: list[Span] = []
     for number, turn in enumerate(turns):
-        before = markup.between if number else markup.opening
+        before = markup.between if number else first
         spans += _speech(f"{before}{turn.user}{markup.asking}", units)
         if turn.assistant:
             spans.append(Span(f"{turn.assistant}{markup.closing}", answer=True))

@@ -1,5 +1,6 @@
 """Pseudo-labels: which transcripts are translated into what, and which translations are kept."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,37 @@ def parameters(config: Mapping[str, Any]) -> float:
     shared = config.get("num_key_value_heads", config["num_attention_heads"]) / config["num_attention_heads"]
     block = width * width * (2 + 2 * shared) + 3 * width * config["intermediate_size"]
     return float(layers * block + width * config["vocab_size"] * (1 if config.get("tie_word_embeddings") else 2))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of rows of a Parquet file: the unit of work, commit and resume."""
+
+    shard: int
+    file: str
+    first: int
+    rows: int
+
+
+SHARDS = pa.schema([("shard", pa.int64()), ("file", pa.string()), ("first", pa.int64()), ("rows", pa.int64())])
+
+
+def shards(files: Sequence[tuple[str, int]], most: int, planned: Sequence[Shard] = ()) -> list[Shard]:
+    """Shards of at most so many rows of (file, rows). Those that were planned stay as they are; what is new gets new ones.
+
+    Raises ValueError for a planned file that is gone or has fewer rows.
+    """
+    made, known = list(planned), Counter[str]()
+    for shard in planned:
+        known[shard.file] += shard.rows
+    for file, rows in files:
+        first = known.pop(file, 0)
+        if rows < first:
+            raise ValueError(f"data: {file} has {rows} rows, of which {first} were planned; choose another output")
+        made += [Shard(0, file, start, min(most, rows - start)) for start in range(first, rows, most)]
+    if known:
+        raise ValueError(f"data: {next(iter(known))} was planned and is gone; put it back or choose another output")
+    return [Shard(number, shard.file, shard.first, shard.rows) for number, shard in enumerate(made)]
 
 
 @dataclass(frozen=True)
@@ -106,11 +138,16 @@ def ranks(utt_ids: Sequence[str], target: str) -> np.ndarray:
 
 
 def rows_with_translations(rows: pa.Table, kept: Sequence[tuple[str, str, str]]) -> pa.Table:
-    """The rows that have a kept translation, (utt_id, target language, text), with these as their translations."""
+    """The rows that have a kept translation, (utt_id, target language, text), with these as their translations.
+
+    Raises ValueError for a translation of none of the rows.
+    """
     found: dict[str, list[tuple[str, str]]] = {}
     for utt_id, target, text in kept:
         found.setdefault(utt_id, []).append((target, text))
     ids = rows["utt_id"].to_pylist()
+    if gone := found.keys() - set(ids):
+        raise ValueError(f"data: row {min(gone)} was translated and is gone; put it back or choose another output")
     chosen = rows.filter(pa.array([utt_id in found for utt_id in ids], pa.bool_()))
     column = pa.array([sorted(found[utt_id]) for utt_id in ids if utt_id in found], UNITS.field("translations").type)
     place = chosen.schema.get_field_index("translations")

@@ -1,6 +1,7 @@
 """`spire audit FOLDER`: whether every planned row is there once, and what the units look like; while a job runs and after.
 
 Each part file is compared with the rows of the manifest that its shard was planned from, one shard at a time in flat memory.
+A folder of pseudo-labels is audited by `audit_labels`.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from spire_ray import storage
 from spire_ray.manifest import marks, planning, reader, unique
 from spire_ray.manifest.schema import LABELLED, Columns
 from spire_ray.provenance import RUN_FILE
+from spire_ray.tools import audit_labels
 
 FAULTS_FOUND = 1
 USER_ERROR = 2
@@ -68,9 +70,11 @@ class Audit:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool: prints the account and writes `audit.json` and `audit.png`; the status is 1 if rows are lost."""
     parser = argparse.ArgumentParser("spire audit", description="Account for every row of a labelling job.")
-    parser.add_argument("folder", help="output folder of the stage label")
+    parser.add_argument("folder", help="output folder of the stage label or pseudo_label")
     options = parser.parse_args(arguments)
     try:
+        if audit_labels.is_labels(options.folder):
+            return audit_labels.tell(options.folder)
         found = audit(options.folder)
         account = asdict(found) | {"entropy_bits": round(found.entropy, 4)}
         storage.write_bytes(storage.join(options.folder, "audit.json"), json.dumps(account, indent=1).encode())

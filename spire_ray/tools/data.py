@@ -32,15 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from spire_ray.corpora import fetch
+    from spire_ray.corpora import check, fetch
 
     if options.command == "check":
-        print(fetch.check(catalogue.corpus(options.corpus, options.catalogue), options.copy))
+        print(check.check(catalogue.corpus(options.corpus, options.catalogue), options.copy))
     elif options.command == "fetch":
         for name, counts in fetch.fetch(fetch.load(options.recipe), options.to, options.catalogue).items():
-            print(f"{name}: {counts['rows']} rows, {counts['refused']} refused → {options.to}/{name}")
+            more = f", {counts['untranslated']} without a translation" if "untranslated" in counts else ""
+            print(f"{name}: {counts['rows']} rows, {counts['refused']} refused{more} → {options.to}/{name}")
     elif options.corpus:
-        print(fetch.described(catalogue.corpus(options.corpus, options.catalogue)))
+        print(check.described(catalogue.corpus(options.corpus, options.catalogue)))
     else:
         for name, corpus in catalogue.load(options.catalogue).items():
             gate = ", gated" if corpus.gated else ""

@@ -9,7 +9,8 @@ import yaml
 
 from spire_ray.distributed import pack
 from spire_ray.manifest.schema import UNITS
-from spire_ray.text import tokens
+from spire_ray.text import choice
+from spire_ray.text.pack import Pack
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(ray_session
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:  # after the blocks, before the choice
-        patch.setattr(tokens, "choose", stop)
+        patch.setattr(choice, "choose", stop)
         with pytest.raises(RuntimeError, match="stopped"):
             recipe("two", workers=3)
     blocks = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "two" / "_tokens").glob("*.json")}
@@ -71,3 +72,47 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(ray_session
     assert not (tmp_path / "two" / "_tokens").exists()
     assert (tmp_path / "two" / "card.md").exists()
     assert (tmp_path / "two" / "card.png").exists()
+
+
+TURNS = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+MALFORMED = {
+    "no units": {"units": []},
+    "unit above the vocabulary": {"units": [3, 20]},  # of 0 to 19
+    "unknown language": {"language": "xx"},
+    "longer than a row": {"units": [1] * 100_000},
+    "malformed conversation": {"conversations": TURNS[:1]},
+    "empty turn": {"conversations": [TURNS[0], {"from": "gpt", "value": " "}]},
+    "no text": {"text": None},
+    "units written as text": {"text": "the \U000f0003 dog"},
+    "not labelled": {"status": "rejected", "error": "digital silence"},
+    "no conversations": {"conversations": None},
+}
+
+
+def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is_packed(ray_session, recipe, tmp_path, capsys):
+    expected, spoken, written = {}, [], [{"utt_id": "fine", "split": "train", "conversations": json.dumps(TURNS)}]
+    for number in range(100):
+        reason = list(MALFORMED)[number % len(MALFORMED)]
+        expected[f"bad{number}"] = reason
+        row = {"utt_id": f"bad{number}", "text": f"the dog {number}", "language": "en", "split": "train", "duration": 1.0}
+        row |= {"translations": [("de", "der Hund")], "units": [number % 20, 7], "status": "labelled", **MALFORMED[reason]}
+        if "conversations" in row:
+            written.append({**row, "conversations": json.dumps(row["conversations"]) if row["conversations"] else None})
+        else:
+            spoken.append(row)
+    pq.write_table(pa.Table.from_pylist(spoken, schema=UNITS), tmp_path / "units" / "part-000003.parquet")
+    pq.write_table(pa.Table.from_pylist(written), tmp_path / "chats.parquet")
+    sources = [
+        {"task": "asr", "data": str(tmp_path / "units")},
+        {"task": "text", "data": str(tmp_path / "chats.parquet"), "format": "it"},
+    ]
+    assert recipe("pack", sources=sources) == 0
+    listed = pq.read_table(tmp_path / "pack" / "rejected").to_pylist()
+    assert len(listed) == 100
+    assert {row["utt_id"]: row["reason"].partition(": ")[0] for row in listed} == expected
+    assert "asr: left out 10: no units, such as bad0 (no units)" in capsys.readouterr().out
+    opened = Pack(str(tmp_path / "pack"))
+    packed = {utt_id for number in range(len(opened)) for utt_id in opened.described(number)["utt_ids"]}
+    assert packed == {f"u{part}-{number}" for part in range(3) for number in range(40)} | {"fine"}
+    card = (tmp_path / "pack" / "card.md").read_text()
+    assert all(f"| {reason} | 10 |" in card for reason in MALFORMED)

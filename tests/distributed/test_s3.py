@@ -110,6 +110,34 @@ def test_a_job_from_s3_to_s3_through_requests_that_fail(s3, corpus):
     assert "Uploads" not in client.list_multipart_uploads(Bucket="spire")
 
 
+def test_a_corpus_is_fetched_to_s3_and_labelled_there(s3, tmp_path, tiny_codebook):
+    from spire_ray.corpora import check, fetch
+    from spire_ray.corpora.catalogue import corpus
+    from spire_ray.corpora.fetch import Recipe
+
+    sound = io.BytesIO()
+    soundfile.write(sound, np.random.default_rng(0).standard_normal(48_000) / 8, 16_000, format="FLAC")
+    segments = tmp_path / "en" / "de" / "train"
+    segments.mkdir(parents=True)
+    (tmp_path / "en" / "audios").mkdir()
+    (tmp_path / "en" / "audios" / "speech.m4a").write_bytes(sound.getvalue())
+    for name, lines in (("lst", "speech 0.0 1.5\nspeech 1.5 3.0\n"), ("en", "One.\nTwo.\n"), ("de", "Eins.\nZwei.\n")):
+        (segments / f"segments.{name}").write_text(lines)
+    recipe = Recipe(corpora=("europarl-st",), local={"europarl-st": str(tmp_path)})
+    assert fetch.fetch(recipe, "s3://spire/corpora") == {"europarl-st": {"rows": 2, "refused": 0}}
+    place = "s3://spire/corpora/europarl-st"
+    assert check.check(corpus("europarl-st"), place).startswith("europarl-st: 2 rows, 0.0 h")
+    tiny_codebook.save("s3://spire/codebook")
+    job = Label(manifest=place, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=60.0)
+    decode_shard, actor = shards.Decode({}, 10.0), label.LabelShard(job)
+    for shard in planning.plan(place, {}, job.output, job.shard_seconds):
+        actor(decode_shard(pa.Table.from_pylist([vars(shard)])))
+    rows = storage.read_parquet(job.output).to_pylist()
+    assert [(row["status"], row["text"], row["translations"]) for row in rows] == [
+        ("labelled", "One.", [("de", "Eins.")]), ("labelled", "Two.", [("de", "Zwei.")]),
+    ]  # fmt: skip
+
+
 def test_a_cut_of_a_recording_on_s3_does_not_fetch_all_of_it(s3, monkeypatch):
     content = io.BytesIO()
     soundfile.write(content, np.random.default_rng(0).standard_normal(16_000 * 300) / 8, 16_000, format="WAV", subtype="FLOAT")

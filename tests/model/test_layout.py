@@ -152,6 +152,28 @@ def test_the_chat_is_rendered_as_the_models_own_template_does_or_as_chatml(kept)
     assert tokenizer.text.token_to_id(tokenizer.chat.closing) in tokenizer.stops
 
 
+def test_a_system_turn_is_rendered_as_the_models_own_template_does(kept):
+    from transformers import AutoTokenizer
+
+    rendering, tokenizer = AutoTokenizer.from_pretrained(kept[1]), SpeechTokenizer(kept[1])
+    if not rendering.chat_template:
+        return
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "one"}]
+    expected = rendering.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    spans = prompts.chat([prompts.Turn("one")], markup=tokenizer.chat, system="be kind")
+    assert (rendering.bos_token or "") + "".join(span.text for span in spans) == expected
+
+
+@pytest.mark.parametrize("form", ["{{ raise_exception('no system') }}", ""])
+def test_a_template_without_a_system_turn_says_so(tmp_path, form):
+    base = Path(families.make("qwen", tmp_path / "base"))
+    before = f"{{% if messages[0]['role'] == 'system' %}}{form}{{% set messages = messages[1:] %}}{{% endif %}}"
+    (base / "chat_template.jinja").write_text(before + families.QWEN_TEMPLATE)
+    markup = SpeechTokenizer(str(base)).chat
+    assert (markup.system, markup.instructed) == ("", "")
+    assert markup.opening == "<|im_start|>user\n"
+
+
 def test_a_template_that_closes_no_answer_is_refused(tmp_path):
     base = Path(families.make("qwen", tmp_path / "base"))
     (base / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}, {% endfor %}")

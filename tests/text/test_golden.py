@@ -32,6 +32,7 @@ def forms(style):
         "it.st_multiturn": prompts.chat(prompts.multiturn(EN, DE, "en", "de"), UNITS),
         "it.mt": prompts.chat([Turn(prompts.mt_prompt(EN, "en", "de"), DE)]),
         "it.towerblocks": prompts.chat([Turn("Correct: teh dog", "the dog"), Turn("And: dgo\n{x}", "dog")]),
+        "it.system": prompts.chat([Turn("Correct: teh dog", "the dog")], system="Be brief."),
         "ask.asr": prompts.chat([Turn(asr)], UNITS),
         "ask.st": prompts.chat([Turn(prompts.st_prompt("zh", style))], UNITS),
         "ask.st_multiturn": prompts.chat(prompts.multiturn(EN, "", "en", "de"), UNITS),

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from spire_ray.settings import Filters, Source
 from spire_ray.text import filters, mixture
+from spire_ray.text.chat import CHATML
 from spire_ray.text.mixture import Unusable
 from spire_ray.units import codec
 
@@ -124,6 +126,18 @@ def test_conversations_become_chats():
     )
 
 
+def test_a_system_turn_stands_first_and_bears_no_loss():
+    turns = [("system", "Be kind"), ("human", "Hi"), ("gpt", "Hello")]
+    document = mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)))
+    assert text(document) == (
+        "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
+    )
+    assert [span.text for span in document.spans if span.answer] == ["Hello<|im_end|>"]
+    without = replace(CHATML, system="", instructed="")
+    with pytest.raises(Unusable, match=r"^system turn: the chat template of the model has no form for it$"):
+        mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)), markup=without)
+
+
 @pytest.mark.parametrize(
     "turns",
     [
@@ -131,7 +145,9 @@ def test_conversations_become_chats():
         [("human", "Hi")],
         [("gpt", "Hello"), ("human", "Hi")],
         [("human", "Hi"), ("human", "Hi")],
-        [("system", "Be kind"), ("human", "Hi"), ("gpt", "Hello")],
+        [("system", "Be kind")],
+        [("system", ""), ("human", "Hi"), ("gpt", "Hello")],
+        [("human", "Hi"), ("system", "Be kind"), ("gpt", "Hello")],
         [("human", "Hi"), ("gpt", "")],
         [("human", " "), ("gpt", "Hello")],
         [("human", "Hi"), ("gpt", None)],

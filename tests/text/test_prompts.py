@@ -135,6 +135,15 @@ def test_the_tokenizer_of_an_extended_model_renders_the_same_chat(turns, tiny_mo
     assert rendered == text(prompts.chat(turns, UNITS))
 
 
+def test_the_released_template_renders_a_system_turn_the_same_way(tiny_model):
+    from transformers import AutoTokenizer
+
+    turns = [Turn(MT, "der Hund")]
+    said = [{"role": "system", "content": "Be brief."}, *messages(turns)]
+    rendered = AutoTokenizer.from_pretrained(tiny_model).apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    assert rendered == text(prompts.chat(turns, system="Be brief."))
+
+
 def test_without_a_generation_prompt_the_last_answer_stays_open(tiny_model):
     from transformers import AutoTokenizer
 

@@ -11,7 +11,7 @@ import pytest
 
 from spire_ray import config
 from spire_ray.manifest.schema import UNITS
-from spire_ray.text import mixture, pack, tokens
+from spire_ray.text import choice, mixture, pack, tokens
 from spire_ray.text.tokenizer import SpeechTokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ TABLE_2 = {  # deduplicated units, paper
     "pseudo.gigaspeech": 161e6,
     "pseudo.commonvoice": 212e6,
 }
+TARGETS = ("de", "es", "fr", "it", "ko", "nl", "pt", "ru", "zh")
 
 
 def recipe(name):
@@ -56,45 +57,55 @@ def test_the_recipe_of_pre_training_plans_five_parts_of_speech_to_one_of_text():
 
 
 @pytest.mark.long
-def test_a_two_hundredth_of_spirefull_brings_every_source_within_two_percent_of_its_target(tiny_model, tmp_path):
-    """5 M units of synthetic clips with three translations each; the tokenizer is a tiny one, the counts are the recipe's."""
-    given = recipe("pack_it")
+@pytest.mark.parametrize(("name", "part"), [("pack_it", 200), ("pack_cpt", 2000)])
+def test_a_part_of_a_recipe_brings_every_source_within_two_percent_of_its_target(tiny_model, tmp_path, name, part):
+    """Synthetic clips and texts: SpireFull at 1/200, 5 M units, and SpireBase at 1/2000; the tokenizer is a tiny one."""
+    given = recipe(name)
     folders = {source.data: tmp_path / f"{number}" for number, source in enumerate(given.sources)}
     draw = np.random.default_rng(0)
-    needed = {data: sum(source.units for source in given.sources if source.data == data) / 200 for data in folders}
     for data, folder in folders.items():
-        _write(folder, needed[data], draw, "towerblocks" in data)
+        mine = [source for source in given.sources if source.data == data]
+        _write(folder, mine[0], sum(source.units for source in mine) / part, draw)
     sources = tuple(replace(source, data=str(folders[source.data])) for source in given.sources)
-    settings = replace(given, sources=sources, model=tiny_model, output=str(tmp_path / "pack"), scale=1 / 200)
+    settings = replace(given, sources=sources, model=tiny_model, output=str(tmp_path / "pack"), scale=1 / part)
     tokeniser, blocks = tokens.Tokeniser(settings), 0
     for number, source in enumerate(sources):
         for file in sorted(Path(source.data).glob("part-*.parquet")):
             tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": blocks})
             blocks += 1
-    choice = tokens.choose(settings, blocks)
+    chosen = choice.choose(settings, blocks)
     form = pack.Form(settings.row_length, SpeechTokenizer(tiny_model).vocabulary_size, settings.packing, settings.seed)
-    groups = [tokens.pack_group(settings, form, choice, blocks, number) for number in range(len(choice.groups))]
-    facts = tokens.account(settings, choice, groups)
-    for source in facts:
-        for measure, target in source["target"].items():
-            if measure == "units":
-                assert source["units"] == pytest.approx(target, rel=0.02), source["name"]
-                assert not source["short"]
+    groups = [choice.pack_group(settings, form, chosen, blocks, number) for number in range(len(chosen.groups))]
+    facts = choice.account(settings, chosen, groups)
+    budgets = [(source, *target) for source in facts for target in source["target"].items() if target[0] != "epochs"]
+    assert len(budgets) == len([source for source in sources if source.units or source.tokens])
+    for source, measure, target in budgets:
+        assert source[measure] == pytest.approx(target, rel=0.02), source["name"]
+        assert not source["short"]
     index = pack.write_index(settings.output, groups, form, {"sources": facts})
     assert index["fill"] >= 0.995
-    assert index["tokens"] > 4_865_000
+    assert index["tokens"] > sum(source.units + source.tokens for source in sources) / part
 
 
-def _write(folder, units, draw, conversations):
-    """Clips with half again as many units as the sources of the folder need, in parts."""
+def _write(folder, source, units, draw):
+    """Clips with half again as many units as are needed, in parts; texts and conversations in plenty."""
     folder.mkdir()
-    if conversations:
+    if source.task in ("text", "mt"):
         turns = json.dumps([{"from": "human", "value": "the dog " * 20}, {"from": "gpt", "value": "der Hund " * 30}])
-        rows = [{"utt_id": f"t{n}", "split": "train", "language": "en", "conversations": turns} for n in range(3000)]
-        pq.write_table(pa.Table.from_pylist(rows), folder / "part-000000.parquet")
+        rows = [
+            {
+                "utt_id": f"t{number}", "split": "train", "language": "en", "text": "the dog sleeps " * int(draw.integers(3, 30)),
+                "translations": [(code, "der Hund " * int(draw.integers(3, 30))) for code in TARGETS],
+                "conversations": turns if source.format == "it" else None,
+            }
+            for number in range(3000)
+        ]  # fmt: skip
+        schema = pa.schema([*(UNITS.field(name) for name in rows[0] if name != "conversations"), ("conversations", pa.string())])
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "part-000000.parquet")
         return
+    pairs = 3 if source.target_language else 1  # each pair of audio and target language counts
     rows, made = [], 0
-    while made < 1.5 * units:
+    while made < 1.5 * units / pairs:
         count = int(draw.integers(60, 500))
         text = "the dog sleeps " * (count // 60 + 1)
         rows.append(
@@ -104,6 +115,6 @@ def _write(folder, units, draw, conversations):
                 "status": "labelled",
             }
         )  # fmt: skip
-        made += count * 3  # each pair of audio and target language counts
+        made += count
     for part, start in enumerate(range(0, len(rows), 2000)):
         pq.write_table(pa.Table.from_pylist(rows[start : start + 2000], schema=UNITS), folder / f"part-{part:06d}.parquet")

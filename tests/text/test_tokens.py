@@ -9,7 +9,7 @@ import pytest
 
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import Filters, Pack, Source
-from spire_ray.text import card, pack, tokens
+from spire_ray.text import card, choice, pack, tokens
 from spire_ray.text.tokenizer import SpeechTokenizer
 
 WORDS = ["the", "dog", "sleeps", "a", "cat", "sees", "it", "two", "birds", "sing"]
@@ -48,11 +48,11 @@ def packed(settings, rows_in_a_block=10_000):
                 blocks.append({"source": number, "files": [file], "first": first, "rows": rows_in_a_block, "block": len(blocks)})
     for block in reversed(blocks):
         tokeniser.write(block)
-    choice = tokens.choose(settings, len(blocks))
+    chosen = choice.choose(settings, len(blocks))
     form = pack.Form(settings.row_length, tokenizer.vocabulary_size, settings.packing, settings.seed)
-    groups = [tokens.pack_group(settings, form, choice, len(blocks), g) for g in range(len(choice.groups))]
+    groups = [choice.pack_group(settings, form, chosen, len(blocks), g) for g in range(len(chosen.groups))]
     groups = json.loads(json.dumps(groups))  # as they come from the workers
-    index = {"sources": tokens.account(settings, choice, groups), "prompts": settings.prompts, "rejected": choice.rejected}
+    index = {"sources": choice.account(settings, chosen, groups), "prompts": settings.prompts, "rejected": chosen.rejected}
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)
     return facts
@@ -163,43 +163,3 @@ def test_a_budget_beyond_the_rows_is_said_to_fall_short(tiny_model, tmp_path):
     assert short["short"] == f"brings {short['units']} of 5000 units; rows are used 1 times at most"
     assert abs(enough["units"] - 3000) < 60
     assert not enough["short"]
-
-
-def test_a_hundred_malformed_rows_are_each_reported_and_none_is_packed(tiny_model, tmp_path):
-    good = unit_rows(60, "good", longest=20)
-    bad = unit_rows(100, "bad")
-    talk = {"split": "train", "language": "en", "utt_id": "", "conversations": ""}
-    reasons = {}
-    for number, row in enumerate(bad):
-        match number % 7:
-            case 0:
-                row["units"], reason = [], "no units"
-            case 1:
-                row["units"], reason = [3, 20 + number], "unit above the vocabulary"
-            case 2:
-                row["language"], reason = "xx", "unknown language"
-            case 3:
-                row["units"], reason = [1] * 100_000, "longer than a row"
-            case 4:
-                row["text"], reason = None, "no text"
-            case 5:
-                row["text"], reason = "the \U000f0003 dog", "units written as text"
-            case 6:
-                row["status"], row["error"], reason = "rejected", "digital silence", "not labelled"
-        reasons[row["utt_id"]] = reason
-    turns = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": ""}]
-    chats = [{**talk, "utt_id": f"chat{i}", "conversations": json.dumps(turns[: 1 + i % 2])} for i in range(10)]
-    reasons |= {f"chat{i}": ("malformed conversation", "empty turn")[i % 2] for i in range(10)}
-    (tmp_path / "text").mkdir()
-    fine = {**talk, "utt_id": "ok", "conversations": json.dumps([turns[0], {"from": "gpt", "value": "Hello"}])}
-    pq.write_table(pa.Table.from_pylist([*chats, fine]), tmp_path / "text" / "part-000000.parquet")
-    data = save([*good, *bad], tmp_path / "units")
-    sources = (Source(task="asr", data=data), Source(task="text", data=str(tmp_path / "text"), format="it"))
-    facts = packed(settings(tiny_model, tmp_path / "pack", *sources), 25)
-    listed = pq.read_table(tmp_path / "pack" / "rejected").to_pylist()
-    assert {row["utt_id"]: row["reason"].partition(": ")[0] for row in listed} == reasons
-    assert len(listed) == 110
-    counted = [found["count"] for kinds in facts["rejected"].values() for found in kinds.values()]
-    assert sum(counted) == 110
-    assert sorted(documents_of(tmp_path / "pack", 0)) == sorted(row["utt_id"] for row in good)
-    assert documents_of(tmp_path / "pack", 1) == ["ok"]
