@@ -1,15 +1,16 @@
 """Tokens per second of training on rows of instruction tuning: ours against a Hugging Face Trainer, the gain by part.
 
     python benchmarks/train.py                                  # 4 layers of d = 256, V = 37,056, on one CPU core
-    python benchmarks/train.py --only bare deepspeed ray --steps 45 --output benchmarks/results/train_overhead.json
-    python benchmarks/train.py --shape configs/shapes/llama-2-7b.json --row-length 4096 --steps 40   # one GPU, random weights
+    python benchmarks/train.py --only bare deepspeed ray --output benchmarks/results/train_overhead.json
+    python benchmarks/train.py --shape configs/shapes/llama-2-7b.json --row-length 4096 --dtype bfloat16   # one GPU
 
-Ways, each a process of its own on the same documents, and only tokens that are no padding are counted:
+Ways, each a process of its own on the same documents for `--seconds`; only tokens that are no padding are counted:
 `trainer` is transformers.Trainer as its documentation advises (padded to the longest of a batch, grouped by length); it
-needs accelerate. `padded`, `packed` and `bare` are one PyTorch loop that takes up our measures one by one: padded rows with
-all logits, packed rows with all logits, packed rows with the logits of counted targets alone. `deepspeed` is the engine
-that the jobs use, `ray` the same engine as a worker of Ray Train, with the CPU-seconds of the whole cluster. CPUs are
-compared by CPU-seconds, GPUs by wall clock. Results go to `--output`.
+needs accelerate. The next four are one PyTorch loop that takes up our measures one by one: `padded` rows with all logits,
+`packed` rows with all logits, `counted` makes the logits of counted targets alone, `bare` attends document by document.
+`deepspeed` is the engine that the jobs use, `ray` the same engine as a worker of Ray Train, with the CPU-seconds of the
+whole cluster. CPUs are compared by CPU-seconds, GPUs by wall clock. What is measured begins after the start and a warm-up.
+Ways with the same batches tell how far their losses at the end of the warm-up are apart. Results go to `--output`.
 """
 
 import argparse
@@ -29,7 +30,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-WAYS = ("trainer", "padded", "packed", "bare", "deepspeed", "ray")
+WAYS = ("trainer", "padded", "packed", "counted", "bare", "deepspeed", "ray")
+SAME_BATCHES = WAYS[2:]
 SMALL = {
     "model_type": "llama",
     "vocab_size": 37_056,
@@ -70,24 +72,35 @@ def build(options: argparse.Namespace) -> Any:
 
 
 def measured(
-    step: Callable[[], int], options: argparse.Namespace, clock: Callable[[], float] = time.process_time
+    step: Callable[[], tuple[int, float]], options: argparse.Namespace, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """Tokens per second of `step`, which returns its tokens, after a warm-up; `clock` counts CPU-seconds."""
+    """Tokens per second of `step`, which returns its tokens and its loss; `clock` counts CPU-seconds."""
+    for _ in range(options.warmup):
+        loss = step()[1]
+    _wait()
+    elapsed = time.perf_counter if _device() == "cuda" else clock
+    wall, spent, began, tokens, steps = time.perf_counter(), clock(), elapsed(), 0, 0
+    while elapsed() - began < options.seconds:
+        tokens += step()[0]
+        steps += 1
+    _wait()
+    return _result(tokens, steps, time.perf_counter() - wall, clock() - spent, loss)
+
+
+def _result(tokens: int, steps: int, wall: float, spent: float, loss: float) -> dict[str, float]:
     import torch
 
     gpu = _device() == "cuda"
-    for _ in range(options.warmup):
-        step()
-    if gpu:
-        torch.cuda.synchronize()
-    wall, spent, tokens = time.perf_counter(), clock(), 0
-    for _ in range(options.steps):
-        tokens += step()
-    if gpu:
-        torch.cuda.synchronize()
-    wall, spent = time.perf_counter() - wall, clock() - spent
     memory = {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if gpu else {}
-    return {"tokens": tokens, "wall_s": wall, "cpu_s": spent, "tokens_per_s": tokens / (wall if gpu else spent), **memory}
+    speed = tokens / (wall if gpu else spent)
+    return {"tokens": tokens, "steps": steps, "wall_s": wall, "cpu_s": spent, "tokens_per_s": speed, "loss": loss, **memory}
+
+
+def _wait() -> None:
+    import torch
+
+    if _device() == "cuda":
+        torch.cuda.synchronize()
 
 
 def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
@@ -100,13 +113,13 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
     model = build(options)
     loss = PackedLoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, fused=_device() == "cuda" or None)
-    if way != "padded" and _device() == "cuda":
-        attention.by_bounds(model)
+    if way == "bare":
+        (attention.by_bounds if _device() == "cuda" else attention.on_cpu)(model)
     batches = padded_batches(options) if way == "padded" else packed_batches(options)
 
-    def step() -> int:
+    def step() -> tuple[int, float]:
         batch, tokens = next(batches)
-        if way == "bare":
+        if way in ("counted", "bare"):
             value = loss(batch.to(model.device)) / len(batch.targets)
         elif way == "packed":
             value = _all_logits(model, batch.to(model.device))
@@ -116,7 +129,7 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        return tokens
+        return tokens, float(value.detach())
 
     return measured(step, options)
 
@@ -150,10 +163,10 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
     worker = Engine(build(options), training, filled, sys.maxsize)
     batches = packed_batches(options)
 
-    def step() -> int:
+    def step() -> tuple[int, float]:
         batch, tokens = next(batches)
-        worker.step([batch], [1 / len(batch.targets)], 1.0)
-        return tokens
+        loss, _ = worker.step([batch], [1 / len(batch.targets)], 1.0)
+        return tokens, loss
 
     return measured(step, options, clock)
 
@@ -181,7 +194,6 @@ def on_ray(options: argparse.Namespace) -> dict[str, float]:
 
 def trainer(options: argparse.Namespace) -> dict[str, float]:
     """`transformers.Trainer` with padding to the longest of a batch, grouped by length."""
-    import torch
     from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
     given = documents(options.documents, options.row_length)
@@ -197,13 +209,16 @@ def trainer(options: argparse.Namespace) -> dict[str, float]:
         return collate([{"input_ids": f["input_ids"].tolist(), "labels": f["labels"].tolist()} for f in features])
 
     class Clock(TrainerCallback):
-        def on_step_end(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
+        def on_step_end(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
             times.append((time.perf_counter(), time.process_time(), sum(tokens)))
+            if len(times) > options.warmup:
+                start, clock = times[options.warmup - 1], 0 if _device() == "cuda" else 1
+                control.should_training_stop = times[-1][clock] - start[clock] >= options.seconds
 
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=options.batch_documents,
-        max_steps=options.warmup + options.steps,
+        max_steps=1_000_000,
         learning_rate=RATE,
         max_grad_norm=1.0,
         train_sampling_strategy="group_by_length",
@@ -221,10 +236,7 @@ def trainer(options: argparse.Namespace) -> dict[str, float]:
     peer = Trainer(build(options), arguments, train_dataset=data, data_collator=counting, callbacks=[Clock()])
     peer.train()
     (w0, c0, t0), (w1, c1, t1) = times[options.warmup - 1], times[-1]
-    gpu = _device() == "cuda"
-    memory = {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if gpu else {}
-    each = (w1 - w0) if gpu else (c1 - c0)
-    return {"tokens": t1 - t0, "wall_s": w1 - w0, "cpu_s": c1 - c0, "tokens_per_s": (t1 - t0) / each, **memory}
+    return _result(t1 - t0, len(times) - options.warmup, w1 - w0, c1 - c0, float("nan"))
 
 
 def packed_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
@@ -271,10 +283,7 @@ def padded_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
 def _all_logits(model: Any, batch: Any) -> Any:
     import torch
 
-    from spire_ray.training import attention
-
-    inputs = batch.joined() if model.config._attn_implementation == attention.NAME else batch.masked()
-    logits = model(**inputs, use_cache=False).logits.flatten(0, 1)
+    logits = model(**batch.masked(), use_cache=False).logits.flatten(0, 1)
     labels = torch.full((logits.shape[0],), -100, device=logits.device)
     labels[batch.targets - 1] = batch.input_ids.view(-1)[batch.targets]
     return torch.nn.functional.cross_entropy(logits.float(), labels)
@@ -299,7 +308,7 @@ def main() -> None:
     parser.add_argument("--checkpointing", choices=("none", "selective", "full"), default="none")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--warmup", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each run, CPU-seconds on a CPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "train.json"))
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
@@ -309,23 +318,46 @@ def main() -> None:
         print("RESULT", json.dumps(run(options) if run else loop(options.way, options)))
         return
     found: dict[str, list[dict[str, float]]] = {way: [] for way in options.only}
-    given = sys.argv[1:]
+    given, environment = sys.argv[1:], os.environ | {"OMP_NUM_THREADS": "1"}
     for _ in range(options.repeats):
         for way in options.only:
-            done = subprocess.run([sys.executable, __file__, *given, "--way", way], capture_output=True, text=True, check=False)
+            command = [sys.executable, __file__, *given, "--way", way]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
             if line is None:
                 sys.exit(f"{way} failed:\n{done.stderr[-2000:]}")
             found[way].append(json.loads(line.removeprefix("RESULT ")))
-    report: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "options": vars(options), "ways": {}}
-    report["versions"] = {name: version(name) for name in ("torch", "transformers", "deepspeed")}
+    report(found, options)
+
+
+def report(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+    """Print medians, spread and ratios, and write them with what they were measured on."""
+    ways: dict[str, Any] = {}
+    before = ""
     for way, runs in found.items():
         speeds = sorted(run["tokens_per_s"] for run in runs)
-        report["ways"][way] = {"median": float(np.median(speeds)), "min": speeds[0], "max": speeds[-1], "runs": runs}
-        first = report["ways"][options.only[0]]["median"]
-        spread = f"({speeds[0]:,.0f} – {speeds[-1]:,.0f})"
-        print(f"{way:>10}  {np.median(speeds):>9,.0f} tokens/s  {spread}  × {np.median(speeds) / first:.2f}")
-    Path(options.output).write_text(json.dumps(report, indent=2) + "\n")
+        median = float(np.median(speeds))
+        ratios = {to: median / ways[to]["median"] for to in (options.only[0], before) if to}
+        ways[way] = {"median": median, "min": speeds[0], "max": speeds[-1], "ratio": ratios, "runs": runs}
+        told = ", ".join(f"× {ratio:.2f} of {to}" for to, ratio in ratios.items())
+        print(f"{way:>10}  {median:>7,.0f} tokens/s  ({speeds[0]:,.0f} – {speeds[-1]:,.0f})  {told}")
+        before = way
+    losses = [run["loss"] for way in SAME_BATCHES for run in found.get(way, ())]
+    agreement = max(losses) / min(losses) - 1 if losses else None
+    print(f"losses at the end of the warm-up, same batches: {agreement:.1e} apart" if losses else "")
+    written = {
+        "machine": {"cores": os.cpu_count(), "processor": _processor(), "load": os.getloadavg()},
+        "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed", "ray")},
+        "options": vars(options),
+        "agreement": agreement,
+        "ways": ways,
+    }
+    Path(options.output).write_text(json.dumps(written, indent=2) + "\n")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """One line of progress: rewritten in place on a terminal, printed every few seconds elsewhere."""
 
+import math
 import sys
 import time
 
@@ -13,22 +14,29 @@ class Progress:
     def __init__(self, name: str) -> None:
         self._name = name
         self._began = time.monotonic()
-        self._shown = 0.0
+        self._shown = -math.inf
         self._terminal = sys.stdout.isatty()
         self._open = False
-        self._line = ""
+        self._news: tuple[float, float, str] | None = None
+        self._came = 0.0
+        self._told = False
 
-    def update(self, done: float, total: float, text: str) -> None:
-        """Show `text` with the share done and the time left; quiet between two intervals."""
+    def update(self, done: float, total: float, text: str, left: float | None = None) -> None:
+        """Show `text` with the share done and the seconds left; quiet between two intervals, and while nothing is new.
+
+        Without `left` the time until the news came counts, not the time since.
+        """
         now = time.monotonic()
-        if now - self._shown < (_EVERY_SECONDS if self._terminal else _EVERY_SECONDS_IN_A_LOG) and done < total:
+        interval = _EVERY_SECONDS if self._terminal else _EVERY_SECONDS_IN_A_LOG
+        if (done, total, text) != self._news:
+            self._news, self._came, self._told = (done, total, text), now, False
+        if self._told or (now - self._shown < interval and done < total):
             return
-        self._shown = now
-        left = round((now - self._began) * max(total - done, 0) / done) if done else 0
-        line = f"{self._name:>12}  {100 * done / total if total else 100:3.0f} %  {text}  ETA {left // 60}:{left % 60:02}"
-        if line == self._line:
-            return
-        self._line = line
+        self._shown, self._told = now, True
+        if left is None:
+            left = (self._came - self._began) * max(total - done, 0) / done if done else 0
+        minutes, seconds = divmod(round(left), 60)
+        line = f"{self._name:>12}  {100 * done / total if total else 100:3.0f} %  {text}  ETA {minutes}:{seconds:02}"
         print(f"\r{line:<100}" if self._terminal else line, end="" if self._terminal else "\n", flush=True)
         self._open = self._terminal
 

@@ -181,11 +181,11 @@ def _watching(job: Job[Train]) -> Iterator[None]:
 
     def show() -> None:
         while not stop.wait(1.0 if storage.is_local(output) else 10.0):
-            if metrics := [line for line in read_metrics(output) if "loss" in line]:
+            if metrics := [line for line in read_metrics(output) if "step_seconds" in line]:
                 last = metrics[-1]
                 text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
                 text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""
-                job.progress.update(last["step"], steps, text)
+                job.progress.update(last["step"], steps, text, (steps - last["step"]) * last["step_seconds"])
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()

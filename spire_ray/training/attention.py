@@ -2,20 +2,23 @@
 
 On GPUs by the bounds of documents: variable-length flash attention, FlashAttention where flash-attn is installed, else the
 kernel that comes with PyTorch (`torch.nn.attention.varlen`); both want bfloat16 or float16. On CPUs by mask
-(`Batch.attention_mask`).
+(`Batch.attention_mask`) in short rows, and document by document in longer ones.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-NAME = "spire_packed"
-_MASKED = "spire_masked"
-_SHORT = 512
-"""Tokens of a row up to which scores are held as one matrix: a quarter of the time of PyTorch's CPU kernel at 128."""
+from spire_ray.training.batch import Batch
+
+_BY_BOUNDS = "spire_packed"
+_ON_CPU = "spire_cpu"
+_SHORT = 128
+"""Tokens of a row up to which a CPU holds its scores as one matrix, documents that do not see each other included."""
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, float | None], torch.Tensor]
 """Query [T, heads, d], key and value [T, KV heads, d], bounds int32 [documents + 1], greatest length, scale → [T, heads, d]."""
@@ -40,32 +43,39 @@ def by_bounds(model: PreTrainedModel, kernel: Kernel | None = None) -> None:
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [1, heads, T, d] → [T, heads, d]
         return chosen(query, key, value, cu_seq_lens_q, max_length_q, scaling)[None], None
 
-    AttentionInterface.register(NAME, attend)
-    model.set_attn_implementation(NAME)
+    AttentionInterface.register(_BY_BOUNDS, attend)
+    model.set_attn_implementation(_BY_BOUNDS)
 
 
-def by_mask(model: PreTrainedModel) -> None:
-    """Let a model on a CPU attend by mask, as matrix products while rows are short."""
-    AttentionInterface.register(_MASKED, _masked)
-    model.set_attn_implementation(_MASKED)
+def on_cpu(model: PreTrainedModel) -> None:
+    """Let a model on a CPU attend by mask in short rows and document by document in longer ones."""
+    AttentionInterface.register(_ON_CPU, _cpu)
+    model.set_attn_implementation(_ON_CPU)
 
 
-def _masked(
+def inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
+    """The arguments of a model for a batch, as its attention wants them."""
+    implementation, length = model.config._attn_implementation, batch.input_ids.shape[1]
+    joined = implementation == _BY_BOUNDS or (implementation == _ON_CPU and length > _SHORT)
+    return batch.joined() if joined else batch.masked()
+
+
+def _cpu(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor,
+    attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Query [B, heads, L, d], key and value [B, KV heads, L, d], mask bool [B, 1, L, L] → [B, L, heads, d]."""
-    heads, length, width = query.shape[1:]
+    """Query [B, heads, L, d], key and value [B, KV heads, L, d], mask bool [B, 1, L, L] or bounds → [B, L, heads, d]."""
+    heads, width = query.shape[1], query.shape[3]
     groups = heads // key.shape[1]
-    if length > _SHORT:
-        grouped = groups > 1
-        output: torch.Tensor = scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling, enable_gqa=grouped)
-        return output.transpose(1, 2), None
+    if cu_seq_lens_q is not None:
+        return _each_document(query, key, value, cu_seq_lens_q, scaling).transpose(1, 2), None
+    assert attention_mask is not None
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
     bias = torch.zeros(attention_mask.shape, dtype=query.dtype).masked_fill_(~attention_mask, -torch.inf)
@@ -76,6 +86,17 @@ def _masked(
         alpha=scaling or width**-0.5,
     )
     return (scores.softmax(-1) @ value.flatten(0, 1)).view_as(query).transpose(1, 2), None
+
+
+def _each_document(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, scale: float | None
+) -> torch.Tensor:
+    """Query [1, heads, T, d], key and value [1, KV heads, T, d] → [1, heads, T, d]."""
+    lengths = [end - start for start, end in pairwise(bounds.tolist())]
+    documents = zip(*(tensor.split(lengths, 2) for tensor in (query, key, value)), strict=True)
+    grouped = key.shape[1] != query.shape[1]
+    outputs = [scaled_dot_product_attention(*parts, is_causal=True, scale=scale, enable_gqa=grouped) for parts in documents]
+    return torch.cat(outputs, 2)
 
 
 def _installed() -> Kernel:

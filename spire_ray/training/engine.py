@@ -156,7 +156,7 @@ class Engine:
         if _gpu() and half:
             attention.by_bounds(model)
         elif not _gpu():
-            attention.by_mask(model)
+            attention.on_cpu(model)
         plain = training.unit_loss_weight == training.text_loss_weight == 1.0
         loss = PackedLoss(model, fused=_gpu() and can_fuse(model, plain, partitioned=stage == 3))
         client = _adamw(groups, training.optimiser) if training.optimiser.name == "adamw" else None

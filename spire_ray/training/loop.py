@@ -168,6 +168,7 @@ class _Meter:
             "rate": rate(run.training.optimiser, done - 1, run.training.steps),
             **run.engine.rates(),
             "tokens_per_second": speed,
+            "step_seconds": seconds / (done - self._first),
             "epoch": done * run.rows / len(run.pack),
             "rows": done * run.rows,
             "memory_gb": _memory(),

@@ -50,8 +50,7 @@ class PackedLoss(torch.nn.Module):
 
     def _states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [N, d] that predict the targets, and the targets' ids [N]."""
-        by_bounds = self.model.config._attn_implementation == attention.NAME
-        inputs = batch.joined() if by_bounds else batch.masked()
+        inputs = attention.inputs(self.model, batch)
         hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
         return hidden.index_select(0, batch.targets - 1), batch.input_ids.view(-1)[batch.targets]
 

@@ -109,16 +109,16 @@ def by_bounds(model, monkeypatch):
     attention.by_bounds(model, each_document_alone)
 
 
-def by_mask(model, monkeypatch):
-    attention.by_mask(model)
+def on_cpu_in_short_rows(model, monkeypatch):
+    attention.on_cpu(model)
 
 
-def by_mask_in_long_rows(model, monkeypatch):
-    attention.by_mask(model)
+def on_cpu_in_long_rows(model, monkeypatch):
+    attention.on_cpu(model)
     monkeypatch.setattr(attention, "_SHORT", LENGTH - 1)
 
 
-@pytest.mark.parametrize("attend", [by_bounds, by_mask, by_mask_in_long_rows])
+@pytest.mark.parametrize("attend", [by_bounds, on_cpu_in_short_rows, on_cpu_in_long_rows])
 def test_attention_of_the_trainer_gives_the_loss_and_gradients_of_pytorchs(model, batch, attend, monkeypatch):
     whole = PackedLoss(model)(batch)
     whole.backward()
