@@ -30,6 +30,8 @@ from spire_ray.units.codebook import Codebook
 MEAN_SECONDS = 15.3
 ROWS_PER_FILE = 100_000
 UNITS_PER_ROW = 8
+_WATCHED_EVERY = 2.0
+"""Seconds."""
 
 
 class Decode:
@@ -97,8 +99,10 @@ def _rehearse(folder: Path, rows: int, plan_only: bool, output: str) -> dict[str
         timed("audit")
         report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
         assert account.faults == 0 and account.rows == rows
-    per_million = {name: round(took["cpu"] / rows * 1e6, 1) for name, took in timed.taken.items()}
-    return report | {"seconds": timed.taken, "cpu_seconds_per_million_rows": per_million, "versions": provenance.versions()}
+    per_million = {name: round(took["wall"] / rows * 1e6, 1) for name, took in timed.taken.items()}
+    machine = {"cores": os.cpu_count(), "load": os.getloadavg()}
+    report |= {"seconds": timed.taken, "wall_seconds_per_million_rows": per_million}
+    return report | {"machine": machine, "versions": provenance.versions()}
 
 
 def _label(folder: Path, output: str) -> dict[str, Any]:
@@ -110,18 +114,25 @@ def _label(folder: Path, output: str) -> dict[str, Any]:
     fields = {"stage": "label", "manifest": f"{folder}/manifest", "codebook": f"{folder}/codebook", "output": f"{folder}/units"}
     (folder / "label.yaml").write_text(json.dumps(fields | {"tracking": {"enabled": False}}))
     label.shards.Decode, label.LabelShard = Decode, LabelShard  # type: ignore[misc, assignment]
-    memory: list[tuple[int, float]] = []
+    memory: list[tuple[float, int, int]] = []
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "units" / "_done", memory, ended))
     watcher.start()
     assert label.main(["--config", str(folder / "label.yaml")]) == 0
     ended.set()
     watcher.join()
-    begun = [pair for pair in memory if pair[0] > 0]
-    grown = (begun[-1][1] - begun[0][1]) / max(begun[-1][0] - begun[0][0], 1)
+    begun = [seen for seen in memory if seen[1] > 0]
+    (started, first, _), (ended_at, last, _) = begun[0], begun[-1]
+    sizes = [size for *_, size in memory]
     if output:
         storage.write_bytes(f"{output.removesuffix('.json')}.png", _plot(memory))
-    return {"driver_kb_per_shard": round(grown / 1024, 1), "memory": memory}
+    return {
+        "seconds_to_first_shard": round(started, 1),
+        "shards_per_second": round((last - first) / (ended_at - started), 1),
+        "driver_mb": {"at first": round(sizes[0] / 1e6), "at most": round(max(sizes) / 1e6)},
+        "driver_kb_per_shard": round((max(sizes) - sizes[0]) / last / 1e3, 1),
+        "memory": memory,
+    }
 
 
 def _manifest(folder: Path, rows: int) -> float:
@@ -144,21 +155,24 @@ def _manifest(folder: Path, rows: int) -> float:
     return seconds / 3600
 
 
-def _watch(folder: Path, memory: list[tuple[int, float]], ended: threading.Event) -> None:
-    while not ended.wait(2.0):
+def _watch(folder: Path, memory: list[tuple[float, int, int]], ended: threading.Event) -> None:
+    """Notes (seconds, shards done, bytes of this process) now and then."""
+    began = time.monotonic()
+    while not ended.wait(_WATCHED_EVERY):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        memory.append((len(os.listdir(folder)) if folder.exists() else 0, pages * os.sysconf("SC_PAGE_SIZE")))
+        done = len(os.listdir(folder)) if folder.exists() else 0
+        memory.append((round(time.monotonic() - began, 1), done, pages * os.sysconf("SC_PAGE_SIZE")))
 
 
-def _plot(memory: list[tuple[int, float]]) -> bytes:
+def _plot(memory: list[tuple[float, int, int]]) -> bytes:
     import io
 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    axes.plot([done for done, _ in memory], [size / 2**20 for _, size in memory])
-    axes.set(xlabel="shards done", ylabel="memory of the driver, MiB", ylim=(0, None))
+    axes.plot([done for _, done, _ in memory], [size / 1e6 for *_, size in memory])
+    axes.set(xlabel="shards done", ylabel="memory of the driver, MB", ylim=(0, 1.1e-6 * max(size for *_, size in memory)))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
