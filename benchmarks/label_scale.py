@@ -1,6 +1,6 @@
 """Scale rehearsal: millions of rows through plan, label and audit, with a stand-in of 8 fixed units a row and no audio.
 
-    python benchmarks/label_scale.py --rows 10000000 [--output benchmarks/results/label_scale.json]
+    python benchmarks/label_scale.py --rows 10000000 [--shard-hours 1] [--output benchmarks/results/label_scale.json]
 
 What is rehearsed is all that grows with rows and shards: planning, Ray Data with a block a shard, part files,
 marks and the audit. The memory of the driver is plotted over the shards done.
@@ -72,47 +72,46 @@ def main() -> None:
     """Run the rehearsal, print and write what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--plan-only", action="store_true")
+    parser.add_argument("--shard-hours", type=float, default=1.0)
     parser.add_argument("--output", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = _rehearse(Path(folder), options.rows, options.plan_only, options.output)
+        report = _rehearse(Path(folder), options.rows, options.shard_hours, options.output)
     print(json.dumps({key: value for key, value in report.items() if key != "memory"}, indent=1))
     if options.output:
         storage.write_json(options.output, report)
 
 
-def _rehearse(folder: Path, rows: int, plan_only: bool, output: str) -> dict[str, Any]:
+def _rehearse(folder: Path, rows: int, shard_hours: float, output: str) -> dict[str, Any]:
     (folder / "manifest").mkdir()
     timed = _Timer()
     hours = _manifest(folder / "manifest", rows)
     timed("manifest written")
-    report: dict[str, Any] = {"benchmark": "label_scale", "rows": rows, "hours": round(hours)}
-    planned = planning.plan(str(folder / "manifest"), {}, str(folder / "units"), 3600.0)
+    report: dict[str, Any] = {"benchmark": "label_scale", "rows": rows, "hours": round(hours), "shard_hours": shard_hours}
+    report["shards"] = len(planning.plan(str(folder / "manifest"), {}, str(folder / "units"), 3600 * shard_hours))
     timed("plan")
-    report["shards"] = len(planned)
-    if not plan_only:
-        (folder / "units" / planning.PLAN_FILE).unlink()
-        report |= _label(folder, output)
-        timed("label")
-        account = audit.audit(str(folder / "units"))
-        timed("audit")
-        report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
-        assert account.faults == 0 and account.rows == rows
+    (folder / "units" / planning.PLAN_FILE).unlink()
+    report |= _label(folder, shard_hours, output)
+    timed("label")
+    account = audit.audit(str(folder / "units"))
+    timed("audit")
+    report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
+    assert account.faults == 0 and account.rows == rows
     per_million = {name: round(took["wall"] / rows * 1e6, 1) for name, took in timed.taken.items()}
     machine = {"cores": os.cpu_count(), "load": os.getloadavg()}
     report |= {"seconds": timed.taken, "wall_seconds_per_million_rows": per_million}
     return report | {"machine": machine, "versions": provenance.versions()}
 
 
-def _label(folder: Path, output: str) -> dict[str, Any]:
+def _label(folder: Path, shard_hours: float, output: str) -> dict[str, Any]:
     settings = Encoder(name="mfcc")
     from spire_ray.units.encoder import load_encoder
 
     centroids = np.eye(UNITS_PER_ROW, 65, dtype=np.float32)
     Codebook.create(centroids, settings, load_encoder(settings).identity, {}).save(str(folder / "codebook"))
     fields = {"stage": "label", "manifest": f"{folder}/manifest", "codebook": f"{folder}/codebook", "output": f"{folder}/units"}
-    (folder / "label.yaml").write_text(json.dumps(fields | {"tracking": {"enabled": False}}))
+    fields |= {"shard_seconds": 3600 * shard_hours, "tracking": {"enabled": False}}
+    (folder / "label.yaml").write_text(json.dumps(fields))
     label.shards.Decode, label.LabelShard = Decode, LabelShard  # type: ignore[misc, assignment]
     memory: list[tuple[float, int, int]] = []
     ended = threading.Event()
@@ -128,7 +127,7 @@ def _label(folder: Path, output: str) -> dict[str, Any]:
         storage.write_bytes(f"{output.removesuffix('.json')}.png", _plot(memory))
     return {
         "seconds_to_first_shard": round(started, 1),
-        "shards_per_second": round((last - first) / (ended_at - started), 1),
+        "shards_per_second": round((last - first) / max(ended_at - started, _WATCHED_EVERY), 1),
         "driver_mb": {"at first": round(sizes[0] / 1e6), "at most": round(max(sizes) / 1e6)},
         "driver_kb_per_shard": round((max(sizes) - sizes[0]) / last / 1e3, 1),
         "memory": memory,
