@@ -1,6 +1,6 @@
 """Scale rehearsal: millions of rows through plan, label and audit, with a stand-in of 8 fixed units a row and no audio.
 
-    python benchmarks/label_scale.py --rows 10000000 [--output benchmarks/results/label_scale.json]
+    python benchmarks/label_scale.py --rows 10000000 [--shard-hours 1] [--output benchmarks/results/label_scale.json]
 
 What is rehearsed is all that grows with rows and shards: planning, Ray Data with a block a shard, part files,
 marks and the audit. The memory of the driver is plotted over the shards done.
@@ -30,6 +30,8 @@ from spire_ray.units.codebook import Codebook
 MEAN_SECONDS = 15.3
 ROWS_PER_FILE = 100_000
 UNITS_PER_ROW = 8
+_WATCHED_EVERY = 2.0
+"""Seconds."""
 
 
 class Decode:
@@ -70,58 +72,66 @@ def main() -> None:
     """Run the rehearsal, print and write what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--plan-only", action="store_true")
+    parser.add_argument("--shard-hours", type=float, default=1.0)
     parser.add_argument("--output", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = _rehearse(Path(folder), options.rows, options.plan_only, options.output)
+        report = _rehearse(Path(folder), options.rows, options.shard_hours, options.output)
     print(json.dumps({key: value for key, value in report.items() if key != "memory"}, indent=1))
     if options.output:
         storage.write_json(options.output, report)
 
 
-def _rehearse(folder: Path, rows: int, plan_only: bool, output: str) -> dict[str, Any]:
+def _rehearse(folder: Path, rows: int, shard_hours: float, output: str) -> dict[str, Any]:
     (folder / "manifest").mkdir()
     timed = _Timer()
     hours = _manifest(folder / "manifest", rows)
     timed("manifest written")
-    report: dict[str, Any] = {"benchmark": "label_scale", "rows": rows, "hours": round(hours)}
-    planned = planning.plan(str(folder / "manifest"), {}, str(folder / "units"), 3600.0)
+    report: dict[str, Any] = {"benchmark": "label_scale", "rows": rows, "hours": round(hours), "shard_hours": shard_hours}
+    report["shards"] = len(planning.plan(str(folder / "manifest"), {}, str(folder / "units"), 3600 * shard_hours))
     timed("plan")
-    report["shards"] = len(planned)
-    if not plan_only:
-        (folder / "units" / planning.PLAN_FILE).unlink()
-        report |= _label(folder, output)
-        timed("label")
-        account = audit.audit(str(folder / "units"))
-        timed("audit")
-        report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
-        assert account.faults == 0 and account.rows == rows
-    per_million = {name: round(took["cpu"] / rows * 1e6, 1) for name, took in timed.taken.items()}
-    return report | {"seconds": timed.taken, "cpu_seconds_per_million_rows": per_million, "versions": provenance.versions()}
+    (folder / "units" / planning.PLAN_FILE).unlink()
+    report |= _label(folder, shard_hours, output)
+    timed("label")
+    account = audit.audit(str(folder / "units"))
+    timed("audit")
+    report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
+    assert account.faults == 0 and account.rows == rows
+    per_million = {name: round(took["wall"] / rows * 1e6, 1) for name, took in timed.taken.items()}
+    machine = {"cores": os.cpu_count(), "load": os.getloadavg()}
+    report |= {"seconds": timed.taken, "wall_seconds_per_million_rows": per_million}
+    return report | {"machine": machine, "versions": provenance.versions()}
 
 
-def _label(folder: Path, output: str) -> dict[str, Any]:
+def _label(folder: Path, shard_hours: float, output: str) -> dict[str, Any]:
     settings = Encoder(name="mfcc")
     from spire_ray.units.encoder import load_encoder
 
     centroids = np.eye(UNITS_PER_ROW, 65, dtype=np.float32)
     Codebook.create(centroids, settings, load_encoder(settings).identity, {}).save(str(folder / "codebook"))
     fields = {"stage": "label", "manifest": f"{folder}/manifest", "codebook": f"{folder}/codebook", "output": f"{folder}/units"}
-    (folder / "label.yaml").write_text(json.dumps(fields | {"tracking": {"enabled": False}}))
+    fields |= {"shard_seconds": 3600 * shard_hours, "tracking": {"enabled": False}}
+    (folder / "label.yaml").write_text(json.dumps(fields))
     label.shards.Decode, label.LabelShard = Decode, LabelShard  # type: ignore[misc, assignment]
-    memory: list[tuple[int, float]] = []
+    memory: list[tuple[float, int, int]] = []
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "units" / "_done", memory, ended))
     watcher.start()
     assert label.main(["--config", str(folder / "label.yaml")]) == 0
     ended.set()
     watcher.join()
-    begun = [pair for pair in memory if pair[0] > 0]
-    grown = (begun[-1][1] - begun[0][1]) / max(begun[-1][0] - begun[0][0], 1)
+    begun = [seen for seen in memory if seen[1] > 0]
+    (started, first, _), (ended_at, last, _) = begun[0], begun[-1]
+    sizes = [size for *_, size in memory]
     if output:
         storage.write_bytes(f"{output.removesuffix('.json')}.png", _plot(memory))
-    return {"driver_kb_per_shard": round(grown / 1024, 1), "memory": memory}
+    return {
+        "seconds_to_first_shard": round(started, 1),
+        "shards_per_second": round((last - first) / max(ended_at - started, _WATCHED_EVERY), 1),
+        "driver_mb": {"at first": round(sizes[0] / 1e6), "at most": round(max(sizes) / 1e6)},
+        "driver_kb_per_shard": round((max(sizes) - sizes[0]) / last / 1e3, 1),
+        "memory": memory,
+    }
 
 
 def _manifest(folder: Path, rows: int) -> float:
@@ -144,21 +154,24 @@ def _manifest(folder: Path, rows: int) -> float:
     return seconds / 3600
 
 
-def _watch(folder: Path, memory: list[tuple[int, float]], ended: threading.Event) -> None:
-    while not ended.wait(2.0):
+def _watch(folder: Path, memory: list[tuple[float, int, int]], ended: threading.Event) -> None:
+    """Notes (seconds, shards done, bytes of this process) now and then."""
+    began = time.monotonic()
+    while not ended.wait(_WATCHED_EVERY):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        memory.append((len(os.listdir(folder)) if folder.exists() else 0, pages * os.sysconf("SC_PAGE_SIZE")))
+        done = len(os.listdir(folder)) if folder.exists() else 0
+        memory.append((round(time.monotonic() - began, 1), done, pages * os.sysconf("SC_PAGE_SIZE")))
 
 
-def _plot(memory: list[tuple[int, float]]) -> bytes:
+def _plot(memory: list[tuple[float, int, int]]) -> bytes:
     import io
 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    axes.plot([done for done, _ in memory], [size / 2**20 for _, size in memory])
-    axes.set(xlabel="shards done", ylabel="memory of the driver, MiB", ylim=(0, None))
+    axes.plot([done for _, done, _ in memory], [size / 1e6 for *_, size in memory])
+    axes.set(xlabel="shards done", ylabel="memory of the driver, MB", ylim=(0, 1.1e-6 * max(size for *_, size in memory)))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -3,6 +3,7 @@
 Credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     import fsspec
 
+_LARGEST_PUT = 5 << 30
+"""Bytes that S3 takes in one request."""
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -156,10 +158,10 @@ def write_bytes(uri: str, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
         return
     fs, path = filesystem(uri)
-    fs.pipe_file(path, data)
+    fs.pipe_file(path, data, chunksize=_LARGEST_PUT // 2)  # s3fs makes several parts of twice as much
 
 
-@contextmanager
+@contextlib.contextmanager
 def new_file(uri: str) -> Iterator[IO[bytes]]:
     """A large file to write to, which appears whole when the block ends well and not at all when it does not."""
     local = Path(uri) if is_local(uri) else None
@@ -197,6 +199,17 @@ def remove(uri: str) -> None:
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def discard_uploads(uri: str) -> None:
+    """End the uploads of large files below a folder on S3 that a killed process has left; their parts are paid for."""
+    if is_local(uri):
+        return
+    fs, path = filesystem(uri)
+    bucket, _, prefix = path.partition("/")
+    with contextlib.suppress(PermissionError):  # who may not list them has to let the bucket's own rules do it
+        for left in fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/").get("Uploads", []):
+            fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=left["Key"], UploadId=left["UploadId"])
 
 
 def upload(folder: str, uri: str) -> None:

@@ -35,7 +35,8 @@ def pieces(
     except for a beginning at `origin`, an exact end and the end of the recording (None). Raises AudioError as decoding does,
     and for an end that comes too early.
     """
-    with decode.reader(source, whole=False) as sound:
+    first = max(0.0, begin - longest / 2)
+    with decode.reader(source, first, float("inf") if end is None else end - first, whole=False) as sound:
         rate = sound.samplerate
         start = round(origin * rate) if begin <= origin else _boundary(sound, begin, longest)
         stop = None if end is None else round(end * rate) if exact_end else _boundary(sound, end, longest)

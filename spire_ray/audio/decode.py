@@ -4,8 +4,10 @@ WAV of every kind, FLAC, MP3, Ogg Vorbis and Opus are read by libsndfile; a cut 
 file is not decoded. Memory is bounded by the samples asked for: channels are averaged and lengths enforced block by block.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -23,26 +25,51 @@ NUMERICS = {"decoder": f"libsndfile {soundfile.__libsndfile_version__}", "resamp
 _RATES = (1_000, 768_000)
 _BLOCK = 1 << 16
 """Samples of one channel decoded at once."""
+_LEAD_SECONDS = 1
+"""AAC that is entered in the middle is heard right a little later."""
 _UNKNOWN_FRAMES = 1 << 48
 """libsndfile's count for a file that does not say its length lies far above."""
 _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}
 
 
 class _Sound(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file that is not sought in while its length is unknown; libsndfile fails at that."""
+    """A sound file that may begin `skipped` seconds after the recording whose samples its positions count.
+
+    It is not sought in while its length is unknown; libsndfile fails at that.
+    """
+
+    _skipped = 0
+
+    def __init__(self, file: IO[bytes], skipped: int) -> None:
+        super().__init__(file)
+        self._skipped = skipped * self.samplerate
+
+    @property
+    def frames(self) -> int:
+        return int(self._info.frames) + self._skipped
 
     def seekable(self) -> bool:
         return bool(self.frames < _UNKNOWN_FRAMES and super().seekable())
 
+    def seek(self, frames: int, whence: int = 0) -> int:
+        return int(super().seek(frames - self._skipped if whence == io.SEEK_SET else frames, whence)) + self._skipped
+
 
 @contextmanager
-def reader(source: bytes | str, max_seconds: float = float("inf"), *, whole: bool = True) -> Iterator[soundfile.SoundFile]:
-    """An open sound file. Raises AudioError for what is missing, not audio, or without a usable rate."""
+def reader(
+    source: bytes | str, begin: float = 0.0, seconds: float = float("inf"), *, whole: bool = True
+) -> Iterator[soundfile.SoundFile]:
+    """An open sound file, in which `seconds` from `begin` on can be read; the rest need not be there.
+
+    Raises AudioError for what is missing, not audio, or without a usable rate.
+    """
     with opened(source, whole=whole) as file:
-        sound = ffmpeg.to_wav(file, max_seconds) if header.needs_ffmpeg(file) else file
+        convert = header.needs_ffmpeg(file)
+        skipped = max(0, int(begin - _LEAD_SECONDS)) if convert else 0
+        sound = ffmpeg.to_wav(file, skipped, begin - skipped + seconds) if convert else file
         sound.seek(0)
         try:
-            opened_sound = _Sound(sound)
+            opened_sound = _Sound(sound, skipped)
         except soundfile.LibsndfileError:
             raise AudioError(header.why_not(file)) from None
         with opened_sound:
@@ -67,7 +94,8 @@ def load(
     """
     if offset < 0:
         raise AudioError(f"negative offset: {offset:g} s")
-    with reader(source, max_seconds, whole=not offset and duration is None) as sound:
+    needed = max_seconds if duration is None else min(duration, max_seconds)
+    with reader(source, offset, needed, whole=not offset and duration is None) as sound:
         rate, start = sound.samplerate, round(offset * sound.samplerate)
         known = sound.frames < _UNKNOWN_FRAMES
         count = round(duration * rate) if duration is not None else sound.frames - start if known else None

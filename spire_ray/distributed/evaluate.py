@@ -15,6 +15,7 @@ from spire_ray.manifest.schema import LABELLED
 from spire_ray.model import licence
 from spire_ray.settings import Evaluate, Evaluated
 
+_READ = ["utt_id", "text", "translations", "speaker", "duration", "units", "durations"]
 _SPEECH = {"asr", "asr_control", "st_direct", "st_multiturn", "st_cascade", "st_control"}
 
 
@@ -116,13 +117,12 @@ class _Asker:
 
 
 def _rows(settings: Evaluate) -> list[dict[str, Any]]:
-    table = storage.read_parquet(settings.units)
+    """Labelled rows of the split, in the order of their ids; of the others nothing is kept."""
+    table = storage.read_parquet(settings.units, _READ, [("split", "=", settings.split), ("status", "=", LABELLED)])
+    chosen = table.sort_by("utt_id").slice(0, settings.utterances or None)
     rows = [
-        {**row, "translation": dict(row["translations"] or ()).get(settings.target_language, "")}
-        for row in table.to_pylist()
-        if row["split"] == settings.split and row["status"] == LABELLED
+        {**row, "translation": dict(row["translations"] or ()).get(settings.target_language, "")} for row in chosen.to_pylist()
     ]
-    rows = sorted(rows, key=lambda row: row["utt_id"])[: settings.utterances or None]
     if len(rows) < 2:
         raise ValueError(f"split={settings.split}: {settings.units} has {len(rows)} labelled rows of it; 2 are needed")
     return rows

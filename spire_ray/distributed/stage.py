@@ -77,6 +77,7 @@ def main(
             print(f"{name}: done already, {settings.output}")
             return 0
         with lock.held(settings.output):
+            storage.discard_uploads(settings.output)
             _work(name, settings, output, run)  # type: ignore[arg-type]
     except (ValueError, OSError) as error:
         return _report(name, error)

@@ -29,17 +29,18 @@ CLIPS = 12
 
 
 class Flaky:
-    """Every so many requests the server says that it is busy."""
+    """Every so many requests the server says that it is busy. It counts the uploads in several parts that are begun."""
 
     def __init__(self, application):
         self._application, self._lock = application, threading.Lock()
-        self.every = self.requests = self.refused = 0
+        self.every = self.requests = self.refused = self.uploads = 0
 
     def __call__(self, environment, respond):
         with self._lock:
             self.requests += 1
             busy = self.every and self.requests % self.every == 0
             self.refused += bool(busy)
+            self.uploads += environment["REQUEST_METHOD"] == "POST" and environment["QUERY_STRING"].startswith("uploads")
         if busy:
             environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
             respond("503 Slow Down", [("Content-Length", "0")])
@@ -96,7 +97,7 @@ def corpus(s3, tiny_codebook):
 
 
 def test_a_job_from_s3_to_s3_through_requests_that_fail(s3, corpus):
-    flaky, client = s3
+    flaky, _ = s3
     flaky.every = 5
     job = Label(manifest=corpus, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=2.0)
     decode_shard, actor = shards.Decode({}, 10.0), label.LabelShard(job)
@@ -107,7 +108,6 @@ def test_a_job_from_s3_to_s3_through_requests_that_fail(s3, corpus):
     assert [row["utt_id"] for row in rows] == [f"u{n}" for n in range(CLIPS)]
     assert [row["error"] for row in rows if row["error"]] == ["no such key"]
     assert marks.total(marks.read(job.output)).rejected == {"no such key": 1}
-    assert "Uploads" not in client.list_multipart_uploads(Bucket="spire")
 
 
 def test_a_corpus_is_fetched_to_s3_and_labelled_there(s3, tmp_path, tiny_codebook):
@@ -184,8 +184,37 @@ def test_a_wrong_bucket_is_refused_with_one_line(wrong, s3, corpus, tmp_path, ca
     assert len(told) == 1 and told[0].startswith("label: error: ") and ("bucket" in told[0] or "not there" in told[0])
 
 
-def test_a_killed_job_leaves_no_upload_and_is_gone_on_from(s3, corpus, tmp_path):
-    _, client = s3
+LARGE = bytes(120 << 20)
+"""s3fs by itself makes several parts of it."""
+
+
+def test_what_is_written_whole_is_one_request_however_large(s3):
+    import fsspec
+
+    flaky, _ = s3
+    before = flaky.uploads
+    storage.write_bytes("s3://spire/large", LARGE)
+    assert storage.read_bytes("s3://spire/large", len(LARGE) - 2) == bytes(2)
+    assert flaky.uploads == before
+    fsspec.filesystem("s3").pipe_file("spire/large", LARGE)
+    assert flaky.uploads == before + 1
+
+
+def kill_in_an_upload(client, uri):
+    """A process that writes a file which is larger than any of this job's, killed while its parts are on the way."""
+    program = f"from spire_ray import storage\nwith storage.new_file({uri!r}) as file: file.write(bytes({300 << 20}))"
+    writer = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    while not (found := client.list_multipart_uploads(Bucket="spire").get("Uploads", [])):
+        assert writer.poll() is None
+        time.sleep(0.01)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert [uri.endswith(upload["Key"]) for upload in found] == [True]
+
+
+def test_a_killed_job_leaves_no_upload_and_is_gone_on_from_through_requests_that_fail(s3, corpus, tmp_path):
+    flaky, client = s3
+    flaky.every = 7
     fields = {"stage": "label", "manifest": corpus, "codebook": "s3://spire/codebook", "output": "s3://spire/units"}
     (tmp_path / "label.yaml").write_text(json.dumps({**fields, "shard_seconds": 0.4, "tracking": {"enabled": False}}))
     command = [sys.executable, "jobs/label.py", "--config", str(tmp_path / "label.yaml")]
@@ -198,7 +227,13 @@ def test_a_killed_job_leaves_no_upload_and_is_gone_on_from(s3, corpus, tmp_path)
     first.wait()
     time.sleep(3)
     assert "Uploads" not in client.list_multipart_uploads(Bucket="spire")
+    kill_in_an_upload(client, "s3://spire/units/large")
+    others = client.create_multipart_upload(Bucket="spire", Key="units-of-another-job/x")["UploadId"]
     assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    left = client.list_multipart_uploads(Bucket="spire")["Uploads"]
+    assert [upload["UploadId"] for upload in left] == [others]
+    client.abort_multipart_upload(Bucket="spire", Key="units-of-another-job/x", UploadId=others)
+    assert flaky.refused > 20
     total = marks.total(marks.read("s3://spire/units"))
     assert (total.rows, total.rejected) == (CLIPS, {"no such key": 1})
     assert pq.read_schema(io.BytesIO(storage.read_bytes("s3://spire/units/part-000000.parquet"))).names[0] == "utt_id"
