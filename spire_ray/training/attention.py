@@ -93,9 +93,9 @@ def _each_document(
 ) -> torch.Tensor:
     """Query [1, heads, T, d], key and value [1, KV heads, T, d] → [1, heads, T, d]."""
     lengths = [end - start for start, end in pairwise(bounds.tolist())]
-    documents = zip(*(tensor.split(lengths, 2) for tensor in (query, key, value)), strict=True)
+    documents = zip(*(torch.split(tensor, lengths, 2) for tensor in (query, key, value)), strict=True)
     grouped = key.shape[1] != query.shape[1]
-    outputs = [scaled_dot_product_attention(*parts, is_causal=True, scale=scale, enable_gqa=grouped) for parts in documents]
+    outputs = [scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped) for q, k, v in documents]
     return torch.cat(outputs, 2)
 
 
