@@ -78,15 +78,25 @@ def test_the_layout_for_a_gpu_gives_the_same_frames(folders, clips, model):
         assert torch.allclose(frames, plain.encode([clip])[0], atol=2e-5, rtol=0)
 
 
+def gain(ours, plain, truth):
+    """By how much the share of frames with the true label is larger in `ours`, and its standard error over clips."""
+    better = np.array([(a == t).sum() - (b == t).sum() for a, b, t in zip(ours, plain, truth, strict=True)])
+    frames = np.array([len(labels) for labels in truth])
+    mean = better.sum() / frames.sum()
+    return mean, np.sqrt(np.square(better - mean * frames).sum()) / frames.sum()
+
+
 @pytest.mark.parametrize("model", PACKED)
 def test_bfloat16_moves_no_more_labels_than_hugging_face_in_bfloat16(folders, codebooks, model):
+    """At most 0.2 points more, as far as 300 clips can tell: which labels move is as good as drawn, anew on every processor."""
     clips = list(synthetic_clips(300, seed=7))
     truth = [labels for labels, _ in oracle(folders[model], codebooks[model], clips)]
     plain = [labels for labels, _ in oracle(folders[model], codebooks[model], clips, "bfloat16")]
     ours = Labeler.from_pretrained(folders[model], codebooks[model], dtype="bfloat16")(clips)
-    found, found_plain = agreement(ours, truth), agreement(plain, truth)
-    print(f"{model} in bfloat16: {found}; Hugging Face: {found_plain}")
-    assert found["frames_equal"] >= found_plain["frames_equal"] - 0.002
+    found, (more, error) = agreement(ours, truth), gain(ours, plain, truth)
+    print(f"{model} in bfloat16: {found}; Hugging Face: {agreement(plain, truth)}; {more:+.4f} ± {error:.4f}")
+    assert error < 0.005
+    assert more >= -0.002 - 3 * error
     assert found["frames_equal"] < 1  # else nothing ran in bfloat16
 
 
