@@ -86,6 +86,12 @@ def _report(measured: dict[str, list[dict[str, float]]], options: argparse.Names
         for key in ("cpu", "wall")
         if system != "bare"
     }
+    spread = {
+        f"{system} {key}": round((max(values) - min(values)) / median[system][key], 3)
+        for system, runs in measured.items()
+        for key in ("cpu", "wall")
+        for values in [[run[key] for run in runs]]
+    }
     hours = options.hours - SHORT_HOURS
     return {
         "benchmark": "label_job",
@@ -93,6 +99,7 @@ def _report(measured: dict[str, list[dict[str, float]]], options: argparse.Names
         "codec": options.codec,
         "workers": options.workers,
         "ratios": ratios,
+        "spread": spread,
         "x_real_time_per_cpu_second": {system: round(3600 * hours / median[system]["cpu"]) for system in measured},
         "decode_x_real_time_per_core": {codec: round(speed) for codec, speed in decode.items()},
         f"cores_to_feed_a_gpu_of_{GPU_SPEED}_x": {codec: round(GPU_SPEED / speed, 1) for codec, speed in decode.items()},

@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plan(settings: ExtendModel) -> Plan:
     """What is added."""
+    if settings.pad_to_multiple_of < 1:
+        raise ValueError(f"pad_to_multiple_of={settings.pad_to_multiple_of}: must be above 0; 1 pads nothing")
     line = f"units as {settings.surface}, new rows from {settings.init}, padded to a multiple of {settings.pad_to_multiple_of}"
     return Plan({"model": settings.model, "codebook": settings.codebook}, (line,))
 

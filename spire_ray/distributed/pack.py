@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def plan(settings: Pack) -> Plan:
     """The sources and what each is to bring."""
     mixture.check(settings.sources)
+    if not settings.sources:
+        raise ValueError("sources: name at least one")
+    if settings.row_length < 2:
+        raise ValueError(f"row_length={settings.row_length}: a row holds 2 tokens at least")
     inputs = {"model": settings.model}
     inputs |= {f"sources.{mixture.name(source)}": source.data for source in settings.sources}
     lines = [f"{mixture.name(s)}: {card.planned(s, settings.scale)}, as {s.format}" for s in settings.sources]
@@ -44,6 +48,7 @@ def run(job: Job[Pack]) -> None:
 
     settings = job.settings
     tokenizer = SpeechTokenizer(settings.model)
+    tokens.terminator(settings, tokenizer)
     for source in settings.sources:
         _check_model(source, tokenizer, settings.model)
     work = storage.join(settings.output, tokens.WORK_FOLDER)

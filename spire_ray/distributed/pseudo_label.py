@@ -168,6 +168,8 @@ def _summarise(job: Job[PseudoLabel], shards: Sequence[Shard], cuts: dict[str, C
     """Every translation is kept, dropped or failed, and the counts say so."""
     folder = job.settings.output
     counts = [labels.counts(folder, shard.shard) for shard in shards]
+    if not sum(count["rows"] for count in counts):
+        raise ValueError(f"split={job.settings.split}: {job.settings.data} has no labelled rows of that split")
     translations, failed = sum(count["translations"] for count in counts), Counter[str]()
     for count in counts:
         failed.update(count["failed"])

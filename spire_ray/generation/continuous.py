@@ -30,6 +30,11 @@ class ContinuousGenerator:
         self._new_tokens = max_new_tokens
         self._stops = self.tokenizer.stops | newlines(self.tokenizer)
         self._on_cpu = device == "cpu"
+        if self.longest_prompt < 1:
+            positions = self._model.config.max_position_embeddings
+            raise ValueError(
+                f"max_new_tokens={max_new_tokens}: leaves no room for a prompt in the {positions} positions of {folder}"
+            )
 
     @property
     def longest_prompt(self) -> int:

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator
+from typing import IO
 
 from spire_ray import storage
 from spire_ray.manifest.schema import Row
@@ -15,7 +16,7 @@ _LANGUAGE = ("source_lang", "lang")
 def lines(uri: str) -> Iterator[tuple[str, Row]]:
     """(place, object) of every line, gzipped where the name ends so. Raises ValueError naming a line that is no object."""
     with storage.open_file(uri) as raw, gzip.open(raw) if uri.endswith(".gz") else raw as file:
-        for number, line in enumerate(io.TextIOWrapper(file, "utf-8"), 1):  # type: ignore[arg-type]
+        for number, line in enumerate(_text(uri, file), 1):  # type: ignore[arg-type]
             if not line.strip():
                 continue
             try:
@@ -25,6 +26,13 @@ def lines(uri: str) -> Iterator[tuple[str, Row]]:
             if not isinstance(row, dict):
                 raise ValueError(f"{uri}: line {number}: not an object of keys and values")
             yield f"{uri}: line {number}", row
+
+
+def _text(uri: str, file: IO[bytes]) -> Iterator[str]:
+    try:
+        yield from io.TextIOWrapper(file, "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{uri}: not UTF-8: {error.reason}, byte {error.object[error.start]:#x}") from None
 
 
 def write_lines(uri: str, rows: Iterable[Row]) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +32,7 @@ def tables(file: str, columns: Columns, audio_bytes: bool) -> Iterator[pa.Table]
     """A file in tables of the manifest's schema; without audio bytes they are not read at all."""
     fs, path = storage.filesystem(file)
     with fs.open(path, "rb") as raw:
-        parquet = pq.ParquetFile(raw)
+        parquet = _opened(raw, file)
         first = 0
         for batch in parquet.iter_batches(_BATCH, columns=_needed(parquet.schema_arrow, columns, audio_bytes, file)):
             yield _normalised(pa.Table.from_batches([batch]), columns, file, first)
@@ -43,7 +43,7 @@ def rows(file: str, columns: Columns, first: int, count: int, audio_bytes: bool 
     """Rows [first, first + count) of a file; only the row groups that hold them are read."""
     fs, path = storage.filesystem(file)
     with fs.open(path, "rb") as raw:
-        parquet = pq.ParquetFile(raw)
+        parquet = _opened(raw, file)
         groups: list[int] = []
         start = begin = 0
         for number in range(parquet.num_row_groups):
@@ -57,6 +57,13 @@ def rows(file: str, columns: Columns, first: int, count: int, audio_bytes: bool 
     if len(table) != count:
         raise ValueError(f"{file}: has {begin + len(table)} rows now, {first + count} were planned; it has changed")
     return _normalised(table, columns, file, first)
+
+
+def _opened(raw: IO[bytes], file: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(raw)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file}: not a Parquet file: {error}") from None
 
 
 def write(uri: str, manifest: Iterable[pa.Table]) -> None:
@@ -80,7 +87,7 @@ def _needed(schema: pa.Schema, columns: Columns, audio_bytes: bool, file: str) -
 
 
 def _normalised(table: pa.Table, columns: Columns, file: str, first: int) -> pa.Table:
-    made = {field.name: _column(table, field, columns) for field in MANIFEST}
+    made = {field.name: _column(table, field, columns, file) for field in MANIFEST}
     if made["split"].null_count == len(table) and (named := _HUB_NAME.fullmatch(file)):
         made["split"] = pa.array([named[1]] * len(table))
     if made["utt_id"].null_count:
@@ -88,7 +95,7 @@ def _normalised(table: pa.Table, columns: Columns, file: str, first: int) -> pa.
     return pa.table(made, schema=MANIFEST)
 
 
-def _column(table: pa.Table, field: pa.Field, columns: Columns) -> pa.Array:
+def _column(table: pa.Table, field: pa.Field, columns: Columns, file: str) -> pa.Array:
     source = columns.get(field.name, field.name)
     if field.name == "translations":
         return _translations(table, source, columns)
@@ -100,7 +107,7 @@ def _column(table: pa.Table, field: pa.Field, columns: Columns) -> pa.Array:
     try:
         return column.cast(field.type)
     except pa.ArrowException as error:
-        raise ValueError(f"column {source!r} is no {field.type}: {error}") from None
+        raise ValueError(f"{file}: column {source!r} is no {field.type}: {error}") from None
 
 
 def _audio(column: pa.Array) -> pa.Array:

@@ -87,6 +87,8 @@ def _extend_tokenizer(
 
 def _shards(model: Path) -> dict[str, set[str]]:
     """Weight files and the names of the tensors in each."""
+    if not model.is_dir():
+        raise ValueError(f"model={model}: no folder there; bring it from the Hub first, under `models:` of `spire data fetch`")
     index = model / _INDEX
     if index.exists():
         shards: dict[str, set[str]] = {}

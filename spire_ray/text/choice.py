@@ -46,6 +46,9 @@ def choose(settings: Pack, blocks: int) -> Choice:
             raise ValueError(f"sources.{name}: {source.data} has no rows of split {source.split!r}")
         keys, contents, sizes = _columns(work, mine)
         reasons = _merged([marks[block]["rejected"] for block in mine])
+        if not len(keys):
+            told = "; ".join(f"{found['count']} {kind}, such as {found['utt_id']}" for kind, found in reasons.items())
+            raise ValueError(f"sources.{name}: nothing is left of {source.data}: {told}")
         if source.filters.duplicates and len(keys):
             again = budget.duplicates(keys, contents)
             if again.any():

@@ -44,6 +44,15 @@ def block_file(block: int) -> str:
     return f"block-{block:06d}.parquet"
 
 
+def terminator(settings: Pack, tokenizer: SpeechTokenizer) -> int:
+    """Token that ends a document of continued pre-training. Raises ValueError for a word that the vocabulary has not."""
+    word = settings.terminator
+    token = tokenizer.text.token_to_id(word) if word else tokenizer.end
+    if token is None:
+        raise ValueError(f"terminator={word!r}: {settings.model} has no such token")
+    return int(token)
+
+
 class Tokeniser:
     """Rows of a source → documents as tokens, or the reason why not."""
 
@@ -51,13 +60,7 @@ class Tokeniser:
         self._settings = settings
         self._tokenizer = SpeechTokenizer(settings.model)
         self._style = prompts.STYLES[settings.prompts]
-        self._end = self._terminator(settings.terminator)
-
-    def _terminator(self, word: str) -> int:
-        token = self._tokenizer.text.token_to_id(word) if word else self._tokenizer.end
-        if token is None:
-            raise ValueError(f"terminator={word!r}: {self._settings.model} has no such token")
-        return int(token)
+        self._end = terminator(settings, self._tokenizer)
 
     def write(self, block: dict[str, Any]) -> None:
         """Tokenise one block into its file; the mark comes last."""

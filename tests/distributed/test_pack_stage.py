@@ -116,3 +116,17 @@ def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is
     assert packed == {f"u{part}-{number}" for part in range(3) for number in range(40)} | {"fine"}
     card = (tmp_path / "pack" / "card.md").read_text()
     assert all(f"| {reason} | 10 |" in card for reason in MALFORMED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sources": []}, "sources: name at least one"),
+        ({"row_length": 0}, "row_length=0: a row holds 2 tokens at least"),
+        ({"terminator": "<none>"}, "has no such token"),
+    ],
+)
+def test_what_cannot_be_packed_is_one_line(ray_session, recipe, capsys, changes, reason):
+    assert recipe("wrong", **changes) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("pack: error: ") and reason in line

@@ -131,3 +131,15 @@ def test_a_broken_file_is_a_value_error(tmp_path, content):
     (tmp_path / "manifest.jsonl").write_text(content)
     with pytest.raises(ValueError):
         read(str(tmp_path / "manifest.jsonl"))
+
+
+def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path):
+    (tmp_path / "m.parquet").write_text("hello")
+    with pytest.raises(ValueError, match=r"m\.parquet: not a Parquet file"):
+        read(str(tmp_path / "m.parquet"))
+    (tmp_path / "m.jsonl").write_bytes('{"utt_id": "é"}\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"m\.jsonl: not UTF-8: .* byte 0xe9"):
+        read(str(tmp_path / "m.jsonl"))
+    pq.write_table(pa.table({"utt_id": ["a"], "audio": ["a.wav"], "duration": ["long"]}), tmp_path / "m.parquet")
+    with pytest.raises(ValueError, match=r"m\.parquet: column 'duration' is no double"):
+        read(str(tmp_path / "m.parquet"))

@@ -163,3 +163,9 @@ def test_a_budget_beyond_the_rows_is_said_to_fall_short(tiny_model, tmp_path):
     assert short["short"] == f"brings {short['units']} of 5000 units; rows are used 1 times at most"
     assert abs(enough["units"] - 3000) < 60
     assert not enough["short"]
+
+
+def test_a_source_of_which_nothing_is_left_is_refused_with_the_reasons(tiny_model, tmp_path):
+    data = save(unit_rows(5), tmp_path / "units")
+    with pytest.raises(ValueError, match=r"sources\.asr: nothing is left of .*: 5 longer than a row, such as c0"):
+        packed(settings(tiny_model, tmp_path / "pack", Source(task="asr", data=data), row_length=4))
