@@ -37,7 +37,8 @@ from spire_ray.units.labeler import Labeler
 
 CLIPS, SECONDS = 50, 12.0
 CODECS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "mp3": ("MP3", None), "opus": ("OGG", "OPUS")}
-SHORT_HOURS = 0.2
+SHORT_HOURS = 1.5
+"""Of a run that pays for the same start: enough shards that every actor and every decoding process is used."""
 DECODE_PASSES = 5
 SYSTEMS = ("bare", "ray", "daft")
 GPU_SPEED = 13_000

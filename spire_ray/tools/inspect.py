@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--wav", default="", metavar="FOLDER", help="write the audio of the rows there, as ID.wav")
     options = parser.parse_args(arguments)
     try:
+        if options.rows < 1 or options.first < 0:
+            raise ValueError(f"--rows {options.rows} --first {options.first}: at least 1 row, from row 0 on")
         if storage.exists(storage.join(options.path, INDEX_FILE)):
             _print_packed(options.path, options.model, range(options.first, options.first + options.rows))
             return 0
