@@ -92,6 +92,7 @@ def _report(measured: dict[str, list[dict[str, float]]], options: argparse.Names
         for system, runs in measured.items()
         for key in ("cpu", "wall")
         for values in [[run[key] for run in runs]]
+        if len(values) > 1
     }
     hours = options.hours - SHORT_HOURS
     return {
