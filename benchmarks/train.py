@@ -337,7 +337,7 @@ def report(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
     for way, runs in found.items():
         speeds = sorted(run["tokens_per_s"] for run in runs)
         median = float(np.median(speeds))
-        ratios = {to: median / ways[to]["median"] for to in (options.only[0], before) if to}
+        ratios = {to: median / ways[to]["median"] for to in (options.only[0], before) if to in ways}
         ways[way] = {"median": median, "min": speeds[0], "max": speeds[-1], "ratio": ratios, "runs": runs}
         told = ", ".join(f"× {ratio:.2f} of {to}" for to, ratio in ratios.items())
         print(f"{way:>10}  {median:>7,.0f} tokens/s  ({speeds[0]:,.0f} – {speeds[-1]:,.0f})  {told}")

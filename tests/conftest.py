@@ -129,10 +129,10 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
     from spire_ray.training import loop
     from spire_ray.training.store import Store
 
-    preset = tmp_path_factory.mktemp("deepspeed") / "zero1.json"
-    preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
+    preset = tmp_path_factory.mktemp("deepspeed") / "zero.json"
 
-    def run(folder, training, log=lambda step, metrics: None, pack=tiny_pack, **more):
+    def run(folder, training, log=lambda step, metrics: None, pack=tiny_pack, zero=None, **more):
+        preset.write_text(json.dumps({"zero_optimization": zero or {"stage": 1}, "bf16": {"enabled": False}}))
         lines = []
 
         def note(step, metrics):
