@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spire_ray import command
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,14 +21,13 @@ if TYPE_CHECKING:
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.labeler import Labeler
 
-USER_ERROR = 2
-"""Exit status when the user can mend it."""
 _AT_ONCE = 16
 """Clips in one batch."""
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """What is fetched from the Hugging Face Hub."""
 
 
+@command.told("transcribe")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool: one line `path<TAB>text` for each clip; returns the exit status.
 
@@ -39,11 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", default="", metavar="LANGUAGE", help="translate: English name or ISO 639-1 code")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args(arguments)
-    try:
-        return _transcribe(options.clips, options.model, options.codebook, options.to, options.device)
-    except (ValueError, OSError) as error:
-        print(f"transcribe: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    return _transcribe(options.clips, options.model, options.codebook, options.to, options.device)
 
 
 def model_folder(model: str) -> str:
@@ -162,7 +159,7 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
         texts = generator([question(generator.tokenizer.chat, units, to=to) for _, units in heard])
         for (clip, _), text in zip(heard, texts, strict=True):
             print(f"{clip}\t{' '.join(text.split())}", flush=True)
-    return USER_ERROR if refused else 0
+    return command.USER_ERROR if refused else 0
 
 
 def _hear(clip: str, labeler: "Labeler", longest: int) -> "np.ndarray":

@@ -41,6 +41,12 @@ def test_an_unknown_name_is_one_line_and_exit_status_2(capsys):
     assert captured.err == "spire: error: 'labell' is neither a stage nor a tool; `spire --help` lists them\n"
 
 
+def test_a_reader_that_has_enough_ends_a_tool_quietly():
+    tool = subprocess.Popen([SPIRE, "data", "show"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    tool.stdout.close()  # what `| head` does when it has its lines
+    assert (tool.wait(timeout=60), tool.stderr.read()) == (0, b"")
+
+
 @pytest.mark.parametrize("name", [stage for stage in cli.STAGES if stage != "serve"])
 def test_every_stage_has_its_options(capsys, name):
     with pytest.raises(SystemExit) as end:

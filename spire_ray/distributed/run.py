@@ -1,10 +1,12 @@
 """Command line of `spire run`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from spire_ray import command
 
+
+@command.told("run")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a recipe; returns the exit status."""
     parser = argparse.ArgumentParser("spire run", description="Run the stages of a recipe; finished ones are kept.")
@@ -15,16 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     from spire_ray.distributed import runner
 
-    try:
-        recipe = runner.load(options.recipe, options.overrides)
-        planned = runner.stages(recipe)
-        if options.dry_run:
-            print(f"{recipe.title} → {recipe.root}")
-            for name, settings in planned.items():
-                print(f"  {name:<12} {settings.stage:<13} → {settings.output}")
-            return 0
-        runner.run(recipe, options.address)
-    except (ValueError, OSError) as error:
-        print(f"run: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    recipe = runner.load(options.recipe, options.overrides)
+    planned = runner.stages(recipe)
+    if options.dry_run:
+        print(f"{recipe.title} → {recipe.root}")
+        for name, settings in planned.items():
+            print(f"  {name:<12} {settings.stage:<13} → {settings.output}")
+        return 0
+    runner.run(recipe, options.address)
     return 0

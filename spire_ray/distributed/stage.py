@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from spire_ray import config, lock, storage
-from spire_ray.progress import Progress
+from spire_ray import command, config, lock, storage
+from spire_ray.progress import Progress, quiet_bars
 from spire_ray.provenance import Output
 from spire_ray.settings import Stage
 
 S = TypeVar("S", bound=Stage)
-USER_ERROR = 2
-"""Exit status when the user can mend it."""
 _RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
 """What Ray Data appends to the text of an error; to that of an OSError as the name of a file."""
 
@@ -58,6 +56,7 @@ def main(
     `instead` is asked before the output folder is touched; where it returns true it has done what the settings wanted.
     `grown` says whether a finished folder has more to do because its input has grown.
     """
+    quiet_bars()
     options = _parse(name, arguments)
     try:
         settings = config.load(options.config, options.overrides, name)
@@ -101,7 +100,7 @@ def _dry_run(settings: Stage, plan: Plan, strict: bool) -> int:
         print(f"  {name}: {path} ({'absent' if name in absent else 'found'})")
     for line in plan.lines:
         print(f"  {line}")
-    return USER_ERROR if strict and absent else 0
+    return command.USER_ERROR if strict and absent else 0
 
 
 def _require(plan: Plan) -> None:
@@ -146,7 +145,8 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     tracker.log_metrics({"seconds": seconds, **{k: v for k, v in job.facts.items() if isinstance(v, (int, float))}})
     tracker.close("FINISHED")
     output.finish(seconds=seconds, mlflow_run_id=tracker.run_id(), facts=job.facts)
-    summary = ", ".join(f"{key} {value}" for key, value in job.facts.items() if isinstance(value, (int, float, str)))
+    told = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in job.facts.items()}
+    summary = ", ".join(f"{key} {value}" for key, value in told.items() if isinstance(value, (int, str)))
     print(f"{tracking.run_name or name}: done in {seconds} s: {summary} → {settings.output}")
 
 
@@ -163,4 +163,4 @@ def _report(name: str, error: BaseException) -> int:
     if isinstance(error, FileNotFoundError) and error.errno is None:  # of pyarrow: the path alone
         text += ": not there"
     print(f"{name}: error: {' '.join(text.split())}", file=sys.stderr)
-    return USER_ERROR
+    return command.USER_ERROR

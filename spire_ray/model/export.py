@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,8 @@ def _trained(folder: str, step: int) -> dict[str, torch.Tensor]:
         deepspeed()
         from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-        found = get_fp32_state_dict_from_zero_checkpoint(folder, tag=tag, exclude_frozen_parameters=True)
+        with redirect_stdout(StringIO()):  # it prints its steps
+            found = get_fp32_state_dict_from_zero_checkpoint(folder, tag=tag, exclude_frozen_parameters=True)
     else:  # without ZeRO and in float32 the weights lie beside the optimiser
         (path,) = (Path(folder) / tag).glob("*model_states.pt")
         found = torch.load(path, map_location="cpu", weights_only=False)["module"]

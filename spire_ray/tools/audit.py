@@ -7,7 +7,6 @@ A folder of pseudo-labels is audited by `audit_labels`.
 import argparse
 import io
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,14 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray import storage
+from spire_ray import command, storage
 from spire_ray.manifest import marks, planning, reader, unique
 from spire_ray.manifest.schema import LABELLED, Columns
 from spire_ray.provenance import RUN_FILE
 from spire_ray.tools import audit_labels
 
 FAULTS_FOUND = 1
-USER_ERROR = 2
 _NAMED = 10
 _READ = ["utt_id", "corpus", "duration", "status", "error", "units", "durations"]
 
@@ -67,21 +65,18 @@ class Audit:
         return float(-(share * np.log2(share)).sum()) + 0.0
 
 
+@command.told("audit")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool: prints the account and writes `audit.json` and `audit.png`; the status is 1 if rows are lost."""
     parser = argparse.ArgumentParser("spire audit", description="Account for every row of a labelling job.")
     parser.add_argument("folder", help="output folder of the stage label or pseudo_label")
     options = parser.parse_args(arguments)
-    try:
-        if audit_labels.is_labels(options.folder):
-            return audit_labels.tell(options.folder)
-        found = audit(options.folder)
-        account = asdict(found) | {"entropy_bits": round(found.entropy, 4)}
-        storage.write_bytes(storage.join(options.folder, "audit.json"), json.dumps(account, indent=1).encode())
-        storage.write_bytes(storage.join(options.folder, "audit.png"), plot(found))
-    except (ValueError, OSError) as error:
-        print(f"audit: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    if audit_labels.is_labels(options.folder):
+        return audit_labels.tell(options.folder)
+    found = audit(options.folder)
+    account = asdict(found) | {"entropy_bits": round(found.entropy, 4)}
+    storage.write_bytes(storage.join(options.folder, "audit.json"), json.dumps(account, indent=1).encode())
+    storage.write_bytes(storage.join(options.folder, "audit.png"), plot(found))
     for line in lines(found):
         print(line)
     return FAULTS_FOUND if found.faults else 0

@@ -1,14 +1,13 @@
 """`spire data`: the catalogue, and what a recipe needs brought to where it is used."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from spire_ray import command
 from spire_ray.corpora import catalogue
 
-USER_ERROR = 2
 
-
+@command.told("data")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser("spire data", description="Corpora: what there is, fetch them, check a copy.")
@@ -23,11 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument("corpus")
     checking.add_argument("copy", metavar="DIR|s3://…")
     options = parser.parse_args(arguments)
-    try:
-        _run(options)
-    except (ValueError, OSError) as error:
-        print(f"data: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    _run(options)
     return 0
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from spire_ray import storage
+from spire_ray import command, storage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import Row
 
-USER_ERROR = 2
 INDEX_FILE = "index.json"
 """What makes a folder a pack."""
 _LONGEST = 100
@@ -21,6 +20,7 @@ _LONGEST = 100
 _PLAYERS = (["ffplay", "-nodisp", "-autoexit", "-v", "error"], ["aplay", "-q"], ["afplay"], ["play", "-q"])
 
 
+@command.told("inspect")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire inspect", description="Print rows of a manifest, of units or of any other stage.")
@@ -32,25 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--play", action="store_true", help="play the audio of the rows")
     parser.add_argument("--wav", default="", metavar="FOLDER", help="write the audio of the rows there, as ID.wav")
     options = parser.parse_args(arguments)
-    try:
-        if options.rows < 1 or options.first < 0:
-            raise ValueError(f"--rows {options.rows} --first {options.first}: at least 1 row, from row 0 on")
-        if storage.exists(storage.join(options.path, INDEX_FILE)):
-            _print_packed(options.path, options.model, range(options.first, options.first + options.rows))
-            return 0
-        found = rows(options.path)
-        chosen = (r for r in found if r.get("utt_id") == options.utt_id) if options.utt_id else islice(found, options.first, None)
-        shown = 0
-        for row in islice(chosen, 1 if options.utt_id else options.rows):
-            shown += 1
-            print("\n".join(lines(row)), end="\n\n")
-            if options.play or options.wav:
-                _sound(row, options.wav, options.play)
-        if not shown:
-            raise ValueError(f"{options.path}: no row {options.utt_id or options.first} there")
-    except (ValueError, OSError) as error:
-        print(f"inspect: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    if options.rows < 1 or options.first < 0:
+        raise ValueError(f"--rows {options.rows} --first {options.first}: at least 1 row, from row 0 on")
+    if storage.exists(storage.join(options.path, INDEX_FILE)):
+        _print_packed(options.path, options.model, range(options.first, options.first + options.rows))
+        return 0
+    found = rows(options.path)
+    chosen = (r for r in found if r.get("utt_id") == options.utt_id) if options.utt_id else islice(found, options.first, None)
+    shown = 0
+    for row in islice(chosen, 1 if options.utt_id else options.rows):
+        shown += 1
+        print("\n".join(lines(row)), end="\n\n")
+        if options.play or options.wav:
+            _sound(row, options.wav, options.play)
+    if not shown:
+        raise ValueError(f"{options.path}: no row {options.utt_id or options.first} there")
     return 0
 
 

@@ -1,14 +1,13 @@
 """`spire manifest SOURCE TARGET --to FORMAT`: a manifest from any format into another."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from spire_ray import command
 from spire_ray.manifest import reader, writer
 
-USER_ERROR = 2
 
-
+@command.told("manifest")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire manifest", description="Convert a manifest; its rows are checked on the way.")
@@ -19,13 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("columns", nargs="*", metavar="column=NAME", help="a column's own name in the source: text=sentence")
     parser.add_argument("--to", default="parquet", choices=writer.FORMATS, help="format of the target (default parquet)")
     options = parser.parse_intermixed_args(arguments)
-    try:
-        columns = dict(_pair(text) for text in options.columns)
-        tables = (table for _, table in reader.located(options.source, columns))
-        writer.write(options.target, tables, options.to)
-    except (ValueError, OSError) as error:
-        print(f"manifest: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    columns = dict(_pair(text) for text in options.columns)
+    tables = (table for _, table in reader.located(options.source, columns))
+    writer.write(options.target, tables, options.to)
     return 0
 
 

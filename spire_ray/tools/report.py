@@ -1,23 +1,20 @@
 """`spire report ROOT…`: the report of a finished recipe, or mean and spread over the seeds of several."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from spire_ray import command
 from spire_ray.evaluation import report, seeds
 
 
+@command.told("report")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire report", description="Rebuild a report, or compare the seeds of one recipe.")
     parser.add_argument("roots", nargs="+", metavar="ROOT", help="folder of a finished recipe, such as runs/quickstart")
     options = parser.parse_args(arguments)
-    try:
-        if len(options.roots) == 1:
-            print(report.table(report.build(options.roots[0])))
-        else:
-            print(seeds.spread(options.roots))
-    except (ValueError, OSError) as error:
-        print(f"report: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    if len(options.roots) == 1:
+        print(report.table(report.build(options.roots[0])))
+    else:
+        print(seeds.spread(options.roots))
     return 0

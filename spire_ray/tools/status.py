@@ -1,30 +1,25 @@
 """`spire status FOLDER`: how far a job is and how fast, from what lies in its output folder; while it runs and after."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
-from spire_ray import lock, storage
+from spire_ray import command, lock, storage
 from spire_ray.manifest import marks, planning
 from spire_ray.provenance import RUN_FILE
 
-USER_ERROR = 2
 _WINDOW = 600.0
 """Seconds over which the present speed is taken."""
 
 
+@command.told("status")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire status", description="Progress, throughput and failures of a job.")
     parser.add_argument("folder", help="output folder of a stage")
     options = parser.parse_args(arguments)
-    try:
-        for line in lines(options.folder, time.time()):
-            print(line)
-    except (ValueError, OSError) as error:
-        print(f"status: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    for line in lines(options.folder, time.time()):
+        print(line)
     return 0
 
 

@@ -1,16 +1,14 @@
 """`spire units`: what can be done with units beside the stages."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from spire_ray import storage
+from spire_ray import command, storage
 from spire_ray.settings import Encoder
 from spire_ray.tools import sweep
 
-USER_ERROR = 2
 
-
+@command.told("units")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser("spire units", description="Units, codebooks and the models that speak them.")
@@ -22,11 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep.add_options(compared)
     compared.set_defaults(run=sweep.run)
     options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"units: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+    options.run(options)
     return 0
 
 

@@ -25,6 +25,8 @@ def deepspeed() -> ModuleType:
     Its autotuner imports mlflow (seconds, in every worker), and on a CPU its first collective would compile a shared
     memory kernel for minutes; gloo is used instead.
     """
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns
     with _hidden("mlflow"):
         import deepspeed
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from spire_ray import command
 from spire_ray.distributed import stage
 
 
@@ -21,5 +22,5 @@ def test_an_error_of_a_worker_is_one_line_that_says_what_was_wrong(raised, told,
     sent = annotated(raised, description="apply UDF transform", attempts=1, max_attempts=4, total_backoff_s=0.0, exception_str="")
     received = RayTaskError("map", "", pickle.loads(pickle.dumps(sent)), "", 1, "127.0.0.1").as_instanceof_cause()
     assert isinstance(received, type(raised))  # what a stage catches
-    assert stage._report("label", received) == stage.USER_ERROR
+    assert stage._report("label", received) == command.USER_ERROR
     assert capsys.readouterr().err == f"label: error: {told}\n"
