@@ -1,18 +1,25 @@
-"""How a tool of the command line ends: with a status, and with one line where the user can mend what is wrong."""
+"""How a command ends: with its status, or with one line where the user can mend what is wrong."""
 
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 
 USER_ERROR = 2
 """Exit status when the user can mend it."""
+_STDOUT = 1
+_NOBODY_READS = 128 + signal.SIGPIPE
 
 Main = Callable[[Sequence[str] | None], int]
 
 
-def told(name: str) -> Callable[[Main], Main]:
-    """Let a tool's `main` end with one line on stderr and USER_ERROR for a ValueError or OSError, and quietly under `| head`."""
+def told(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Main], Main]:
+    """Let a command end with one line on stderr and USER_ERROR for a ValueError or OSError, whose `words` it tells.
+
+    Under `| head` it ends quietly, with the status of a program that nobody reads any more.
+    """
 
     def wrap(main: Main) -> Main:
         @wraps(main)
@@ -20,14 +27,23 @@ def told(name: str) -> Callable[[Main], Main]:
             try:
                 status = main(arguments)
                 sys.stdout.flush()
-            except BrokenPipeError:  # Python flushes once more when it ends
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 0
             except (ValueError, OSError) as error:
-                print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+                if isinstance(error, BrokenPipeError) and _nobody_reads():
+                    return _NOBODY_READS
+                print(f"{name}: error: {' '.join(words(error).split())}", file=sys.stderr)
                 return USER_ERROR
             return status
 
         return run
 
     return wrap
+
+
+def _nobody_reads() -> bool:
+    """Whether it is the pipe of stdout that is broken, not a connection; what is left for it is then thrown away."""
+    pipe = select.poll()
+    pipe.register(_STDOUT, 0)  # errors alone, which are always reported
+    broken = any(event & select.POLLERR for _, event in pipe.poll(0))
+    if broken:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # Python flushes once more when it ends
+    return broken

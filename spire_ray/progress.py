@@ -1,18 +1,11 @@
 """One line of progress: rewritten in place on a terminal, printed every few seconds elsewhere."""
 
 import math
-import os
 import sys
 import time
 
 _EVERY_SECONDS = 0.5
 _EVERY_SECONDS_IN_A_LOG = 5.0
-
-
-def quiet_bars() -> None:
-    """Silence the bars of libraries where they would fill a log. Called before tqdm is imported, which asks then."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 class Progress:

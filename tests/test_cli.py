@@ -1,5 +1,6 @@
 """`spire`: quick to say what there is, clear about what there is not."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spire_ray import cli
+from spire_ray.command import USER_ERROR, told
 
 SPIRE = str(Path(sys.executable).parent / "spire")
 
@@ -41,10 +43,24 @@ def test_an_unknown_name_is_one_line_and_exit_status_2(capsys):
     assert captured.err == "spire: error: 'labell' is neither a stage nor a tool; `spire --help` lists them\n"
 
 
-def test_a_reader_that_has_enough_ends_a_tool_quietly():
-    tool = subprocess.Popen([SPIRE, "data", "show"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    tool.stdout.close()  # what `| head` does when it has its lines
-    assert (tool.wait(timeout=60), tool.stderr.read()) == (0, b"")
+@pytest.mark.parametrize(
+    "arguments",
+    [["data", "show"], ["label", "--config", "configs/quickstart/label.yaml", "--print-config"]],
+    ids=["a tool", "a stage"],
+)
+def test_a_reader_that_has_enough_ends_a_command_quietly(arguments):
+    process = subprocess.Popen([SPIRE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # what `| head` does when it has its lines
+    assert (process.wait(timeout=60), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
+
+
+def test_a_connection_that_breaks_is_told(capsys):
+    @told("fetch")
+    def fails(arguments):
+        raise BrokenPipeError(32, "Broken pipe", "s3://bucket/key")
+
+    assert fails() == USER_ERROR
+    assert capsys.readouterr().err == "fetch: error: [Errno 32] Broken pipe: 's3://bucket/key'\n"
 
 
 @pytest.mark.parametrize("name", [stage for stage in cli.STAGES if stage != "serve"])

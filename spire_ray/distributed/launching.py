@@ -11,7 +11,6 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 
 from spire_ray import storage
-from spire_ray.progress import quiet_bars
 from spire_ray.settings import Recipe, Stage, Step
 
 Launch = Callable[[Step, Stage, list[str]], None]
@@ -37,7 +36,6 @@ def local(recipe: Recipe) -> tuple[Launch, Close]:
     from spire_ray.evaluation import variants
     from spire_ray.tracking import store
 
-    quiet_bars()
     context.connect()
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     processes = multiprocessing.get_context("forkserver")

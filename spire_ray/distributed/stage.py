@@ -4,15 +4,15 @@ import argparse
 import json
 import os
 import re
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from spire_ray import command, config, lock, storage
-from spire_ray.progress import Progress, quiet_bars
+from spire_ray.progress import Progress
 from spire_ray.provenance import Output
 from spire_ray.settings import Stage
 
@@ -56,30 +56,38 @@ def main(
     `instead` is asked before the output folder is touched; where it returns true it has done what the settings wanted.
     `grown` says whether a finished folder has more to do because its input has grown.
     """
-    quiet_bars()
+    work = partial(_main, name, run, plan, instead, grown)
+    return command.told(name, _words)(work)(arguments)
+
+
+def _main(
+    name: str,
+    run: Callable[[Job[S]], None],
+    plan: Callable[[S], Plan],
+    instead: Callable[[S], bool] | None,
+    grown: Callable[[S], bool],
+    arguments: Sequence[str] | None,
+) -> int:
     options = _parse(name, arguments)
-    try:
-        settings = config.load(options.config, options.overrides, name)
-        if settings.storage.endpoint_url:  # where s3fs, and every worker, looks for it
-            os.environ["AWS_ENDPOINT_URL"] = settings.storage.endpoint_url
-        if options.print_config:
-            print(json.dumps(config.to_dict(settings), indent=2))
-            return 0
-        prepared = plan(settings)  # type: ignore[arg-type]
-        if options.dry_run:
-            return _dry_run(settings, prepared, options.strict)
-        _require(prepared)
-        if instead is not None and instead(settings):  # type: ignore[arg-type]
-            return 0
-        output = Output.open(settings)
-        if output.complete and not grown(settings):  # type: ignore[arg-type]
-            print(f"{name}: done already, {settings.output}")
-            return 0
-        with lock.held(settings.output):
-            storage.discard_uploads(settings.output)
-            _work(name, settings, output, run)  # type: ignore[arg-type]
-    except (ValueError, OSError) as error:
-        return _report(name, error)
+    settings: Any = config.load(options.config, options.overrides, name)
+    if settings.storage.endpoint_url:  # where s3fs, and every worker, looks for it
+        os.environ["AWS_ENDPOINT_URL"] = settings.storage.endpoint_url
+    if options.print_config:
+        print(json.dumps(config.to_dict(settings), indent=2))
+        return 0
+    prepared = plan(settings)
+    if options.dry_run:
+        return _dry_run(settings, prepared, options.strict)
+    _require(prepared)
+    if instead is not None and instead(settings):
+        return 0
+    output = Output.open(settings)
+    if output.complete and not grown(settings):
+        print(f"{name}: done already, {settings.output}")
+        return 0
+    with lock.held(settings.output):
+        storage.discard_uploads(settings.output)
+        _work(name, settings, output, run)
     return 0
 
 
@@ -145,13 +153,13 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     tracker.log_metrics({"seconds": seconds, **{k: v for k, v in job.facts.items() if isinstance(v, (int, float))}})
     tracker.close("FINISHED")
     output.finish(seconds=seconds, mlflow_run_id=tracker.run_id(), facts=job.facts)
-    told = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in job.facts.items()}
-    summary = ", ".join(f"{key} {value}" for key, value in told.items() if isinstance(value, (int, str)))
+    short = {key: round(value, 4) if isinstance(value, float) else value for key, value in job.facts.items()}
+    summary = ", ".join(f"{key} {value}" for key, value in short.items() if isinstance(value, (int, float, str)))
     print(f"{tracking.run_name or name}: done in {seconds} s: {summary} → {settings.output}")
 
 
-def _report(name: str, error: BaseException) -> int:
-    """One line for what a user can mend; the traceback on request."""
+def _words(error: BaseException) -> str:
+    """What an error says to a user, however deep in Ray it was raised; the traceback on request."""
     if os.environ.get("SPIRE_TRACEBACK") == "1":
         traceback.print_exc()
     while type(error).__module__.startswith("ray."):  # Ray wraps what a worker raised
@@ -162,5 +170,4 @@ def _report(name: str, error: BaseException) -> int:
     text = _RAY_DATA_ADVICE.sub("", str(error))
     if isinstance(error, FileNotFoundError) and error.errno is None:  # of pyarrow: the path alone
         text += ": not there"
-    print(f"{name}: error: {' '.join(text.split())}", file=sys.stderr)
-    return command.USER_ERROR
+    return text

@@ -47,7 +47,7 @@ def statistics(frames: torch.Tensor, assigner: Assigner | FaissAssigner, cluster
         labels = assigner.labels(part).long()
         counts += torch.bincount(labels, minlength=clusters)
         at_once = _SUMMED_AT_ONCE if part.device.type == "cpu" else _FRAMES_AT_ONCE
-        for few, units in zip(part.split(at_once), labels.split(at_once), strict=True):
+        for few, units in zip(torch.split(part, at_once), torch.split(labels, at_once), strict=True):
             wide = few.double()
             squares += float(wide.square().sum())
             sums.index_add_(0, units, wide.mul_(2.0**-exponent).round_())
