@@ -1,17 +1,26 @@
 """The stage label, noting in the file SPIRE_TEST_NOTES which shards are decoded, begun and done: for tests that count what is
-done twice. The lines of one run are appended to those of the runs before it."""
+done twice. The lines of one run are appended to those of the runs before it. The disk is full for the parts of the shards from
+SPIRE_TEST_FULL_FROM on."""
 
 import os
 import sys
+from pathlib import Path
 
 from spire_ray.distributed import label, shards
+from spire_ray.manifest import marks
 
 NOTES = os.environ["SPIRE_TEST_NOTES"]
+FULL_FROM = float(os.environ["SPIRE_TEST_FULL_FROM"])
 
 
 def note(what, batch):
     with open(NOTES, "a") as file:
         file.write(f"{what} {batch['shard'][0].as_py()}\n")
+
+
+def fill(part):
+    """Let `storage.write_bytes` write the file to Linux's device that is always full."""
+    part.with_name(f".{part.name}.{os.getpid()}").symlink_to("/dev/full")
 
 
 class Decode:
@@ -29,10 +38,13 @@ class LabelShard:
     def __init__(self, settings):
         from spire_ray.distributed.label import LabelShard as Product
 
-        self.inner = Product(settings)
+        self.inner, self.output = Product(settings), settings.output
 
     def __call__(self, batch):
         note("begun", batch)
+        shard = batch["shard"][0].as_py()
+        if shard >= FULL_FROM:
+            fill(Path(marks.part(self.output, shard)))
         counted = self.inner(batch)
         note("done", batch)
         return counted
