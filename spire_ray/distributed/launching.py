@@ -46,7 +46,7 @@ def local(recipe: Recipe) -> tuple[Launch, Close]:
     tracker.start(os.path.abspath(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
 
     def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
-        print(f"── {step.name}", flush=True)
+        print(f"── {step.name}\n", end="", flush=True)  # one write: steps start beside each other
         process = processes.Process(target=_run_job, args=(f"jobs/{settings.stage}.py", arguments, environment))
         process.start()
         process.join()
@@ -93,7 +93,7 @@ def remote(address: str) -> tuple[Launch, Close]:
         return status
 
     def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
-        print(f"── {step.name} → {address}", flush=True)
+        print(f"── {step.name} → {address}\n", end="", flush=True)
         mark = {"spire.step": step.name, "spire.output": settings.output}
         for other in client.list_jobs():
             if other.submission_id and other.metadata == mark and not other.status.is_terminal():
