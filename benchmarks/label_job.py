@@ -12,6 +12,7 @@ Then one core decodes each codec, which says how many cores feed a GPU, and what
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -173,10 +174,25 @@ def _measured(system: str, folder: str, hours: float, workers: int) -> dict[str,
 
 
 def _bare(settings: Label) -> None:
-    decode, actor = shards.Decode({}, settings.max_seconds), label.LabelShard(settings)
+    """As many processes as workers, each with its share of the shards: cores that share caches and clock cost each other."""
+    planned = list(planning.plan(settings.manifest, {}, settings.output, settings.shard_seconds))
+    processes = multiprocessing.get_context("spawn")
+    loops = [
+        processes.Process(target=_loop, args=(settings, planned[number :: settings.workers]))
+        for number in range(settings.workers)
+    ]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join()
+        assert loop.exitcode == 0
+
+
+def _loop(settings: Label, planned: list[planning.Shard]) -> None:
     import pyarrow as pa
 
-    for shard in planning.plan(settings.manifest, {}, settings.output, settings.shard_seconds):
+    decode, actor = shards.Decode({}, settings.max_seconds), label.LabelShard(settings)
+    for shard in planned:
         actor(decode(pa.Table.from_pylist([vars(shard)])))
 
 

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -117,19 +118,27 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
         (attention.by_bounds if _device() == "cuda" else attention.on_cpu)(model)
     batches = padded_batches(options) if way == "padded" else packed_batches(options)
 
-    def step() -> tuple[int, float]:
-        batch, tokens = next(batches)
+    def summed(batch: Any) -> torch.Tensor:
         if way in ("counted", "bare"):
-            value = loss(batch.to(model.device)) / len(batch.targets)
-        elif way == "packed":
-            value = _all_logits(model, batch.to(model.device))
-        else:
-            value = model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss
-        value.backward()
+            return loss(batch.to(model.device))
+        if way == "packed":
+            return _all_logits(model, batch.to(model.device))
+        given = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        mean: torch.Tensor = model(**given).loss
+        return mean * _counted(batch)
+
+    def step() -> tuple[int, float]:
+        taken = list(islice(batches, options.micro_batches))
+        counted = sum(_counted(batch) for batch, _ in taken)
+        total = 0.0
+        for batch, _ in taken:
+            value = summed(batch) / counted
+            value.backward()
+            total += float(value.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        return tokens, float(value.detach())
+        return sum(tokens for _, tokens in taken), total
 
     return measured(step, options)
 
@@ -153,20 +162,21 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
         file.flush()
         training = Training(
             steps=1,
-            batch_rows=options.rows,
+            batch_rows=options.rows * options.micro_batches,
             micro_batch_rows=options.rows,
             optimiser=Optimiser(lr=RATE, clip=1.0),
             gradient_checkpointing=options.checkpointing,
             compile=options.compile,
         )
-        filled = configuration(file.name, training, options.rows, 1)
+        filled = configuration(file.name, training, training.batch_rows, 1)
     worker = Engine(build(options), training, filled, sys.maxsize)
     batches = packed_batches(options)
 
     def step() -> tuple[int, float]:
-        batch, tokens = next(batches)
-        loss, _ = worker.step([batch], [1 / len(batch.targets)], 1.0)
-        return tokens, loss
+        taken = list(islice(batches, options.micro_batches))
+        counted = sum(_counted(batch) for batch, _ in taken)
+        loss, _ = worker.step([batch for batch, _ in taken], [1 / counted] * len(taken), 1.0)
+        return sum(tokens for _, tokens in taken), loss
 
     return measured(step, options, clock)
 
@@ -218,6 +228,7 @@ def trainer(options: argparse.Namespace) -> dict[str, float]:
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=options.batch_documents,
+        gradient_accumulation_steps=options.micro_batches,
         max_steps=1_000_000,
         learning_rate=RATE,
         max_grad_norm=1.0,
@@ -286,7 +297,12 @@ def _all_logits(model: Any, batch: Any) -> Any:
     logits = model(**batch.masked(), use_cache=False).logits.flatten(0, 1)
     labels = torch.full((logits.shape[0],), -100, device=logits.device)
     labels[batch.targets - 1] = batch.input_ids.view(-1)[batch.targets]
-    return torch.nn.functional.cross_entropy(logits.float(), labels)
+    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+
+
+def _counted(batch: Any) -> int:
+    """Targets of a batch, packed or padded."""
+    return int((batch["labels"][:, 1:] != -100).sum()) if isinstance(batch, dict) else len(batch.targets)
 
 
 def _device() -> str:
@@ -301,13 +317,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--shape", default="", help="config.json; empty: the small model")
     parser.add_argument("--row-length", type=int, default=1024)
-    parser.add_argument("--rows", type=int, default=2, help="packed rows of a step")
-    parser.add_argument("--batch-documents", type=int, default=8, help="padded documents of a step")
+    parser.add_argument("--rows", type=int, default=2, help="packed rows of a micro-batch")
+    parser.add_argument("--batch-documents", type=int, default=8, help="padded documents of a micro-batch")
+    parser.add_argument("--micro-batches", type=int, default=4, help="of a step")
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--checkpointing", choices=("none", "selective", "full"), default="none")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--warmup", type=int, default=2, help="steps")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each run, CPU-seconds on a CPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "train.json"))

@@ -38,6 +38,11 @@ def is_local(uri: str) -> bool:
     return "://" not in uri
 
 
+def absolute(uri: str) -> str:
+    """A path that means the same in every working directory."""
+    return os.path.abspath(uri) if is_local(uri) else uri
+
+
 def join(uri: str, *parts: str) -> str:
     """A path below `uri`."""
     return "/".join([uri.rstrip("/"), *parts])

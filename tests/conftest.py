@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than free cores ma
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves workers beside any other load
+pytest_plugins = ["tests.local_s3"]
 settings.register_profile("spire", deadline=None, derandomize=True, max_examples=60, database=None)
 settings.load_profile("spire")
 

@@ -43,7 +43,7 @@ def local(recipe: Recipe) -> tuple[Launch, Close]:
     # not before: Ray reads the mode of authentication, which `ray.init` sets, once, when it is imported
     forkserver.ensure_running()
     tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
-    tracker.start(os.path.abspath(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
+    tracker.start(storage.absolute(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
 
     def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
         print(f"── {step.name}\n", end="", flush=True)  # one write: steps start beside each other
@@ -61,7 +61,7 @@ def local(recipe: Recipe) -> tuple[Launch, Close]:
         for name, measures in variants.measured(recipe.root).items() if status == "FINISHED" else ():
             # a run of its own for each, with the same names of metrics: MLflow compares runs
             run = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
-            run.start(os.path.abspath(storage.join(recipe.root, name)), name, os.path.abspath(recipe.root), {}, {})
+            run.start(storage.absolute(storage.join(recipe.root, name)), name, storage.absolute(recipe.root), {}, {})
             run.log_metrics({f"variant/{measure}": value for measure, value in measures.items()})
             run.close("FINISHED")
         tracker.close(status)

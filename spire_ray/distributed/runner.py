@@ -104,7 +104,7 @@ def _in_order(
         while waiting or running:
             for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
                 waiting.remove(step)
-                arguments = [*_arguments(recipe, step), f"tracking.parent={os.path.abspath(recipe.root)}"]
+                arguments = [*_arguments(recipe, step), f"tracking.parent={storage.absolute(recipe.root)}"]
                 running[pool.submit(_timed, launch, step, planned[step.name], arguments)] = step.name
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:

@@ -139,7 +139,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     tags = {"spire.stage": name, "mlflow.source.name": f"jobs/{name}.py"}
     git = output.record["git"]
     tags |= {"mlflow.source.git.commit": git["commit"]} if git else {}
-    tracker.start(os.path.abspath(settings.output), tracking.run_name or name, tracking.parent, parameters, tags)
+    tracker.start(storage.absolute(settings.output), tracking.run_name or name, tracking.parent, parameters, tags)
     tracker.log_artifact("config.json", json.dumps(config.to_dict(settings), indent=2).encode())
     job = Job(settings, output, tracker, Progress(tracking.run_name or name))
     try:

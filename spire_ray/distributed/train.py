@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from spire_ray import storage
@@ -181,7 +181,10 @@ def _watching(job: Job[Train]) -> Iterator[None]:
 
     def show() -> None:
         while not stop.wait(1.0 if storage.is_local(output) else 10.0):
-            if metrics := [line for line in read_metrics(output) if "step_seconds" in line]:
+            metrics = []
+            with suppress(Exception):  # of any library below fsspec: the training itself will say so
+                metrics = [line for line in read_metrics(output) if "step_seconds" in line]
+            if metrics:
                 last = metrics[-1]
                 text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
                 text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""

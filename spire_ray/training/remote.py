@@ -38,7 +38,15 @@ class Copy:
 
 
 def newest(place: str) -> dict[str, Any] | None:
-    """The record of the newest complete checkpoint at a URL whose files are all there in their sizes."""
+    """The record of the newest complete checkpoint at a URL whose files are all there in their sizes.
+
+    Raises FileNotFoundError where the bucket is gone: the training would begin anew, and overwrite its checkpoints once that
+    is back.
+    """
+    fs, path = storage.filesystem(place)
+    bucket = path.split("/", 1)[0]
+    if not fs.exists(bucket):
+        raise FileNotFoundError(f"{place}: there is no bucket {bucket}, or it is not open to these credentials")
     for name in reversed(_steps(place)):
         mark = storage.join(place, name, checkpoint.COMPLETE_FILE)
         if not storage.exists(mark):

@@ -71,7 +71,14 @@ class Store:
         began = time.monotonic()
         world = dist.get_world_size()
         self._check_room(step, max(self._bytes, engine.state_bytes))
-        engine.save(self._folder, checkpoint.name(step), {"step": step})
+        try:
+            engine.save(self._folder, checkpoint.name(step), {"step": step})
+        except (OSError, RuntimeError) as error:
+            # torch's own words for a full disk are of positions in a file
+            free, words = shutil.disk_usage(self._folder).free / 1e9, " ".join(str(error).split())
+            raise OSError(
+                f"the checkpoint of step {step} could not be written to {self._folder}, where {free:.2f} GB are free: {words}"
+            ) from error
         dist.barrier()
         part, parts = (_local_rank(), _local_world()) if self._remote else (dist.get_rank(), world)
         mine = checkpoint.describe(self._folder, step, part, parts)

@@ -14,6 +14,7 @@ SEEDING_FRAMES = 5
 """Frames for each cluster among which the first centroids are drawn."""
 _SPLIT = 1 / 1024
 """Part by which the halves of a split cluster are moved apart."""
+_ROWS_AT_ONCE = 32
 _TRUSTED = 20
 """Frames for each cluster that mini-batches must have seen before one that got none counts as empty."""
 
@@ -44,10 +45,12 @@ class Statistics:
 
     def inertia(self, centroids: np.ndarray, exponent: int) -> float:
         """Mean squared distance of the frames to their centroids: (Σ|x|² - 2 Σ c·Σx + Σ n|c|²) / N."""
-        wide = centroids.astype(np.float64)
-        inner = float((np.ldexp(self.sums, exponent) * wide).sum())
-        norms = float((self.counts * np.square(wide).sum(1)).sum())
-        return (math.fsum(self.squares) - 2 * inner + norms) / max(1, int(self.counts.sum()))
+        inner = norms = 0.0
+        for rows in _blocks(len(centroids)):
+            wide = centroids[rows].astype(np.float64)
+            inner += float(np.vdot(self.sums[rows], wide))
+            norms += float(self.counts[rows] @ np.einsum("kd,kd->k", wide, wide))
+        return (math.fsum(self.squares) - math.ldexp(2 * inner, exponent) + norms) / max(1, int(self.counts.sum()))
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,22 @@ class State:
     def step(self, found: Statistics, exponent: int, seed: int, *, mini_batch: bool = False) -> "State":
         """The state after one more iteration, over all frames or over a mini-batch."""
         inertia = found.inertia(self.centroids, exponent)
-        filled = np.maximum(found.counts, 1)[:, None]
-        means = np.ldexp(found.sums, exponent) / filled
         seen, rate = found.counts, np.where(found.counts, 1.0, 0.0)
         if mini_batch:
             seen = self.seen + found.counts
             rate = found.counts / np.maximum(seen, 1)
-        old = self.centroids.astype(np.float64)
-        centroids = (old + (means - old) * rate[:, None]).astype(np.float32)
+        scale = np.ldexp(rate / np.maximum(found.counts, 1), exponent)
+        centroids = np.empty_like(self.centroids)
+        for rows in _blocks(len(centroids)):
+            centroids[rows] = self.centroids[rows] * (1 - rate[rows, None]) + found.sums[rows] * scale[rows, None]
         if not mini_batch or seen.sum() >= _TRUSTED * len(seen):
             centroids, seen = _split_large(centroids, seen, np.random.default_rng([seed, len(self.inertia)]))
         return State(centroids, seen, (*self.inertia, inertia))
+
+
+def _blocks(clusters: int) -> list[slice]:
+    """Rows of centroids whose float64 copies stay in a core's cache."""
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, clusters, _ROWS_AT_ONCE)]
 
 
 def _split_large(centroids: np.ndarray, counts: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

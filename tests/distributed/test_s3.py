@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -26,58 +25,6 @@ from spire_ray.settings import Label
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 CLIPS = 12
-
-
-class Flaky:
-    """Every so many requests the server says that it is busy. It counts the uploads in several parts that are begun."""
-
-    def __init__(self, application):
-        self._application, self._lock = application, threading.Lock()
-        self.every = self.requests = self.refused = self.uploads = 0
-
-    def __call__(self, environment, respond):
-        with self._lock:
-            self.requests += 1
-            busy = self.every and self.requests % self.every == 0
-            self.refused += bool(busy)
-            self.uploads += environment["REQUEST_METHOD"] == "POST" and environment["QUERY_STRING"].startswith("uploads")
-        if busy:
-            environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
-            respond("503 Slow Down", [("Content-Length", "0")])
-            return [b""]
-        return self._application(environment, respond)
-
-
-@pytest.fixture(scope="module")
-def server():
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
-
-    flaky = Flaky(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, flaky, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield flaky, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture
-def s3(server, monkeypatch):
-    """(server, client) with one empty bucket."""
-    import boto3
-    import fsspec
-
-    flaky, url = server
-    environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    for name, value in {**environment, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="spire")
-    yield flaky, client
-    flaky.every = 0
-    for entry in client.list_objects_v2(Bucket="spire").get("Contents", []):
-        client.delete_object(Bucket="spire", Key=entry["Key"])
-    client.delete_bucket(Bucket="spire")
-    fsspec.filesystem("s3").clear_instance_cache()
 
 
 @pytest.fixture

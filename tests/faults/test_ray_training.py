@@ -2,20 +2,25 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import yaml
 
+from spire_ray.distributed import train
 from spire_ray.training import ledger
 
 ROOT = Path(__file__).parents[2]
 STEPS, SAVE_EVERY, LONGEST = 240, 40, 600
+ROOM = 8 << 30
+"""Bytes that a training of this size and its cluster never need."""
 pytestmark = pytest.mark.long
 
 
@@ -37,90 +42,142 @@ def folder(tmp_path_factory, fresh_model, tiny_pack):
     return folder
 
 
-def start(folder, root):
-    command = [sys.executable, "jobs/cpt.py", "--config", str(folder / "cpt.yaml"), f"root={root}"]
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    environment |= {"PYTHONPATH": str(ROOT)}
-    log = (root.parent / f"{root.name}.log").open("a")
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+class Training:
+    """The stage as a process of its own, whose words go to a log."""
 
+    def __init__(self, folder, name, root="", **environment):
+        self.root, self.log = root or str(folder / name), folder / f"{name}.log"
+        self._command = [sys.executable, "jobs/cpt.py", "--config", str(folder / "cpt.yaml"), f"root={self.root}"]
+        self._environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+        self._environment |= {"PYTHONPATH": str(ROOT), **environment}
 
-def reached(root, step, job):
-    """Wait until a training has logged a step."""
-    path, deadline = root / "train" / "metrics.jsonl", time.monotonic() + LONGEST
-    while not path.exists() or len(path.read_text().splitlines()) < step:
-        assert job.poll() is None and time.monotonic() < deadline, (root.parent / f"{root.name}.log").read_text()[-3000:]
-        time.sleep(0.02)
+    def start(self):
+        with self.log.open("a") as log:
+            options = {"stdout": log, "stderr": log, "start_new_session": True}
+            self.job = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, **options)
+        return self
 
+    def metrics(self):
+        return train.read_metrics(f"{self.root}/train")
 
-def processes(job, name):
-    found = psutil.process_iter(["pid", "cmdline"])  # of one that has just ended the command line is None
-    below = {child.pid for child in psutil.Process(job.pid).children(recursive=True)}
-    return [process for process in found if process.pid in below and name in " ".join(process.info["cmdline"] or ())]
+    def reach(self, step):
+        """Wait until a step is logged."""
+        deadline = time.monotonic() + LONGEST
+        while len(self.metrics()) < step:
+            assert self.job.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
 
+    def processes(self, name):
+        found = psutil.process_iter(["pid", "cmdline"])  # of one that has just ended the command line is None
+        below = {child.pid for child in psutil.Process(self.job.pid).children(recursive=True)}
+        return [process for process in found if process.pid in below and name in " ".join(process.info["cmdline"] or ())]
 
-def ended(job, root):
-    status = job.wait(LONGEST)
-    assert status == 0, (root.parent / f"{root.name}.log").read_text()[-3000:]
-    lines = [json.loads(line) for line in (root / "train" / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines}
+    def losses(self):
+        """Of each step, once the job has ended well."""
+        assert self.job.wait(LONGEST) == 0, self.log.read_text()[-3000:]
+        return {line["step"]: line["loss"] for line in self.metrics()}
+
+    def refusal(self):
+        """The one line that it ends with where the user has to do something."""
+        assert self.job.wait(LONGEST) == 2, self.log.read_text()[-3000:]
+        (told,) = [line for line in self.log.read_text().splitlines() if line.startswith("cpt: error: ")]
+        return told
+
+    def check(self, undisturbed):
+        assert self.losses() == undisturbed.losses()
+        book = ledger.read(f"{self.root}/train")
+        assert list(book) == list(range(1, STEPS + 1))
+        assert book == ledger.read(f"{undisturbed.root}/train")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    root = folder / "undisturbed"
-    return root, ended(start(folder, root), root)
-
-
-def check(root, losses, undisturbed):
-    assert losses == undisturbed[1]
-    book = ledger.read(str(root / "train"))
-    assert list(book) == list(range(1, STEPS + 1))
-    assert book == ledger.read(str(undisturbed[0] / "train"))
+    training = Training(folder, "undisturbed").start()
+    training.losses()
+    return training
 
 
 def test_a_killed_worker_is_replaced_and_leaves_no_trace(folder, undisturbed):
-    root = folder / "worker"
-    job = start(folder, root)
-    reached(root, SAVE_EVERY + 10, job)
-    processes(job, "RayTrainWorker")[0].kill()
-    check(root, ended(job, root), undisturbed)
+    training = Training(folder, "worker").start()
+    training.reach(SAVE_EVERY + 10)
+    training.processes("RayTrainWorker")[0].kill()
+    training.check(undisturbed)
 
 
 @pytest.mark.parametrize("victim", ["driver", "gcs_server"])
 def test_after_the_death_of_driver_or_head_the_same_command_goes_on(folder, undisturbed, victim):
-    root = folder / victim
-    job = start(folder, root)
-    reached(root, SAVE_EVERY + 10, job)
-    family = psutil.Process(job.pid).children(recursive=True)
+    training = Training(folder, victim).start()
+    training.reach(SAVE_EVERY + 10)
+    family = psutil.Process(training.job.pid).children(recursive=True)
     if victim == "driver":
-        job.kill()
+        training.job.kill()
     else:
-        for process in processes(job, victim):
+        for process in training.processes(victim):
             process.kill()
         time.sleep(2)
-        os.killpg(job.pid, signal.SIGKILL)  # what is left of a driver without its head
-    job.wait(LONGEST)
+        os.killpg(training.job.pid, signal.SIGKILL)  # what is left of a driver without its head
+    training.job.wait(LONGEST)
     for process in family:
         if process.is_running():
             process.kill()
-    before = len((root / "train" / "metrics.jsonl").read_text().splitlines())
-    assert SAVE_EVERY < before < STEPS
-    check(root, ended(start(folder, root), root), undisturbed)
+    assert SAVE_EVERY < len(training.metrics()) < STEPS
+    training.start().check(undisturbed)
 
 
 def test_workers_that_fail_again_and_again_end_with_one_line_and_a_training_that_can_go_on(folder, undisturbed):
-    root = folder / "failing"
-    job = start(folder, root)
-    reached(root, SAVE_EVERY + 5, job)
+    training = Training(folder, "failing").start()
+    training.reach(SAVE_EVERY + 5)
     deadline = time.monotonic() + LONGEST
-    while job.poll() is None and time.monotonic() < deadline:
-        for process in processes(job, "RayTrainWorker"):
+    while training.job.poll() is None and time.monotonic() < deadline:
+        for process in training.processes("RayTrainWorker"):
             process.kill()
         time.sleep(0.5)
-    assert job.wait(10) == 2
-    log = (root.parent / f"{root.name}.log").read_text().splitlines()
-    (told,) = [line for line in log if line.startswith("cpt: error: ")]
-    assert told.startswith(f"cpt: error: output={root}/train: the workers failed 4 times; the last failure: ")
+    told = training.refusal()
+    assert told.startswith(f"cpt: error: output={training.root}/train: the workers failed 4 times; the last failure: ")
     assert told.endswith("run it again to go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)")
-    check(root, ended(start(folder, root), root), undisturbed)
+    training.start().check(undisturbed)
+
+
+def test_a_full_disk_ends_with_one_line_and_a_training_that_can_go_on(folder, undisturbed):
+    training = Training(folder, "full").start()
+    training.reach(SAVE_EVERY + 5)
+    checkpoint = Path(training.root, "train", f"step-{2 * SAVE_EVERY:08d}")
+    checkpoint.mkdir()
+    (checkpoint / "mp_rank_00_model_states.pt").symlink_to("/dev/full")
+    told = training.refusal()
+    assert f"the checkpoint of step {2 * SAVE_EVERY} could not be written to {training.root}/train, where " in told
+    assert " GB are free" in told
+    shutil.rmtree(checkpoint)
+    training.start().check(undisturbed)
+
+
+def test_a_vanished_bucket_ends_with_one_line_and_a_training_that_can_go_on(folder, undisturbed, s3):
+    server, _ = s3
+    training = Training(folder, "bucket", "s3://spire/bucket", SPIRE_CACHE=str(folder / "cache")).start()
+    training.reach(SAVE_EVERY + 5)
+    server.gone = True
+    told = training.refusal()
+    assert "Traceback" not in training.log.read_text()
+    assert "bucket" in told and told.endswith("go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)")
+    server.gone = False
+    assert len(training.metrics()) > SAVE_EVERY
+    training.start().check(undisturbed)
+
+
+def test_a_node_out_of_memory_ends_with_one_line_and_a_training_that_can_go_on(folder, undisturbed):
+    memory = psutil.virtual_memory()
+    limit = memory.total - memory.available + ROOM
+    environment = {"RAY_memory_usage_threshold": str(limit / memory.total)}
+    training = Training(folder, "memory", **environment).start()
+    training.reach(SAVE_EVERY + 5)
+    for worker in training.processes("RayTrainWorker"):
+        worker.suspend()  # it would be done before the memory is taken
+    memory = psutil.virtual_memory()
+    greedy = np.ones(limit - (memory.total - memory.available) + (1 << 30), np.uint8)  # of another user of the node
+    time.sleep(2)
+    for worker in training.processes("RayTrainWorker"):
+        worker.resume()
+    told = training.refusal()
+    del greedy
+    assert "running low on memory" in told
+    training.start().check(undisturbed)
