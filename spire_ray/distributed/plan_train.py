@@ -77,6 +77,8 @@ def _resources(
             f"workers.gpu_memory_gb={workers.gpu_memory_gb:g}: the training needs {total:.1f} GiB of each GPU ({told}); "
             "use fewer training.micro_batch_rows, training.gradient_checkpointing=full, a higher ZeRO stage or more workers"
         )
+    if on_hosts := budget.host_memory(shape, training, machine, new):
+        lines.append(f"{on_hosts / GIB:.1f} GiB of the nodes' own memory, over all workers, for what is offloaded")
     each = flops(settings, index or {"row_length": length}, config)
     speed = workers.count * workers.gpu_tflops * 1e12 * workers.mfu / each
     hours = training.steps * tokens / speed / 3600

@@ -123,7 +123,7 @@ def memory(shape: Shape, training: Training, machine: Machine, row_length: int, 
         "gradients": trained * width / (machine.workers if machine.stage > 1 else 1),
         "float32 gradients": 4 * trained / (among if machine.stage else 1) if machine.half else 0,
         "masters and moments": masters * trained / among,
-        "activations": tokens * _activations(shape, training) * width,
+        "activations": tokens * _activations(shape, training, machine.half) * width,
         "logits": min(tokens * shape.vocabulary, _LOGITS_AT_ONCE) * (width + 8),
         "context and buffers": _CONTEXT,
     }
@@ -132,15 +132,23 @@ def memory(shape: Shape, training: Training, machine: Machine, row_length: int, 
     return parts
 
 
+def host_memory(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
+    """Bytes that offloading keeps in the memory of the nodes, over all workers: float32 gradients, masters and moments; weights."""
+    state = (16 if machine.half else 12) * shape.trained(training, new_rows) if machine.offload_optimiser else 0
+    return state + (shape.parameters * (2 if machine.half else 4) if machine.offload_weights else 0)
+
+
 def checkpoint_bytes(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
     """Size of a checkpoint over all workers: masters, two moments, and the weights in the precision of the forward pass."""
     return shape.trained(training, new_rows) * (14 if machine.half else 12)
 
 
-def _activations(shape: Shape, training: Training) -> int:
+def _activations(shape: Shape, training: Training, half: bool) -> int:
     """Numbers kept of one token for the backward pass."""
     attention = 2 * shape.query + 2 * shape.key
-    whole = 5 * shape.hidden + attention + 4 * shape.intermediate
+    # a norm keeps its input, which is float32, what it makes of it, and its output
+    norms = 2 * (4 if half else 3)
+    whole = (norms + 1) * shape.hidden + attention + 4 * shape.intermediate
     if training.gradient_checkpointing == "full":
         return shape.layers * shape.hidden + whole
     if training.gradient_checkpointing == "selective":

@@ -1,27 +1,40 @@
 """The plan of a training, against what PyTorch counts and what is known of SPIRE's model."""
 
+import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from spire_ray import config
 from spire_ray.distributed import plan_train
 from spire_ray.settings import Lora, Training
-from spire_ray.training import budget, trainable
+from spire_ray.text.pack import Row
+from spire_ray.training import attention, budget, trainable
+from spire_ray.training.batch import collate
 from spire_ray.training.budget import GIB, Machine, Shape
+from spire_ray.training.loss import PackedLoss
 
 ROOT = Path(__file__).parents[2]
 SPIRE = Shape.read(json.loads((ROOT / "configs/shapes/llama-2-7b.json").read_text()))
 TRAINING = Training(steps=1, batch_rows=1)
+SMALL = {
+    "model_type": "llama",
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 176,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 @pytest.mark.parametrize("name", [path.name for path in (ROOT / "configs/shapes").glob("*.json")])
 @pytest.mark.parametrize("kind", ["full", "lora", "units_only"])
 def test_parameters_are_those_that_pytorch_counts(name, kind):
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     data = json.loads((ROOT / "configs/shapes" / name).read_text()) | {"num_hidden_layers": 2}
     model_type = data.pop("model_type")
     with torch.device("meta"):
@@ -60,6 +73,40 @@ def test_checkpointing_and_adapters_need_less():
     assert budget.checkpoint_bytes(SPIRE, TRAINING, Machine(8, 1, half=True), 0) / 1e9 == pytest.approx(94.9, abs=0.1)
 
 
+def kept_of_a_token(kind, dtype, layers):
+    """Bytes that PyTorch keeps of a token for the backward pass of a small Llama."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SMALL, num_hidden_layers=layers), dtype=dtype)
+    trainable.prepare(model, Training(steps=1, batch_rows=1, gradient_checkpointing=kind), SMALL["vocab_size"])
+    attention.on_cpu(model)
+    loss = PackedLoss(model.train())
+    batch = collate([Row(np.arange(256) % 500, np.ones(256, bool), np.array([256]))])
+    gc.collect()
+    before = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *_in_python()]}
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        total = loss(batch)
+    kept += _in_python()  # selective checkpointing keeps tensors there
+    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept if tensor is not total}
+    return sum(size for place, size in sizes.items() if place not in before) / 256
+
+
+def _in_python():
+    return [found for found in gc.get_objects() if type(found) is torch.Tensor]
+
+
+@pytest.mark.parametrize("kind", ["none", "selective", "full"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_what_pytorch_keeps(kind, dtype):
+    def planned(layers):
+        shape, training = Shape.read(SMALL | {"num_hidden_layers": layers}), replace(TRAINING, gradient_checkpointing=kind)
+        parts = budget.memory(shape, training, Machine(1, 1, half=dtype == torch.bfloat16), 1, 0)
+        return parts["activations"]
+
+    measured = (kept_of_a_token(kind, dtype, 4) - kept_of_a_token(kind, dtype, 2)) / 2
+    assert (planned(4) - planned(2)) / 2 == pytest.approx(measured, rel=0.02, abs=48)  # and a few numbers for each head and norm
+
+
 def lines(name, *overrides):
     settings = config.load(str(ROOT / "configs" / name), [f"deepspeed={ROOT}/configs/deepspeed/zero1.json", *overrides])
     return settings, "\n".join(plan_train.plan(settings).lines)
@@ -85,6 +132,13 @@ def test_a_training_that_cannot_fit_is_refused_with_what_it_needs():
         lines("spire/cpt.yaml", "workers.gpu_memory_gb=24")
     with pytest.raises(ValueError, match="micro_batch_rows"):
         lines("ladder/tower-7b-lora-80gb.yaml", "training.trainable=full")
+
+
+def test_what_is_offloaded_is_planned_on_the_nodes():
+    settings, text = lines("spire/cpt.yaml", f"deepspeed={ROOT}/configs/deepspeed/zero3_offload.json")
+    assert f"{SPIRE.parameters * 18 / GIB:.1f} GiB of the nodes' own memory" in text
+    assert "weights 0.0" in text and "masters and moments 0.0" in text
+    assert "the nodes' own memory" not in lines("spire/cpt.yaml")[1]
 
 
 def test_the_plan_of_spire_names_tokens_hours_and_checkpoints():
