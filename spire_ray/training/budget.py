@@ -133,7 +133,7 @@ def memory(shape: Shape, training: Training, machine: Machine, row_length: int, 
 
 
 def host_memory(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
-    """Bytes that offloading keeps in the memory of the nodes, over all workers: float32 gradients, masters and moments; weights."""
+    """Bytes that offloading keeps in the memory of the nodes, over all workers: the state of the optimiser, and weights."""
     state = (16 if machine.half else 12) * shape.trained(training, new_rows) if machine.offload_optimiser else 0
     return state + (shape.parameters * (2 if machine.half else 4) if machine.offload_weights else 0)
 
