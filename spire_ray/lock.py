@@ -47,7 +47,7 @@ def held(folder: str) -> Iterator[None]:
 def holder(folder: str) -> dict[str, Any] | None:
     """The live writer of a folder: `host`, `pid`, `renewed`; None if there is none."""
     try:
-        writer: dict[str, Any] = json.loads(storage.read_bytes(storage.join(folder, LOCK_FILE)))
+        writer: dict[str, Any] = storage.read_json(storage.join(folder, LOCK_FILE))
     except (OSError, ValueError):
         return None
     if writer["host"] == socket.gethostname():

@@ -187,8 +187,11 @@ def new_file(uri: str) -> Iterator[IO[bytes]]:
 
 
 def read_json(uri: str) -> Any:
-    """A JSON file."""
-    return json.loads(read_bytes(uri))
+    """A JSON file. Raises ValueError, with its name, for another one."""
+    try:
+        return json.loads(read_bytes(uri))
+    except ValueError as error:
+        raise ValueError(f"{uri}: not JSON: {error}") from None
 
 
 def write_json(uri: str, value: Any) -> None:

@@ -25,6 +25,8 @@ PACK = {
     "model": "m",
     "sources": [{"task": "asr", "data": "u"}, {"task": "mt", "data": "t", "target_language": "de"}],
 }
+LABEL = {"stage": "label", "output": "out", "manifest": "m", "codebook": "c"}
+FIT = {"stage": "fit_codebook", "output": "out", "manifest": "m"}
 
 
 def write(folder, data):
@@ -99,6 +101,11 @@ def test_a_rate_written_as_1e_4_in_a_file_is_a_number(tmp_path):
         ("training.optimiser.betas=0.9", "training.optimiser.betas=0.9: "),
         ("training=5", "training=5: "),
         ("training.optimiser.betas=[0.9", r"training.optimiser.betas='\[0.9': "),
+        ("training.steps=-1", "training.steps=-1: .*greater than or equal to 1"),
+        ("training.batch_rows=-1", "training.batch_rows=-1: .*greater than or equal to 0"),
+        ("training.optimiser.lr=0", "training.optimiser.lr=0: .*greater than 0"),
+        ("training.optimiser.decay_share=1.5", "training.optimiser.decay_share=1.5: .*less than or equal to 1"),
+        ("workers.count=0", "workers.count=0: .*greater than or equal to 1"),
         ("training.steps=[e", r"training.steps='\[e': "),
         ("training.steps.more=5", "override training.steps.more: steps is not a group of settings"),
         ("steps", "override 'steps': expected key=value, such as training.steps=100"),
@@ -110,6 +117,20 @@ def test_a_wrong_override_is_named_with_what_is_expected(tmp_path, override, rea
     with pytest.raises(ValueError, match=reason) as error:
         config.load(path, [override])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({**PACK, "sources": [{"task": "asr", "data": "u", "weight": 0}]}, "sources.0.weight=0: .*greater than 0"),
+        ({**FIT, "weights": {"a": 0.0}}, "weights.a=0.0: .*greater than 0"),
+        ({**LABEL, "shard_seconds": -5}, "shard_seconds=-5: .*greater than 0"),
+        ({**FIT, "clusters": 0}, "clusters=0: .*greater than or equal to 1"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_wherever_it_stands(tmp_path, data, reason):
+    with pytest.raises(ValueError, match=reason):
+        config.load(write(tmp_path, data))
 
 
 def test_keys_of_listed_groups_are_checked_too(tmp_path):

@@ -33,12 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def plan(settings: FitCodebook) -> Plan:
-    """Clusters, sampled hours, encoder, and the size of the frames. Raises ValueError for a number that cannot be."""
-    for name in ("clusters", "hours", "iterations", "workers"):
-        if getattr(settings, name) <= 0:
-            raise ValueError(f"{name}={getattr(settings, name)}: must be more than 0")
-    if wrong := [name for name, weight in settings.weights.items() if weight <= 0]:
-        raise ValueError(f"weights.{wrong[0]}={settings.weights[wrong[0]]}: must be more than 0; leave the corpus out instead")
+    """Clusters, sampled hours, encoder, and the size of the frames."""
     encoder = settings.encoder.name + ("" if settings.encoder.name == "mfcc" else f", layer {settings.encoder.layer}")
     how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"
     lines = (

@@ -24,7 +24,6 @@ from spire_ray.settings import SAMPLE_RATE, Label
 FINGERPRINT_FILE = "fingerprint.json"
 _REPORTED_EVERY = 10.0
 """Seconds between two reports to MLflow."""
-_POSITIVE = ("shard_seconds", "workers", "threads", "batch_seconds", "max_seconds")
 _PCM_BYTES = 2 * SAMPLE_RATE
 _DECODE_COPIES, _LABEL_COPIES = 4, 8
 """Memory of a task and of an actor, in sizes of the PCM of a shard; Ray places no more of them on a node than fit."""
@@ -37,9 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plan(settings: Label) -> Plan:
     """Rows, hours and shards."""
-    for name in _POSITIVE:
-        if (value := getattr(settings, name)) <= 0:
-            raise ValueError(f"{name}={value:g}: must be above 0")
     if settings.cut_seconds and settings.cut_seconds < 2:
         raise ValueError(f"cut_seconds={settings.cut_seconds:g}: must be at least 2, or 0 for no cuts")
     inputs = {"manifest": storage.first(settings.manifest), "codebook": settings.codebook}

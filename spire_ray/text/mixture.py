@@ -60,10 +60,8 @@ def check(sources: Iterable[Source]) -> None:
         for code in (source.source_language, source.target_language, *source.filters.languages):
             if code and code != ANY:
                 language(code)
-        if source.weight <= 0:
-            raise ValueError(f"{field}.weight={source.weight}: must be above 0")
-        if source.tokens < 0 or source.units < 0 or (source.tokens and source.units):
-            raise ValueError(f"{field}: a budget is either tokens or units, and not below 0")
+        if source.tokens and source.units:
+            raise ValueError(f"{field}: a budget is either tokens or units")
         if source.units and source.task not in SPEECH_TASKS:
             raise ValueError(f"{field}.units: {source.task} has no speech; its budget is in tokens")
         if (source.tokens or source.units) and source.weight != 1:

@@ -1,6 +1,5 @@
 """The DeepSpeed engine: ZeRO, precision and optimiser from a JSON file and the settings of a training."""
 
-import json
 import logging
 import os
 import sys
@@ -65,7 +64,7 @@ def configuration(path: str, training: Training, rows: int, world_size: int) -> 
     Raises ValueError for batch sizes that do not divide, and for what Muon cannot do: DeepSpeed clips after the
     orthogonalisation, which would scale the update itself.
     """
-    filled = dict(json.loads(storage.read_bytes(path)))
+    filled = dict(storage.read_json(path))
     accumulation, rest = divmod(rows, training.micro_batch_rows * world_size)
     if rest or not accumulation:
         raise ValueError(
@@ -98,7 +97,7 @@ def partitioned(filled: dict[str, Any]) -> bool:
 
 def precision(path: str) -> torch.dtype:
     """The precision of the weights in the forward pass; DeepSpeed keeps float32 masters of them."""
-    enabled = json.loads(storage.read_bytes(path)).get("bf16", {}).get("enabled", False)
+    enabled = storage.read_json(path).get("bf16", {}).get("enabled", False)
     return torch.bfloat16 if enabled is True or (enabled == "auto" and fast_bf16()) else torch.float32
 
 

@@ -88,12 +88,6 @@ def test_a_state_that_was_written_goes_on_with_the_same_bits(manifest, tmp_path)
     assert read.inertia == state.inertia
 
 
-@pytest.mark.parametrize(("change", "said"), [({"clusters": 0}, "clusters=0"), ({"weights": {"a": 0.0}}, r"weights\.a=0")])
-def test_numbers_that_cannot_be_are_refused_before_any_work(manifest, tmp_path, change, said):
-    with pytest.raises(ValueError, match=said):
-        fit_codebook.plan(settings_of(manifest, tmp_path, **change))
-
-
 def job_of(settings):
     from spire_ray.distributed.stage import Job
     from spire_ray.distributed.tracker import NoTracker

@@ -194,8 +194,6 @@ def test_a_filter_leaves_out_what_is_beyond_its_limit_and_says_by_how_much(limit
     [
         ([source("st", target_language="")], r"sources\.st\.target_language: st needs one"),
         ([source("mt", target_language="")], r"sources\.mt\.target_language: mt needs one"),
-        ([source("asr", weight=0)], r"sources\.asr\.weight=0: must be above 0"),
-        ([source("asr", weight=-1.0, name="x")], r"sources\.x\.weight=-1\.0: must be above 0"),
         ([source("st", format="cpt")], r"sources\.st\.de\.format=cpt: the task st exists in the format it only"),
         ([source("mt", target_language="xx")], "language 'xx' is unknown"),
         ([source("mt", units=1e6)], r"sources\.mt\.de\.units: mt has no speech"),

@@ -1,0 +1,24 @@
+"""What a number among the settings may be. `spire_ray.config` refuses others with the field, the value and the bound."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound of a number, by pydantic's name for it: `ge`, `gt` or `le`. It is read without pydantic being installed."""
+
+    kind: str
+    value: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Called by pydantic."""
+        return {**handler(source), self.kind: self.value}
+
+
+Count = Annotated[int, Bound("ge", 1)]
+Whole = Annotated[int, Bound("ge", 0)]
+Positive = Annotated[float, Bound("gt", 0)]
+NotNegative = Annotated[float, Bound("ge", 0)]
+Share = Annotated[float, Bound("ge", 0), Bound("le", 1)]
