@@ -36,7 +36,7 @@ def run(job: Job[Export]) -> None:
     from spire_ray.units.codebook import BUNDLED, Codebook
 
     settings = job.settings
-    made = storage.read_json(storage.join(settings.training, "run.json"))["resolved"]
+    made = _training(settings.training)
     if settings.samples and not made["held_out"]["pack"]:
         raise ValueError(f"samples={settings.samples}: the training {settings.training} has no held_out.pack to take them from")
     base = storage.localize(made["model"])
@@ -55,6 +55,16 @@ def run(job: Job[Export]) -> None:
     if settings.samples:
         job.tracker.log_artifact("samples.md", _samples(settings, made, base).encode())
     job.facts |= {"step": record["step"], **({"licence": card.licence} if card.licence else {})}
+
+
+def _training(folder: str) -> dict[str, Any]:
+    """The settings of the training that made a folder. Raises ValueError for a folder of anything else."""
+    path = storage.join(folder, "run.json")
+    record = storage.read_json(path) if storage.exists(path) else {}
+    if record.get("stage") not in ("cpt", "it"):
+        raise ValueError(f"training={folder}: is no output of cpt or it")
+    made: dict[str, Any] = record["resolved"]
+    return made
 
 
 def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, Any]) -> Card:

@@ -4,6 +4,7 @@ from typing import Any
 
 from spire_ray import storage
 from spire_ray.distributed.stage import Plan
+from spire_ray.fingerprint import Fingerprint
 from spire_ray.settings import Train
 from spire_ray.training import budget
 from spire_ray.training.budget import GIB, Machine, Shape
@@ -12,10 +13,14 @@ from spire_ray.training.budget import GIB, Machine, Shape
 def plan(settings: Train) -> Plan:
     """Steps and tokens; with GPUs also memory, hours and checkpoints.
 
-    Raises ValueError for a training whose memory is more than a GPU has.
+    Raises ValueError for a training whose memory is more than a GPU has, and for a pack of units that the model does not know.
     """
+    if not storage.exists(settings.deepspeed):
+        raise ValueError(f"deepspeed={settings.deepspeed}: not there; configs/deepspeed/ has one for each ZeRO stage")
     index = _index(settings)
     config = shape_of(settings)
+    if index.get("fingerprint") and storage.exists(storage.join(settings.model, "config.json")):
+        _check_units(settings, index)
     length = index.get("row_length") or settings.expected.row_length or (config or {}).get("max_position_embeddings", 0)
     training, workers = settings.training, settings.workers
     tokens = training.batch_tokens or training.batch_rows * length
@@ -94,6 +99,14 @@ def _resources(
         f"{min(minutes, hours * 60):.0f} minutes at risk between two"
     )
     return lines
+
+
+def _check_units(settings: Train, index: dict[str, Any]) -> None:
+    path = storage.join(settings.model, "units.json")
+    if not storage.exists(path):
+        raise ValueError(f"model={settings.model}: knows no units, but pack={settings.pack} holds some; extend_model adds them")
+    known = Fingerprint.from_dict(storage.read_json(path)["fingerprint"])
+    known.require(Fingerprint.from_dict(index["fingerprint"]), f"model={settings.model}", f"pack={settings.pack}")
 
 
 def _new_rows(settings: Train) -> int:

@@ -1,13 +1,15 @@
 """The stage around the training loop: metrics over restarts, the rows of an extension, one line for a failure."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from spire_ray import config
-from spire_ray.distributed import train
+from spire_ray.distributed import export, plan_train, train
 from spire_ray.settings import Train, Training
 
 SETTINGS = Train(stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, batch_rows=2))
@@ -69,6 +71,39 @@ def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, 
     reason = train._reason(error, SETTINGS)
     assert "\n" not in reason
     assert f"the workers failed 4 times; the last failure: {told}; run it again" in reason
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("tiny_base", "knows no units, but pack=.* holds some; extend_model adds them"),
+        ("other", "the units of model=.* and of pack=.* do not mean the same: codebook 'another' against "),
+    ],
+)
+def test_units_that_the_model_does_not_know_are_refused_before_the_workers_start(model, told, request, tmp_path, tiny_pack):
+    fresh = Path(request.getfixturevalue("fresh_model"))
+    shutil.copytree(fresh, tmp_path / "other")
+    known = json.loads((fresh / "units.json").read_text())
+    pack = shutil.copytree(tiny_pack, tmp_path / "pack")
+    index = json.loads((pack / "index.json").read_text())
+    (pack / "index.json").write_text(json.dumps(index | {"fingerprint": known["fingerprint"]}))
+    (tmp_path / "zero1.json").write_text("{}")
+    settings = {"pack": str(pack), "deepspeed": str(tmp_path / "zero1.json")}
+    plan_train.plan(replace(SETTINGS, model=str(fresh), **settings))
+    known["fingerprint"]["identity"]["codebook"] = "another"
+    (tmp_path / "other" / "units.json").write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=told):
+        plan_train.plan(
+            replace(SETTINGS, model=request.getfixturevalue(model) if model != "other" else str(tmp_path / model), **settings)
+        )
+
+
+@pytest.mark.parametrize("made", ["", '{"stage": "corpus", "resolved": {}}'])
+def test_only_a_training_can_be_exported(made, tmp_path):
+    if made:
+        (tmp_path / "run.json").write_text(made)
+    with pytest.raises(ValueError, match=f"training={tmp_path}: is no output of cpt or it"):
+        export._training(str(tmp_path))
 
 
 def test_what_only_says_how_a_training_runs_may_change_between_starts():
