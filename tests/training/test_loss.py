@@ -144,23 +144,28 @@ def each_document_alone(query, key, value, bounds, longest, scale):
     return torch.cat(outputs)
 
 
-def test_a_changed_document_changes_nothing_in_its_neighbours(model):
+def by_mask(model, monkeypatch):
+    """Hugging Face's own."""
+
+
+@pytest.mark.parametrize("attend", [by_mask, by_bounds, on_cpu_in_short_rows, on_cpu_in_long_rows])
+def test_a_changed_document_changes_nothing_in_its_neighbours(model, attend, monkeypatch):
     lengths = [9, 14, 11]
     ids = np.random.default_rng(1).integers(1, VOCABULARY, LENGTH)
     ids[sum(lengths) :] = 0
     changed = ids.copy()
     changed[9:23] = (changed[9:23] + 7) % VOCABULARY
-
-    def logits(row):
-        batch = collate([Row(row, np.ones(LENGTH, bool), np.array(lengths))])
+    attend(model, monkeypatch)
+    loss = PackedLoss(model)
+    batches = [collate([Row(row, np.ones(LENGTH, bool), np.array(lengths))]) for row in (ids, changed)]
+    try:
         with torch.inference_mode():
-            output = model(batch.input_ids, attention_mask=batch.attention_mask(), position_ids=batch.position_ids)
-        return output.logits[0]
-
-    before, after = logits(ids), logits(changed)
-    assert torch.equal(before[:9], after[:9])
-    assert torch.equal(before[23:34], after[23:34])
-    assert (before[9:23] != after[9:23]).any(1).all()
+            before, after = (loss(batch, each=True).split([8, 13, 10]) for batch in batches)  # the first token of each has none
+    finally:
+        model.set_attn_implementation("sdpa")
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[2], after[2])
+    assert (before[1] != after[1]).all()
 
 
 def test_the_unit_weight_scales_the_share_of_the_units(model, rows):
