@@ -52,12 +52,12 @@ class Decode:
 class LabelShard:
     """In place of encoder and codebook: 8 fixed units a row; files and marks as in the job."""
 
-    def __init__(self, settings: Any) -> None:
-        self._output = settings.output
+    def __init__(self, settings: Any, decode: Decode) -> None:
+        self._output, self._decode = settings.output, decode
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Decoded shard → part file and mark."""
-        shard = batch.to_pylist()[0]
+        """Row of the plan → part file and mark."""
+        shard = self._decode(batch).to_pylist()[0]
         rows = shards.from_ipc(shard["rows"])
         fixed = pa.array([range(UNITS_PER_ROW)] * len(rows), pa.list_(pa.uint16()))
         made = {"units": fixed, "durations": fixed, "status": pa.array(["labelled"] * len(rows))}

@@ -36,7 +36,8 @@ STAGES: dict[str, type[settings.Stage]] = {
 }
 
 _NOT_IDENTITY = (
-    *("root", "storage", "tracking", "licence", "workers", "gpus_per_worker", "threads", "host", "port", "keep", "expected"),
+    *("root", "storage", "tracking", "licence", "workers", "gpus_per_worker", "threads", "decode", "host"),
+    *("port", "keep", "expected"),
     *("deepspeed", "training.micro_batch_rows", "training.gradient_checkpointing", "training.compile"),
     *("training.save_every", "training.keep", "training.log_every", "training.max_loss_jump", "held_out"),
 )

@@ -127,12 +127,12 @@ def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
     return ray.data.from_items(rows, override_num_blocks=len(rows))
 
 
-def actors(workers: int, blocks: int, cpus: float = 1, gpus: float = 0) -> "ray.data.ActorPoolStrategy":
-    """A fixed pool of actors, no larger than the work, with a CPU beside it for the tasks that feed it."""
+def actors(workers: int, blocks: int, cpus: float = 1, gpus: float = 0, beside: int = 1) -> "ray.data.ActorPoolStrategy":
+    """A fixed pool of actors, no larger than the work, with `beside` CPUs for the tasks that feed it."""
     import ray.data
 
     size = max(1, min(workers, blocks))
-    require("workers", size, cpus, gpus, beside=1)
+    require("workers", size, cpus, gpus, beside)
     return ray.data.ActorPoolStrategy(size=size)
 
 

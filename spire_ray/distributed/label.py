@@ -1,7 +1,8 @@
 """The stage label: audio → deduplicated units, shard by shard, with Ray Data.
 
-Decoding runs in CPU tasks, encoder and codebook in a fixed pool of actors. Each shard is written and marked done by the
-actor that labelled it; a resume plans only shards without a mark. The driver keeps nothing for a row.
+Encoder and codebook run in a fixed pool of actors, decoding in CPU tasks before them or, where the actors have no GPU that would
+wait, in the actors themselves. Each shard is written and marked done by the actor that labelled it; a resume plans only shards
+without a mark. The driver keeps nothing for a row.
 """
 
 import time
@@ -66,9 +67,9 @@ def run(job: Job[Label]) -> None:
 
 
 class LabelShard:
-    """A Ray Data actor: decoded shard → part file, done mark, and a row of counts."""
+    """A Ray Data actor: decoded shard → part file, done mark, and a row of counts. With `decode` it takes rows of the plan."""
 
-    def __init__(self, settings: Label) -> None:
+    def __init__(self, settings: Label, decode: shards.Decode | None = None) -> None:
         import torch
 
         from spire_ray.units.codebook import Codebook
@@ -77,13 +78,13 @@ class LabelShard:
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.gpus_per_worker else "cpu"
         self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
-        self._output = settings.output
+        self._output, self._decode = settings.output, decode
         self._numerics = {"device": device, "torch": torch.__version__, **NUMERICS}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See the class."""
         began = time.monotonic()
-        shard = batch.to_pylist()[0]
+        shard = (self._decode(batch) if self._decode else batch).to_pylist()[0]
         audio, errors = shards.waveforms(shard), list(shard["errors"])
         shortest = self._labeler.encoder.shortest
         for i, (samples, error) in enumerate(zip(audio, errors, strict=True)):
@@ -146,20 +147,20 @@ class _Report:
 def _labelled(settings: Label, todo: list[dict[str, Any]]) -> Any:
     """The Ray Data pipeline: a row of counts for every shard."""
     decode = shards.Decode(dict(settings.columns), settings.max_seconds, settings.cut_seconds, settings.silence)
+    apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
     pcm = settings.shard_seconds * _PCM_BYTES
-    return (
-        context.blocks(todo)
-        .map_batches(decode, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm)
-        .map_batches(
-            LabelShard,
-            fn_constructor_args=(settings,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=context.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker),
-            num_cpus=settings.threads,
-            num_gpus=settings.gpus_per_worker or None,
-            memory=_LABEL_COPIES * pcm,
-        )
+    rows = context.blocks(todo)
+    if apart:
+        rows = rows.map_batches(decode, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm)
+    return rows.map_batches(
+        LabelShard,
+        fn_constructor_args=(settings, None if apart else decode),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=context.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker, beside=int(apart)),
+        num_cpus=settings.threads,
+        num_gpus=settings.gpus_per_worker or None,
+        memory=(_LABEL_COPIES if apart else _LABEL_COPIES + _DECODE_COPIES) * pcm,
     )
 
 

@@ -30,6 +30,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def run(job: Job[Train]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
+    from ray.exceptions import OutOfMemoryError
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -60,7 +61,7 @@ def run(job: Job[Train]) -> None:
     with _watching(job):
         try:
             result = trainer.fit()
-        except TrainingFailedError as error:
+        except (TrainingFailedError, OutOfMemoryError) as error:  # Ray may end its own controller where memory is short
             raise ValueError(_reason(error, settings)) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -79,13 +80,17 @@ def _scratch(settings: Train) -> str:
 
 
 def _reason(error: Exception, settings: Train) -> str:
-    """One line for a training whose workers failed too often."""
+    """One line for a training that Ray Train has given up."""
     failures = getattr(error, "worker_failures", {})
     cause = next(iter(failures.values()), error)
-    told = str(getattr(cause, "_base_exc", cause)).strip().rstrip(".").splitlines() or [type(cause).__name__]
+    text = str(getattr(cause, "_base_exc", cause)).strip().rstrip(".") or type(cause).__name__
+    told, fix = text.splitlines()[-1], ""
+    if "low on memory" in text:  # pages of Ray's accounts follow the first sentence
+        told, fix = text.split(". ")[0], "use nodes with more memory, or fewer training.micro_batch_rows, and "
+    often = f"the workers failed {settings.workers.max_failures + 1} times; the last failure: " if failures else ""
     return (
-        f"output={settings.output}: the workers failed {settings.workers.max_failures + 1} times; the last failure: {told[-1]}; "
-        "run it again to go on from the newest checkpoint (SPIRE_TRACEBACK=1 tells more)"
+        f"output={settings.output}: {often}{told}; {fix}run it again to go on from the newest checkpoint "
+        "(SPIRE_TRACEBACK=1 tells more)"
     )
 
 

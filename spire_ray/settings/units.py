@@ -101,6 +101,9 @@ class Label(Stage):
     """Seconds of audio in one shard: the unit of work, commit and resume."""
     workers: Count = 2
     """Encoder actors."""
+    decode: Literal["auto", "tasks", "actors"] = "auto"
+    """Where audio is decoded: in CPU tasks of their own, so that GPUs do not wait for it, or in the encoder actors, so that it is
+    not copied; `auto`: in tasks where actors have GPUs."""
     gpus_per_worker: NotNegative = 0.0
     threads: Count = 1
     """CPU threads of one encoder actor."""

@@ -32,7 +32,7 @@ class Assigner:
     def __init__(self, centroids: np.ndarray, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
         """Centroids [K, d]; `dtype` of the filter, bfloat16 or float32, is by default the faster one on this machine."""
         self._centroids = torch.from_numpy(np.ascontiguousarray(centroids, np.float32)).to(device)
-        self._dtype = dtype or _filter_dtype(self._centroids)
+        self._dtype = dtype or filter_dtype(self._centroids)
         self._mean = self._centroids.mean(0)
         self._centred = self._centroids - self._mean
         self._half_norms = self._centred.double().square().sum(1).float() / 2
@@ -121,14 +121,14 @@ def inertia(frames: np.ndarray, centroids: np.ndarray) -> float:
     return float(np.square(frames - centroids[labels]).sum(1).mean())
 
 
-def _filter_dtype(centroids: torch.Tensor) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster and the product is large enough."""
-    if centroids.device.type == "cpu":
+def filter_dtype(factor: torch.Tensor) -> torch.dtype:
+    """Of a product that need not be exact: bfloat16 where the device multiplies it faster and the factor is large enough."""
+    if factor.device.type == "cpu":
         found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = bool(found.get("amx_bf16") or found.get("avx512_bf16"))
     else:
         fast = True
-    return torch.bfloat16 if fast and centroids.numel() >= _WORTH_BFLOAT16 else torch.float32
+    return torch.bfloat16 if fast and factor.numel() >= _WORTH_BFLOAT16 else torch.float32
 
 
 def _parts(values: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:

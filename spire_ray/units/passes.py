@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from spire_ray.units import codec, quality
-from spire_ray.units.kmeans import Assigner
+from spire_ray.units.kmeans import Assigner, filter_dtype
 from spire_ray.units.lloyd import SEEDING_FRAMES, State, Statistics, exponent
 from spire_ray.units.quality import Tally
 
 _FRAMES_AT_ONCE = 16_384
 _SUMMED_AT_ONCE = 128
 """Frames whose float64 copies stay in a core's cache: three times as fast as all at once."""
-_SEEDING_ROUNDS = 64
+_SEEDING_ROUNDS, _SEEDING_TRIALS = 64, 3
 
 
 class FaissAssigner:
@@ -81,32 +81,37 @@ def tally(
 
 @torch.inference_mode()
 def first_centroids(frames: torch.Tensor, clusters: int, seed: int) -> np.ndarray:
-    """k-means||: in some 64 rounds, frames are drawn by their squared distance to those drawn before. Float32 [K, d].
+    """Greedy k-means++ in some 64 rounds: float32 [K, d].
 
-    Raises ValueError when there are fewer frames than clusters.
+    Frames are drawn by their squared distance to those chosen before; of each round's draw, the third is chosen that leaves the
+    least inertia. Raises ValueError when there are fewer frames than clusters.
     """
     if len(frames) < clusters:
         raise ValueError(f"clusters={clusters}: only {len(frames)} frames were sampled; raise hours or lower clusters")
     given = frames.float()
-    frames = given - given.mean(0)  # float32 then tells more of the distances
-    norms = frames.square().sum(1)
+    centred = given - given.mean(0)
+    norms = centred.square().sum(1)
+    rounded = centred.to(filter_dtype(centred))  # a draw wants no exact distances
+
+    def distances(some: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = (rounded @ rounded[some].T).float()
+        return found.mul_(-2).add_(norms[some]).add_(norms[:, None]).clamp_min_(0)
+
     draw = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(frames), (1,), generator=draw)
-    closest = torch.full_like(norms, torch.inf)
-    added = chosen
-    while True:
-        seeds = frames[added.to(frames.device)]
-        reached = torch.addmm(seeds.square().sum(1), frames, seeds.T, alpha=-2).amin(1) + norms
-        closest = torch.minimum(closest, reached.clamp_min(0))
-        closest[added.to(frames.device)] = 0
-        missing = clusters - len(chosen)
-        if not missing:
-            return given[chosen.to(given.device)].cpu().numpy()
+    chosen = torch.randint(len(centred), (1,), generator=draw).to(centred.device)
+    closest = distances(chosen)[:, 0]
+    while missing := clusters - len(chosen):
         # a frame that lies on a chosen one can still be drawn where nothing else is left
-        weights = closest.double().cpu().clamp_min(1e-30)
+        weights = closest.double().clamp_min(1e-30)
         weights[chosen] = 0
-        added = torch.multinomial(weights, min(missing, -(-clusters // _SEEDING_ROUNDS)), generator=draw)
-        chosen = torch.cat([chosen, added])
+        taken = min(missing, -(-clusters // _SEEDING_ROUNDS))
+        trials = min(_SEEDING_TRIALS * taken, len(centred) - len(chosen))
+        drawn = torch.multinomial(weights.cpu(), trials, generator=draw).to(centred.device)
+        reached = distances(drawn)
+        best = (closest[:, None] - reached).clamp_min_(0).sum(0).topk(taken).indices
+        closest = torch.minimum(closest, reached[:, best].amin(1))
+        chosen = torch.cat([chosen, drawn[best]])
+    return given[chosen].cpu().numpy()
 
 
 def fit(frames: np.ndarray | torch.Tensor, clusters: int, *, iterations: int, seed: int, engine: str = "torch") -> State:

@@ -63,6 +63,11 @@ def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_pa
     [
         ({0: SimpleNamespace(_base_exc=RuntimeError("x\nCUDA out of memory. Tried 2 GiB"))}, "CUDA out of memory. Tried 2 GiB"),
         ({1: OSError(28, "No space left on device")}, "[Errno 28] No space left on device"),
+        (
+            {0: RuntimeError("2 worker(s) were killed due to the node running low on memory. Memory was 9 GB.\nTop 10: 1 2.")},
+            "2 worker(s) were killed due to the node running low on memory; use nodes with more memory, or fewer "
+            "training.micro_batch_rows, and run it again",
+        ),
     ],
 )
 def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, told):
@@ -70,7 +75,8 @@ def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, 
     error.worker_failures = failures
     reason = train._reason(error, SETTINGS)
     assert "\n" not in reason
-    assert f"the workers failed 4 times; the last failure: {told}; run it again" in reason
+    assert f"the workers failed 4 times; the last failure: {told}" in reason
+    assert "run it again to go on from the newest checkpoint" in reason
 
 
 @pytest.mark.parametrize(

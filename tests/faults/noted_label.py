@@ -35,10 +35,10 @@ class Decode:
 
 
 class LabelShard:
-    def __init__(self, settings):
+    def __init__(self, settings, decode=None):
         from spire_ray.distributed.label import LabelShard as Product
 
-        self.inner, self.output = Product(settings), settings.output
+        self.inner, self.output = Product(settings, decode), settings.output
 
     def __call__(self, batch):
         note("begun", batch)

@@ -45,8 +45,8 @@ def corpus(tmp_path_factory, tiny_codebook):
 
 @pytest.fixture(scope="module")
 def undisturbed(corpus):
-    """Part files of a run that nothing happened to."""
-    assert job(corpus, corpus / "undisturbed").wait() == 0
+    """Part files of a run that nothing happened to, and that decoded in its actors."""
+    assert job(corpus, corpus / "undisturbed", "decode=actors").wait() == 0
     return parts(corpus / "undisturbed")
 
 
@@ -54,7 +54,7 @@ def job(corpus, output, *settings, address="", full_from=math.inf, **options):
     """The stage as a process of its own."""
     config = corpus / f"{output.name}.yaml"
     fields = {"stage": "label", "manifest": f"{corpus}/m.jsonl", "codebook": f"{corpus}/codebook", "output": str(output)}
-    fields |= {"shard_seconds": 40.0, "workers": WORKERS, "tracking": {"enabled": False}}
+    fields |= {"shard_seconds": 40.0, "workers": WORKERS, "decode": "tasks", "tracking": {"enabled": False}}
     fields |= {"storage": {"shared_root": str(output.parent)}}
     config.write_text(json.dumps(fields))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -118,9 +118,10 @@ def test_a_killed_driver(corpus, undisturbed):
     check(corpus, output, undisturbed)
 
 
-def test_a_killed_actor(corpus, undisturbed):
-    output = corpus / "actor"
-    process = job(corpus, output)
+@pytest.mark.parametrize("decode", ["tasks", "actors"])
+def test_a_killed_actor(corpus, undisturbed, decode):
+    output = corpus / f"actor {decode}"
+    process = job(corpus, output, f"decode={decode}")
     wait_for_half(process, output)
     actors = [
         child for child in psutil.Process(process.pid).children(recursive=True) if "LabelShard" in " ".join(child.cmdline())
