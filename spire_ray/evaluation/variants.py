@@ -68,7 +68,7 @@ def plot(variants: dict[str, dict[str, float]]) -> bytes:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     return buffer.getvalue()
 
 
