@@ -122,7 +122,7 @@ def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is
     ("changes", "reason"),
     [
         ({"sources": []}, "sources: name at least one"),
-        ({"row_length": 0}, "row_length=0: a row holds 2 tokens at least"),
+        ({"row_length": 1}, "row_length=1: a row holds 2 tokens at least"),
         ({"terminator": "<none>"}, "has no such token"),
     ],
 )
