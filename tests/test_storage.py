@@ -158,3 +158,15 @@ def test_a_codebook_and_a_pack_live_on_s3(s3, tiny_codebook, tiny_pack):
 def test_parquet_files_are_compressed(tmp_path):
     storage.write_parquet(str(tmp_path / "x.parquet"), TABLE)
     assert pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_an_absolute_path_means_the_same_in_every_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("runs/x") == str(tmp_path / "runs/x")
+    assert storage.absolute("s3://bucket/x") == "s3://bucket/x"
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("stage: label")
+    with pytest.raises(ValueError, match=f"{tmp_path}/x.json: not JSON: "):
+        storage.read_json(str(tmp_path / "x.json"))
