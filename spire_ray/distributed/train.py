@@ -85,9 +85,10 @@ def _reason(error: Exception, settings: Train) -> str:
     cause = next(iter(failures.values()), error)
     text = str(getattr(cause, "_base_exc", cause)).strip().rstrip(".") or type(cause).__name__
     told, fix = text.splitlines()[-1], ""
+    often = f"the workers failed {settings.workers.max_failures + 1} times; the last failure: "
     if "low on memory" in text:  # pages of Ray's accounts follow the first sentence
         told, fix = text.split(". ")[0], "use nodes with more memory, or fewer training.micro_batch_rows, and "
-    often = f"the workers failed {settings.workers.max_failures + 1} times; the last failure: " if failures else ""
+        often = often if failures else ""
     return (
         f"output={settings.output}: {often}{told}; {fix}run it again to go on from the newest checkpoint "
         "(SPIRE_TRACEBACK=1 tells more)"

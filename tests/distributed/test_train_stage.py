@@ -62,6 +62,7 @@ def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_pa
     ("failures", "told"),
     [
         ({0: SimpleNamespace(_base_exc=RuntimeError("x\nCUDA out of memory. Tried 2 GiB"))}, "CUDA out of memory. Tried 2 GiB"),
+        ({}, "At least one of the workers failed to start"),
         ({1: OSError(28, "No space left on device")}, "[Errno 28] No space left on device"),
         (
             {0: RuntimeError("2 worker(s) were killed due to the node running low on memory. Memory was 9 GB.\nTop 10: 1 2.")},
@@ -71,7 +72,7 @@ def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_pa
     ],
 )
 def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, told):
-    error = RuntimeError("Training failed")
+    error = RuntimeError("At least one of the workers failed to start")
     error.worker_failures = failures
     reason = train._reason(error, SETTINGS)
     assert "\n" not in reason
