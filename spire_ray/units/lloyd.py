@@ -15,6 +15,7 @@ SEEDING_FRAMES = 5
 _SPLIT = 1 / 1024
 """Part by which the halves of a split cluster are moved apart."""
 _ROWS_AT_ONCE = 32
+"""Centroids whose float64 copies stay in a core's cache. Their products are summed without BLAS, whose threads would spin."""
 _TRUSTED = 20
 """Frames for each cluster that mini-batches must have seen before one that got none counts as empty."""
 
@@ -48,7 +49,7 @@ class Statistics:
         inner = norms = 0.0
         for rows in _blocks(len(centroids)):
             wide = centroids[rows].astype(np.float64)
-            inner += float(np.vdot(self.sums[rows], wide))
+            inner += float(np.einsum("kd,kd->", self.sums[rows], wide))
             norms += float(self.counts[rows] @ np.einsum("kd,kd->k", wide, wide))
         return (math.fsum(self.squares) - math.ldexp(2 * inner, exponent) + norms) / max(1, int(self.counts.sum()))
 
@@ -86,7 +87,7 @@ class State:
 
 
 def _blocks(clusters: int) -> list[slice]:
-    """Rows of centroids whose float64 copies stay in a core's cache."""
+    """Rows of centroids that are worked on together."""
     return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, clusters, _ROWS_AT_ONCE)]
 
 
