@@ -30,6 +30,7 @@ import soundfile
 
 from spire_ray import provenance, storage
 from spire_ray.audio import decode as audio
+from spire_ray.audio.pcm import to_pcm
 from spire_ray.distributed import label, shards
 from spire_ray.manifest import planning
 from spire_ray.settings import Encoder, Label, Tracking
@@ -239,7 +240,7 @@ def _decode_speed(codec: str) -> float:
         for _ in range(DECODE_PASSES):
             began = time.process_time()
             for clip in Path(folder).iterdir():
-                audio.to_pcm(audio.load(str(clip)))
+                to_pcm(audio.load(str(clip)))
             passes.append(CLIPS * SECONDS / (time.process_time() - began))
     return statistics.median(passes)
 

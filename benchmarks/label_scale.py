@@ -40,13 +40,11 @@ class Decode:
     def __init__(self, columns: Any, *_: Any) -> None:
         self._columns = dict(columns)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Row of the plan → its manifest rows."""
-        shard = planning.Shard(**batch.to_pylist()[0])
-        rows = reader.rows(shard.file, self._columns, shard.first, shard.rows)
-        planning.check(shard, rows)
-        content = shards.to_ipc(rows.drop_columns(["audio"]))
-        return pa.table({"shard": [shard.shard], "rows": pa.array([content], pa.large_binary()), "seconds": [shard.seconds]})
+    def shard(self, planned: planning.Shard) -> shards.Decoded:
+        """Its manifest rows."""
+        rows = reader.rows(planned.file, self._columns, planned.first, planned.rows)
+        planning.check(planned, rows)
+        return shards.Decoded(planned.shard, rows.drop_columns(["audio"]), [], [])
 
 
 class LabelShard:
@@ -57,15 +55,15 @@ class LabelShard:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Row of the plan → part file and mark."""
-        shard = self._decode(batch).to_pylist()[0]
-        rows = shards.from_ipc(shard["rows"])
+        shard = planning.Shard(**batch.to_pylist()[0])
+        rows = self._decode.shard(shard).rows
         fixed = pa.array([range(UNITS_PER_ROW)] * len(rows), pa.list_(pa.uint16()))
         made = {"units": fixed, "durations": fixed, "status": pa.array(["labelled"] * len(rows))}
         made["error"] = pa.nulls(len(rows), pa.string())
         table = pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
-        storage.write_parquet(marks.part(self._output, shard["shard"]), table)
-        marks.write(self._output, shard["shard"], marks.Mark(rows=len(rows), audio_seconds=shard["seconds"], at=time.time()))
-        return pa.table({"audio_seconds": [shard["seconds"]], "busy": [0.0], "rejected": [0]})
+        storage.write_parquet(marks.part(self._output, shard.shard), table)
+        marks.write(self._output, shard.shard, marks.Mark(rows=len(rows), audio_seconds=shard.seconds, at=time.time()))
+        return pa.table({"audio_seconds": [shard.seconds], "busy": [0.0], "rejected": [0]})
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from ray.serve.config import AutoscalingConfig
 
 from serve.ingress import Ingress
 from spire_ray import config
-from spire_ray.audio import decode
 from spire_ray.settings import SAMPLE_RATE, Serve
 from spire_ray.text.prompts import Span
 from spire_ray.transcribe import codebook_of, model_folder, question, room
@@ -50,7 +49,7 @@ class SpeechEncoder:
 
     @serve.batch(max_batch_size=_BATCH_SECONDS, batch_size_fn=_batch_seconds)  # type: ignore[untyped-decorator]
     async def _label(self, batch: list[bytes]) -> list[np.ndarray]:
-        waveforms = [decode.from_pcm(np.frombuffer(pcm, np.int16)) for pcm in batch]
+        waveforms = [np.frombuffer(pcm, np.int16) for pcm in batch]
         return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms, deduplicate=True)]
 
 

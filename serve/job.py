@@ -16,7 +16,7 @@ import requests
 from spire_ray import storage
 from spire_ray.distributed import stage
 from spire_ray.distributed.stage import Job, Plan
-from spire_ray.settings import SAMPLE_RATE, Serve
+from spire_ray.settings import Serve
 from spire_ray.text.languages import language
 
 _APPLICATION = "spire"
@@ -171,9 +171,7 @@ def _held_out(settings: Serve) -> dict[str, Any]:
 
 def _clip(settings: Serve, row: dict[str, Any]) -> str:
     """A file with the audio of a row: its own, or a copy in the output folder."""
-    import soundfile
-
-    from spire_ray.audio import decode
+    from spire_ray.audio import decode, wav
     from spire_ray.manifest import reader
 
     source = reader.audio_source(row["audio"])
@@ -181,10 +179,8 @@ def _clip(settings: Serve, row: dict[str, Any]) -> str:
         relative = os.path.relpath(source)
         return source if relative.startswith("..") else relative
     waveform = decode.load(source, row["offset"] or 0.0, row["duration"] if row["offset"] else None)
-    wav = io.BytesIO()
-    soundfile.write(wav, decode.to_pcm(waveform), SAMPLE_RATE, format="WAV")
     path = storage.join(settings.output, "clip.wav")
-    storage.write_bytes(path, wav.getvalue())
+    storage.write_bytes(path, wav.encode(waveform))
     return path
 
 

@@ -165,11 +165,12 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
 def _hear(clip: str, labeler: "Labeler", longest: int) -> "np.ndarray":
     """The units of one clip. Raises ValueError for a clip that cannot be used."""
     from spire_ray.audio import decode
+    from spire_ray.audio.pcm import to_pcm
 
-    waveform = decode.from_pcm(decode.to_pcm(decode.load(clip)))
-    if len(waveform) < labeler.encoder.shortest:
-        raise ValueError(f"shorter than one frame: {len(waveform)} of {labeler.encoder.shortest} samples")
-    [(units, _)] = labeler([waveform], deduplicate=True)
+    samples = to_pcm(decode.load(clip))
+    if len(samples) < labeler.encoder.shortest:
+        raise ValueError(f"shorter than one frame: {len(samples)} of {labeler.encoder.shortest} samples")
+    [(units, _)] = labeler([samples], deduplicate=True)
     if len(units) > longest:
         raise ValueError(f"{len(units)} units are more than the {longest} that fit into the model's positions: cut the audio")
     return units

@@ -17,7 +17,7 @@ from spire_ray.audio import ffmpeg, header
 from spire_ray.audio.source import AudioError, AudioTooLong, opened
 from spire_ray.settings import SAMPLE_RATE
 
-__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "from_pcm", "load", "reader", "to_pcm"]
+__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "load", "reader"]
 
 NUMERICS = {"decoder": f"libsndfile {soundfile.__libsndfile_version__}", "resampler": f"soxr {soxr.__version__}"}
 """What decides the last bits of a decoded waveform."""
@@ -125,16 +125,6 @@ def blocks(sound: soundfile.SoundFile, count: int | None = None) -> Iterator[np.
             return
         yield samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
         left = None if left is None else left - len(samples)
-
-
-def to_pcm(waveform: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1] → int16, the form in which audio travels between processes."""
-    return np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)
-
-
-def from_pcm(samples: np.ndarray) -> np.ndarray:
-    """int16 → float32 in [-1, 1]."""
-    return samples.astype(np.float32) / 32768
 
 
 def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds: float) -> np.ndarray:

@@ -18,6 +18,7 @@ import ray
 from ray.util import ActorPool
 
 from spire_ray import storage
+from spire_ray.audio.pcm import from_pcm
 from spire_ray.distributed import context, shards
 from spire_ray.fingerprint import Identity
 from spire_ray.manifest import alignments, marks, sample
@@ -166,27 +167,25 @@ class Worker:
         from safetensors.torch import save
 
         encoder = self._loaded()
-        shard = decoded.to_pylist()[0]
-        ids = shards.from_ipc(shard["rows"])["utt_id"].to_pylist()
-        audio, errors = shards.waveforms(shard), list(shard["errors"])
+        shard = shards.Decoded.from_table(decoded)
+        shard.refuse_shorter(encoder.shortest)
+        ids = shard.rows["utt_id"].to_pylist()
         parts: dict[bool, list[Any]] = {False: [], True: []}
         held: list[str] = []
-        for row, (utt_id, samples) in enumerate(zip(ids, audio, strict=True)):
-            if not errors[row] and len(samples) < encoder.shortest:
-                errors[row] = f"shorter than one frame: {len(samples)} of {encoder.shortest} samples"
-            if errors[row]:
+        for utt_id, samples, error in zip(ids, shard.samples, shard.errors, strict=True):
+            if error:
                 continue
             held_out = sample.chance(utt_id, self._settings.seed, "held out") < _HELD_OUT
-            parts[held_out].append(encoder.encode([samples])[0].to("cpu", torch.bfloat16))
+            parts[held_out].append(encoder.encode([from_pcm(samples)])[0].to("cpu", torch.bfloat16))
             held += [utt_id] if held_out else []
         tensors = {name: _joined(parts[held_out]) for name, held_out in (("frames", False), ("held_out", True))}
         largest = max((float(tensor.abs().max()) for tensor in tensors.values() if tensor.numel()), default=0.0)
         tensors["lengths"] = torch.tensor([len(frames) for frames in parts[True]], dtype=torch.int64)
         tensors["utt_ids"] = torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8)
-        self._write(shard["shard"], ".safetensors", save(tensors))
-        rejected = dict(Counter(marks.reason(error) for error in errors if error))
-        made = Made(shard["shard"], len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
-        self._write(shard["shard"], ".json", json.dumps(asdict(made)).encode())
+        self._write(shard.shard, ".safetensors", save(tensors))
+        rejected = dict(Counter(marks.reason(error) for error in shard.errors if error))
+        made = Made(shard.shard, len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
+        self._write(shard.shard, ".json", json.dumps(asdict(made)).encode())
         return made
 
     def draw(self, part: Part) -> list[np.ndarray]:

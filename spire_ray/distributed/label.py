@@ -84,16 +84,12 @@ class LabelShard:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See the class."""
         began = time.monotonic()
-        shard = (self._decode(batch) if self._decode else batch).to_pylist()[0]
-        audio, errors = shards.waveforms(shard), list(shard["errors"])
-        shortest = self._labeler.encoder.shortest
-        for i, (samples, error) in enumerate(zip(audio, errors, strict=True)):
-            if not error and len(samples) < shortest:
-                errors[i] = f"shorter than one frame: {len(samples)} of {shortest} samples"
+        decoded = self._decode.shard(batch) if self._decode else shards.Decoded.from_table(batch)
+        decoded.refuse_shorter(self._labeler.encoder.shortest)
+        audio, errors = decoded.samples, decoded.errors
         good = [i for i, error in enumerate(errors) if not error]
         labelled = dict(zip(good, self._labeler([audio[i] for i in good], deduplicate=True), strict=True))
-        rows = shards.from_ipc(shard["rows"])
-        storage.write_parquet(marks.part(self._output, shard["shard"]), _unit_rows(rows, labelled, errors))
+        storage.write_parquet(marks.part(self._output, decoded.shard), _unit_rows(decoded.rows, labelled, errors))
         counts = marks.Mark(
             rows=len(errors),
             rejected=dict(Counter(marks.reason(error) for error in errors if error)),
@@ -104,7 +100,7 @@ class LabelShard:
             at=time.time(),
             numerics=self._numerics,
         )
-        marks.write(self._output, shard["shard"], counts)
+        marks.write(self._output, decoded.shard, counts)
         rejected = sum(counts.rejected.values())
         return pa.table({"audio_seconds": [counts.audio_seconds], "busy": [counts.seconds], "rejected": [rejected]})
 

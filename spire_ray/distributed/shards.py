@@ -1,13 +1,13 @@
-"""How the audio of a shard travels: decoded by a CPU task into one int16 buffer with lengths, never as lists of floats."""
+"""A shard of audio, decoded on CPUs, and how it travels to the encoder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from spire_ray.audio import cut, decode
+from spire_ray.audio.pcm import to_pcm
 from spire_ray.manifest import planning, reader
 from spire_ray.manifest.schema import MANIFEST, Columns, Row
 from spire_ray.settings import SAMPLE_RATE
@@ -17,12 +17,49 @@ _SILENCE = "digital silence"
 
 
 @dataclass(frozen=True)
-class Decode:
-    """Row of the plan → its manifest rows with decoded audio; a Ray Data task.
+class Decoded:
+    """The audio of a shard on its way to the encoder."""
 
-    Out: one row with `shard`, `rows` (Arrow IPC of the manifest rows), `pcm` (int16 bytes), `lengths` (samples of each
-    row, 0 where rejected) and `errors` (reason, or empty).
-    """
+    shard: int
+    rows: pa.Table
+    """Manifest rows without audio."""
+    samples: list[np.ndarray]
+    """int16 PCM of each row; none where it is rejected."""
+    errors: list[str]
+    """Why a row is rejected; empty where it is not."""
+
+    def to_table(self) -> pa.Table:
+        """One row, as Ray carries it: samples one buffer, never lists of numbers."""
+        pcm = np.concatenate(self.samples)
+        return pa.table(
+            {
+                "shard": [self.shard],
+                "rows": pa.array([_to_ipc(self.rows)], pa.large_binary()),
+                "pcm": pa.LargeListArray.from_arrays([0, len(pcm)], pcm),
+                "lengths": [[len(samples) for samples in self.samples]],
+                "errors": [self.errors],
+            }
+        )
+
+    @staticmethod
+    def from_table(table: pa.Table) -> "Decoded":
+        """Inverse of `to_table`; the samples are not copied."""
+        row = {name: table[name][0] for name in ("shard", "rows", "lengths", "errors")}
+        pcm = table["pcm"].chunk(0).flatten().to_numpy()
+        samples = np.split(pcm, np.cumsum(row["lengths"].as_py())[:-1])
+        rows = pa.ipc.open_stream(row["rows"].as_buffer()).read_all()
+        return Decoded(row["shard"].as_py(), rows, samples, row["errors"].as_py())
+
+    def refuse_shorter(self, shortest: int) -> None:
+        """Reject rows with fewer samples than make a frame of the encoder."""
+        for i, samples in enumerate(self.samples):
+            if not self.errors[i] and len(samples) < shortest:
+                self.errors[i] = f"shorter than one frame: {len(samples)} of {shortest} samples"
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Row of the plan → its manifest rows with decoded audio; as a Ray Data task, `Decoded` as a table."""
 
     columns: Columns
     max_seconds: float
@@ -30,28 +67,22 @@ class Decode:
     silence: str = "keep"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """See the class. Raises ValueError if the rows are not those that were planned."""
-        described = batch.to_pylist()[0]
-        shard = planning.Shard(**described)
+        """See `shard`."""
+        return self.shard(batch).to_table()
+
+    def shard(self, batch: pa.Table) -> Decoded:
+        """Raises ValueError if the rows are not those that were planned."""
+        shard = planning.Shard(**batch.to_pylist()[0])
         columns = planning.columns_in(shard.file, self.columns)
         table = reader.rows(shard.file, columns, shard.first, shard.rows)
         planning.check(shard, table)
-        rows, pcm, lengths, errors = [], [], [], []
+        rows, decoded, errors = [], [], []
         for row in table.to_pylist():
             for piece, samples, error in self._decoded(row, shard):
                 rows.append({name: piece[name] for name in _ROWS.names})
-                pcm.append(samples)
-                lengths.append(len(samples))
+                decoded.append(samples)
                 errors.append(error)
-        return pa.table(
-            {
-                "shard": [shard.shard],
-                "rows": pa.array([to_ipc(pa.Table.from_pylist(rows, _ROWS))], pa.large_binary()),
-                "pcm": pa.array([np.concatenate(pcm).data], pa.large_binary()),
-                "lengths": [lengths],
-                "errors": [errors],
-            }
-        )
+        return Decoded(shard.shard, pa.Table.from_pylist(rows, _ROWS), decoded, errors)
 
     def _decoded(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray, str]]:
         """The row with its audio or the reason why not; of a long recording its pieces."""
@@ -71,7 +102,7 @@ class Decode:
 
     def _whole(self, row: Row) -> np.ndarray:
         duration = row["duration"] if row["offset"] else None
-        return decode.to_pcm(decode.load(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration, self.max_seconds))
+        return to_pcm(decode.load(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration, self.max_seconds))
 
     def _pieces(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray]]:
         origin = row["offset"] or 0.0
@@ -80,7 +111,7 @@ class Decode:
         end = None if whole else origin + min(shard.end or row["duration"], row["duration"])
         source, begin = reader.audio_source(row["audio"]), origin + (shard.begin or 0.0)
         for start, waveform in cut.pieces(source, self.cut_seconds, begin, end, origin=origin, exact_end=last):
-            samples = decode.to_pcm(waveform)
+            samples = to_pcm(waveform)
             yield _piece(row, start) | {"duration": len(samples) / SAMPLE_RATE}, samples
 
 
@@ -92,20 +123,8 @@ def _piece(row: Row, start: float) -> Row:
     return row | {"utt_id": f"{row['utt_id']}#{round(start * 1000):09d}", "offset": start, "text": None, "translations": None}
 
 
-def waveforms(shard: dict[str, Any]) -> list[np.ndarray]:
-    """The decoded audio of a shard, float32; empty where decoding was refused."""
-    samples = decode.from_pcm(np.frombuffer(shard["pcm"], np.int16))
-    return np.split(samples, np.cumsum(shard["lengths"])[:-1])
-
-
-def to_ipc(table: pa.Table) -> bytes:
-    """A table as Arrow IPC."""
+def _to_ipc(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue().to_pybytes())
-
-
-def from_ipc(data: bytes) -> pa.Table:
-    """Inverse of `to_ipc`."""
-    return pa.ipc.open_stream(data).read_all()

@@ -6,6 +6,7 @@ from typing import Literal, overload
 import numpy as np
 import torch
 
+from spire_ray.audio.pcm import from_pcm
 from spire_ray.settings import SAMPLE_RATE
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
@@ -66,7 +67,9 @@ class Labeler:
     def __call__(self, waveforms: list[np.ndarray], deduplicate: bool = False) -> list[np.ndarray] | list[Units]:
         """Waveforms, each at least `encoder.shortest` samples → one int array of frame labels each, in order, or `Units`.
 
-        Batches are formed of waveforms sorted by length, so that they depend on the given list alone.
+        They are float32, or int16 PCM, which becomes float32 batch by batch: an hour of it is 230 MB, and memory that is new
+        to a process costs as much as decoding. Batches are formed of waveforms sorted by length, so that they depend on the
+        given list alone.
         """
         order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
         if not order:
@@ -80,7 +83,7 @@ class Labeler:
         return [found for _, found in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]  # type: ignore[return-value]
 
     def _label(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
-        frames = self.encoder.encode(waveforms)
+        frames = self.encoder.encode([from_pcm(w) if w.dtype == np.int16 else w for w in waveforms])
         return list(torch.split(self._assign.labels(torch.cat(frames)), [len(part) for part in frames]))
 
 

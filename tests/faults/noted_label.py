@@ -28,10 +28,13 @@ class Decode:
         self.arguments = arguments
 
     def __call__(self, batch):
+        return self.shard(batch).to_table()
+
+    def shard(self, batch):
         from spire_ray.distributed.shards import Decode as Product  # in a worker this is the product's own
 
         note("decoded", batch)
-        return Product(*self.arguments)(batch)
+        return Product(*self.arguments).shard(batch)
 
 
 class LabelShard:

@@ -10,6 +10,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spire_ray.audio.pcm import from_pcm, to_pcm
 from spire_ray.settings import Encoder
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
@@ -54,6 +55,12 @@ def test_no_padded_batch_holds_more_than_the_budget_unless_one_clip_does(tiny_co
     assert sorted(length for batch in seen for length in batch) == sorted(len(clip) for clip in clips)
     assert all(len(batch) * max(batch) <= 16_000 or len(batch) == 1 for batch in seen)
     assert len(seen) < len(clips)
+
+
+def test_16_bit_samples_get_the_units_of_the_same_waveform(tiny_codebook, clips):
+    samples = [to_pcm(clip) for clip in clips]
+    labeler = Labeler(tiny_codebook)
+    assert same(labeler(samples, deduplicate=True), labeler([from_pcm(clip) for clip in samples], deduplicate=True))
 
 
 def test_nothing_gives_nothing(tiny_codebook):
