@@ -5,7 +5,8 @@
 The clips are coloured noise of 12 s that swells like syllables, repeated in the manifest under other ids. Bare loop, Ray Data
 and Daft run in turn, each in a process of its own; what a short run costs (imports, start of the cluster, loading) is
 subtracted from the long one and printed apart.
-CPU-seconds count the whole process tree; with other load on the machine they, not the wall clock, say what a system costs.
+Shards are an hour, as in the job unless it is told otherwise. CPU-seconds count the whole process tree; with other load on the
+machine they, not the wall clock, say what a system costs.
 Then one core decodes each codec, which says how many cores feed a GPU, and what a node of 4, 8 or 16 cores can keep busy.
 `--systems` without a name does this alone. Daft is no dependency of ours: `pip install daft`.
 """
@@ -16,7 +17,6 @@ import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,7 +39,7 @@ from spire_ray.units.labeler import Labeler
 
 CLIPS, SECONDS = 50, 12.0
 CODECS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "mp3": ("MP3", None), "opus": ("OGG", "OPUS")}
-SHORT_HOURS = 1.5
+SHORT_HOURS = 4.0
 """Of a run that pays for the same start: enough shards that every actor and every decoding process is used."""
 DECODE_PASSES = 5
 SYSTEMS = ("bare", "ray", "daft")
@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.system:
-        print(json.dumps(_measured(options.system, options.folder, options.hours, options.workers)))
+        with tempfile.TemporaryDirectory() as output:
+            run = {"bare": _bare, "ray": _ray, "daft": _daft}[options.system]
+            run(_settings(options.folder, options.hours, f"{output}/units", options.workers))
         return
     with tempfile.TemporaryDirectory() as folder:
         _clips(Path(folder), options.codec)
@@ -154,7 +156,6 @@ def _settings(folder: str, hours: float, output: str, workers: int) -> Label:
         manifest=manifest,
         codebook=f"{folder}/codebook",
         output=output,
-        shard_seconds=900.0,
         workers=workers,
         tracking=Tracking(enabled=False),
     )
@@ -162,16 +163,8 @@ def _settings(folder: str, hours: float, output: str, workers: int) -> Label:
 
 def _process(system: str, folder: str, hours: float, workers: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--system", system, "--folder", folder, "--hours", str(hours), "--workers", str(workers)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
-def _measured(system: str, folder: str, hours: float, workers: int) -> dict[str, float]:
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as output:
-        {"bare": _bare, "ray": _ray, "daft": _daft}[system](_settings(folder, hours, f"{output}/units", workers))
-        return {"cpu": cpu.of_tree(os.getpid()), "wall": time.monotonic() - began}
+    used, wall = cpu.of_command(command)
+    return {"cpu": used, "wall": wall}
 
 
 def _bare(settings: Label) -> None:
@@ -192,9 +185,9 @@ def _bare(settings: Label) -> None:
 def _loop(settings: Label, planned: list[planning.Shard]) -> None:
     import pyarrow as pa
 
-    decode, actor = shards.Decode({}, settings.max_seconds), label.LabelShard(settings)
+    actor = label.LabelShard(settings, shards.Decode({}, settings.max_seconds))
     for shard in planned:
-        actor(decode(pa.Table.from_pylist([vars(shard)])))
+        actor(pa.Table.from_pylist([vars(shard)]))
 
 
 def _ray(settings: Label) -> None:
@@ -202,17 +195,14 @@ def _ray(settings: Label) -> None:
 
     path = f"{settings.output}.yaml"
     storage.write_json(path, {k: v for k, v in config.to_dict(settings).items() if k != "stage"} | {"stage": "label"})
-    from spire_ray.distributed import context
-
-    closed = context.ray.shutdown
-    context.ray.shutdown = lambda *_: None  # the processes are counted while they live
     assert label.main(["--config", path]) == 0
-    context.ray.shutdown = closed
 
 
 def _daft(settings: Label) -> None:
     """As Daft's documentation advises: a class UDF that loads once, batches, a fixed concurrency; Parquet out."""
     import daft
+
+    numbers = daft.DataType.list(daft.DataType.uint16())
 
     @daft.cls(max_concurrency=settings.workers, use_process=True)
     class Units:
@@ -222,10 +212,10 @@ def _daft(settings: Label) -> None:
             torch.set_num_threads(1)
             self.labeler = Labeler(Codebook.load(settings.codebook), "cpu", settings.batch_seconds)
 
-        @daft.method.batch(return_dtype=daft.DataType.list(daft.DataType.uint16()), batch_size=75)
+        @daft.method.batch(return_dtype=daft.DataType.struct({"units": numbers, "durations": numbers}), batch_size=75)
         def __call__(self, audio_path: daft.Series) -> list[Any]:
             waveforms = [audio.load(path) for path in audio_path.to_pylist()]
-            return [units for units, _ in self.labeler(waveforms, deduplicate=True)]
+            return [{"units": units, "durations": times} for units, times in self.labeler(waveforms, deduplicate=True)]
 
     units = Units()
     frame = daft.read_parquet(settings.manifest)
