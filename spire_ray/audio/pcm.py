@@ -7,7 +7,9 @@ _FULL_SCALE = 32768
 
 def to_pcm(waveform: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1] → int16."""
-    return np.clip(np.round(waveform * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    scaled = waveform * _FULL_SCALE
+    np.round(scaled, out=scaled)
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled).astype(np.int16)
 
 
 def from_pcm(samples: np.ndarray) -> np.ndarray:

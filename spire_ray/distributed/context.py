@@ -53,6 +53,7 @@ def connect(stage: str = "") -> None:
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
     if stage in _ACTOR_POOLS:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake a hundred times a second
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
     endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
     try:

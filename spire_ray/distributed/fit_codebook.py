@@ -1,8 +1,11 @@
-"""The stage fit_codebook: features of a sample of the manifest → k-means centroids.
+"""The stage fit_codebook: features of a sample of the manifest → k-means centroids, by a group of Ray Train workers.
 
-A killed fit goes on where it was: the sample, the frames of each shard and the state after each iteration are files.
+Each worker keeps the frames of its own shards and passes over them; what the passes find is all-reduced, and every worker makes
+the same step of it. A killed fit goes on where it was: the sample, the frames of each shard and the state after each iteration
+are files.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from spire_ray import storage
-from spire_ray.distributed import frames, stage
+from spire_ray.distributed import collectives, frames, group, stage
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.evaluation import codebook_plots
 from spire_ray.manifest import planning, sample
@@ -23,8 +26,10 @@ from spire_ray.units import lloyd, quality
 from spire_ray.units.codebook import Codebook
 
 _SHARD_SECONDS = 600.0
+_RESTARTS = 3
 SAMPLE_FILE = "sample.parquet"
 _STATE_FILE = "_state.safetensors"
+_PROGRESS_FILE = "_progress.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,20 +51,36 @@ def plan(settings: FitCodebook) -> Plan:
 
 
 def run(job: Job[FitCodebook]) -> None:
-    """Sample, encode, fit, measure, save."""
+    """Sample, and let the workers encode, fit, measure and save."""
     settings = job.settings
     place = storage.join(settings.output, SAMPLE_FILE)
-    rows = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
-    fleet = frames.Fleet(settings, list(planning.planned(place, {}, _SHARD_SECONDS)))
-    try:
-        _encode(job, fleet, rows)
-        exponent = _grid(settings, fleet.made)
-        _save(job, fleet, _fit(job, fleet, exponent), exponent)
-    finally:
-        fleet.close()
+    job.facts["rows"] = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
+    planned = list(planning.planned(place, {}, _SHARD_SECONDS))
+    given = {"settings": settings, "planned": planned, "tracker": job.tracker}
+    with group.watched(job.progress, settings.output, lambda: _progress(settings.output)):
+        facts = group.run(_group(settings, len(planned)), _worker, given)
+    for reason, count in sorted(facts["rejected_by_reason"].items(), key=lambda pair: -pair[1]):
+        print(f"  rejected {count}: {reason}")
+    if why := facts.pop("collapsed"):
+        print(f"  collapsed, the stage label will refuse it: {why}")
+    job.facts |= facts
     frames.discard(settings.output)
-    storage.delete(storage.join(settings.output, _STATE_FILE))
-    job.facts["rows"] = rows
+    for name in (_STATE_FILE, _PROGRESS_FILE):
+        storage.delete(storage.join(settings.output, name))
+
+
+def _group(settings: FitCodebook, planned: int) -> group.Group:
+    return group.Group(
+        field="workers",
+        count=max(1, min(settings.workers, planned)),
+        cpus=settings.threads,
+        gpus=settings.gpus_per_worker,
+        backend="gloo",  # sums of K · d float64 an iteration, which the passes leave on the CPU
+        restarts=_RESTARTS,
+        output=settings.output,
+        smaller="fewer hours",
+        kept="the last iteration",
+    )
 
 
 def _sample(settings: FitCodebook, place: str) -> int:
@@ -72,62 +93,109 @@ def _sample(settings: FitCodebook, place: str) -> int:
     return sample.write(settings.manifest, chain.from_iterable(table["utt_id"].to_pylist() for table in drawn.values()), place)
 
 
-def _encode(job: Job[FitCodebook], fleet: frames.Fleet, rows: int) -> None:
-    encoded, made = 0, 0
-    rejected: Counter[str] = Counter()
-    for shard in fleet.encode():
-        encoded, made = encoded + shard.rows, made + shard.frames + shard.held_out
-        rejected.update(shard.rejected)
-        refused = f"  {sum(rejected.values())} rejected" if rejected else ""
-        job.progress.update(encoded, rows, f"{encoded}/{rows} utterances  {made} frames{refused}")
-    for reason, count in sorted(rejected.items(), key=lambda pair: -pair[1]):
-        print(f"  rejected {count}: {reason}")
-    job.facts |= {"rejected": sum(rejected.values()), "rejected_by_reason": dict(rejected)}
+def _worker(given: dict[str, Any]) -> dict[str, Any]:
+    """One Ray Train worker: the whole fit, in step with the others; what there is to say of it."""
+    import torch
+
+    settings: FitCodebook = given["settings"]
+    torch.set_num_threads(settings.threads)
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    share = frames.Share(settings, given["planned"][rank::world], collectives.device(settings.gpus_per_worker))
+    fit = _Fit(settings, share, given["tracker"] if rank == 0 else None)
+    fit.encode()
+    return fit.save(fit.iterate())
 
 
-def _grid(settings: FitCodebook, made: Sequence[frames.Made]) -> int:
-    count = sum(one.frames for one in made)
-    if count < settings.clusters:
-        raise ValueError(f"clusters={settings.clusters}: only {count} frames were sampled; raise hours or lower clusters")
-    return lloyd.exponent(max(one.largest for one in made), count)
+class _Fit:
+    """The fit as one worker sees it. The first one has the tracker, and writes."""
+
+    def __init__(self, settings: FitCodebook, share: frames.Share, tracker: Any) -> None:
+        self._settings, self._share, self._tracker = settings, share, tracker
+        self._made: list[frames.Made] = []
+        self._exponent = 0
+
+    def encode(self) -> None:
+        """Make the frames of the share. Raises ValueError on every worker for what one of them refuses."""
+        encoded, rows = 0, self._share.rows
+        try:
+            for made in self._share.encode():
+                encoded += made.rows
+                self._tell(encoded, rows, f"{encoded}/{rows} utterances of the first worker")
+            found: Any = self._share.made
+        except ValueError as error:
+            found = error
+        everywhere = collectives.gathered(found)
+        for one in everywhere:
+            if isinstance(one, ValueError):
+                raise one
+        self._made = sorted(chain.from_iterable(everywhere), key=lambda made: made.shard)
+        count = sum(made.frames for made in self._made)
+        clusters = self._settings.clusters
+        if count < clusters:
+            raise ValueError(f"clusters={clusters}: only {count} frames were sampled; raise hours or lower clusters")
+        self._exponent = lloyd.exponent(max(made.largest for made in self._made), count)
+
+    def iterate(self) -> lloyd.State:
+        """The state after the last iteration."""
+        settings = self._settings
+        state: lloyd.State = collectives.from_first(_read(settings.output) if self._tracker else None) or self._begin()
+        while (step := len(state.inertia)) < settings.iterations:
+            began = time.monotonic()
+            found = self._statistics(state.centroids, settings.batch_frames, step)
+            state = state.step(found, self._exponent, settings.seed, mini_batch=bool(settings.batch_frames))
+            if self._tracker:
+                _write(settings.output, state)
+                speed = int(found.counts.sum()) / (time.monotonic() - began)
+                metrics = {"codebook/inertia": state.inertia[-1], "codebook/frames_per_second": speed}
+                self._tracker.log_metrics(metrics, step + 1)
+                text = f"iteration {step + 1}/{settings.iterations}  inertia {state.inertia[-1]:.5g}  {speed:,.0f} frames/s"
+                self._tell(step + 1, settings.iterations, text)
+        return state
+
+    def save(self, state: lloyd.State) -> dict[str, Any]:
+        """Measure the last centroids over all frames, write the codebook, and draw it."""
+        found = self._statistics(state.centroids)
+        held_out = sum(collectives.gathered(self._share.held_out(state.centroids)), quality.Tally())
+        if not self._tracker:
+            return {}
+        settings, identity = self._settings, self._share.identity()
+        inertia = (*state.inertia, found.inertia(state.centroids, self._exponent))
+        figures = quality.figures(found.counts, held_out, identity.frame_rate)
+        count = int(found.counts.sum())
+        fit = {"frames": count, "inertia": list(inertia), "quality": figures}
+        Codebook.create(state.centroids, settings.encoder, identity, fit).save(settings.output)
+        plot = codebook_plots.codebook(inertia, found.counts, figures, held_out.joint)
+        storage.write_bytes(storage.join(settings.output, "codebook.png"), plot)
+        self._tracker.log_artifact("codebook.png", plot)
+        self._tracker.log_metrics({f"codebook/{name}": value for name, value in figures.items()})
+        rejected = sum((Counter(made.rejected) for made in self._made), Counter[str]())
+        facts = {"rejected": rejected.total(), "rejected_by_reason": dict(rejected), "frames": count}
+        rounded = {name: round(value, 4) for name, value in ({"inertia": inertia[-1]} | figures).items()}
+        return facts | rounded | {"collapsed": quality.collapse(figures)}
+
+    def _begin(self) -> lloyd.State:
+        """The first centroids, which the first worker draws from what every worker has drawn."""
+        settings = self._settings
+        some = frames.quota(self._made, lloyd.SEEDING_FRAMES * settings.clusters)
+        drawn = collectives.to_first(self._share.draw(some, (settings.seed,)))
+        return lloyd.State.begin(collectives.from_first(self._share.first_centroids(drawn) if drawn else None))
+
+    def _statistics(self, centroids: np.ndarray, batch: int = 0, step: int = 0) -> lloyd.Statistics:
+        """Of all frames of all workers, or of a mini-batch of them."""
+        some = frames.quota(self._made, batch) if batch else None
+        found = self._share.statistics(centroids, self._exponent, some, (self._settings.seed, step))
+        squares = tuple(chain.from_iterable(collectives.gathered(found.squares)))
+        return lloyd.Statistics(collectives.summed(found.sums), collectives.summed(found.counts), squares)
+
+    def _tell(self, done: float, total: float, text: str) -> None:
+        if self._tracker:
+            storage.write_bytes(storage.join(self._settings.output, _PROGRESS_FILE), json.dumps([done, total, text]).encode())
 
 
-def _fit(job: Job[FitCodebook], fleet: frames.Fleet, exponent: int) -> lloyd.State:
-    settings = job.settings
-    state = _read(settings.output)
-    if state is None:
-        state = lloyd.State.begin(fleet.first_centroids(lloyd.SEEDING_FRAMES * settings.clusters))
-    while (step := len(state.inertia)) < settings.iterations:
-        began = time.monotonic()
-        found = fleet.statistics(state.centroids, exponent, settings.batch_frames, step)
-        state = state.step(found, exponent, settings.seed, mini_batch=bool(settings.batch_frames))
-        _write(settings.output, state)
-        speed = int(found.counts.sum()) / (time.monotonic() - began)
-        metrics = {"codebook/inertia": state.inertia[-1], "codebook/frames_per_second": speed}
-        job.tracker.log_metrics(metrics, step + 1)
-        text = f"iteration {step + 1}/{settings.iterations}  inertia {state.inertia[-1]:.5g}  {speed:,.0f} frames/s"
-        job.progress.update(step + 1, settings.iterations, text)
-    job.facts["frames"] = sum(made.frames for made in fleet.made)
-    return state
-
-
-def _save(job: Job[FitCodebook], fleet: frames.Fleet, state: lloyd.State, exponent: int) -> None:
-    """Measure the last centroids over all frames, write the codebook, and draw it."""
-    settings = job.settings
-    identity = fleet.identity()
-    found = fleet.statistics(state.centroids, exponent)
-    inertia = (*state.inertia, found.inertia(state.centroids, exponent))
-    held_out = fleet.held_out(state.centroids)
-    figures = quality.figures(found.counts, held_out, identity.frame_rate)
-    facts: dict[str, Any] = {"frames": int(found.counts.sum()), "inertia": list(inertia), "quality": figures}
-    Codebook.create(state.centroids, settings.encoder, identity, facts).save(settings.output)
-    plot = codebook_plots.codebook(inertia, found.counts, figures, held_out.joint)
-    storage.write_bytes(storage.join(settings.output, "codebook.png"), plot)
-    job.tracker.log_artifact("codebook.png", plot)
-    job.tracker.log_metrics({f"codebook/{name}": value for name, value in figures.items()})
-    job.facts |= {"inertia": round(inertia[-1], 4), **{name: round(value, 4) for name, value in figures.items()}}
-    if why := quality.collapse(figures):
-        print(f"  collapsed, the stage label will refuse it: {why}")
+def _progress(output: str) -> group.Line | None:
+    """What the first worker told last."""
+    place = storage.join(output, _PROGRESS_FILE)
+    return (*json.loads(storage.read_bytes(place)), None) if storage.exists(place) else None
 
 
 def _read(folder: str) -> lloyd.State | None:

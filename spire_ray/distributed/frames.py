@@ -1,25 +1,22 @@
-"""Ray actors that make the frames of a codebook, keep them, and pass over them.
+"""The frames of a codebook: each worker makes those of its own shards, keeps them, and passes over them.
 
 The frames of a shard of audio are written once (bfloat16, `_frames/` of the output) and stay on disk, memory-mapped, or on the
-GPU; the driver sees centroids and statistics only. These are plain actors, not workers of Ray Train: what they reduce is a sum
-that has the same bits in any order, so they need no process group, a lost actor is started again and reads its frames, and a
-small codebook does not wait half a minute for Ray Train.
+GPU. Nothing here talks to other workers.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.util import ActorPool
 
 from spire_ray import storage
 from spire_ray.audio.pcm import from_pcm
-from spire_ray.distributed import context, shards
+from spire_ray.distributed import shards
 from spire_ray.fingerprint import Identity
 from spire_ray.manifest import alignments, marks, sample
 from spire_ray.manifest.planning import Shard
@@ -30,7 +27,8 @@ from spire_ray.units.quality import Tally
 _FOLDER = "_frames"
 _HELD_OUT = 0.1
 """Share of the utterances whose frames only measure."""
-_RESTARTS = 3
+_DECODED_AHEAD = 2
+"""Shards of audio that wait for an encoder."""
 
 
 @dataclass(frozen=True)
@@ -48,111 +46,25 @@ class Made:
     """Largest absolute value."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A draw of the frames of each shard: so many of them, drawn by a seed; all without a number."""
-
-    shards: tuple[int, ...]
-    frames: dict[int, int] = field(default_factory=dict)
-    seed: tuple[int, ...] = ()
-
-
-class Fleet:
-    """The actors, and the shards that each of them keeps."""
-
-    def __init__(self, settings: FitCodebook, planned: Sequence[Shard]) -> None:
-        self._settings, self._planned = settings, planned
-        count = max(1, min(settings.workers, len(planned)))
-        context.require("workers", count, settings.threads, settings.gpus_per_worker)
-        actor = ray.remote(Worker).options(
-            num_cpus=settings.threads,
-            num_gpus=settings.gpus_per_worker or None,
-            max_restarts=_RESTARTS,
-            max_task_retries=_RESTARTS,
-        )
-        self._workers = [actor.remote(settings) for _ in range(count)]
-        self.made: list[Made] = []
-
-    def encode(self) -> Iterator[Made]:
-        """Make the frames of every shard that has none yet; what is known of each, as it comes."""
-        known = storage.join(self._settings.output, _FOLDER)
-        done = [name for name in storage.listing(known) if name.endswith(".json")]
-        self.made = [Made(**json.loads(content)) for content in storage.read_files(known, done)]
-        yield from self.made
-        numbers = {made.shard for made in self.made}
-        # the actors may hold every CPU: decoding must not wait for one, and is bounded by two shards for each actor
-        decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
-        pool = ActorPool(self._workers * 2)  # two places each: one shard is decoded while the other is encoded
-        todo = [asdict(shard) for shard in self._planned if shard.shard not in numbers]
-        for made in pool.map_unordered(lambda worker, shard: worker.encode.remote(decode.remote(shard)), todo):
-            self.made.append(made)
-            yield made
-        self.made.sort(key=lambda made: made.shard)
-
-    def identity(self) -> Identity:
-        """Of the encoder."""
-        found: Identity = ray.get(self._workers[0].identity.remote())
-        return found
-
-    def first_centroids(self, frames: int) -> np.ndarray:
-        """Drawn from so many frames."""
-        parts = self._parts(self._quota(frames), (self._settings.seed,))
-        drawn = [worker.draw.remote(part) for worker, part in zip(self._workers, parts, strict=True)]
-        order = np.argsort(np.concatenate([part.shards for part in parts]), kind="stable")
-        found: np.ndarray = ray.get(self._workers[0].first_centroids.remote(order.tolist(), *drawn))
-        return found
-
-    def statistics(self, centroids: np.ndarray, exponent: int, batch: int = 0, step: int = 0) -> Statistics:
-        """Of all frames, or of a mini-batch."""
-        parts = self._parts(self._quota(batch) if batch else {}, (self._settings.seed, step))
-        shared = ray.put(centroids)
-        waiting = [worker.statistics.remote(part, shared, exponent) for worker, part in zip(self._workers, parts, strict=True)]
-        total = None
-        while waiting:  # one at a time in the driver's memory; the sums have no order
-            ready, waiting = ray.wait(waiting)
-            found: Statistics = ray.get(ready[0])
-            total = found if total is None else total + found
-        assert total is not None
-        return total
-
-    def held_out(self, centroids: np.ndarray) -> Tally:
-        """What the utterances that the fit has not seen become."""
-        numbers = [made.shard for made in self.made if made.held_out]
-        count = len(self._workers)
-        shared = ray.put(centroids)
-        found = [worker.held_out.remote(numbers[i::count], shared) for i, worker in enumerate(self._workers)]
-        return sum(ray.get(found), Tally())
-
-    def _quota(self, frames: int) -> dict[int, int]:
-        """How many of so many frames each shard gives, by its size."""
-        counts = np.array([made.frames for made in self.made])
-        ends = np.round(np.cumsum(counts) * min(1.0, frames / max(1, counts.sum()))).astype(int)
-        return {made.shard: int(n) for made, n in zip(self.made, np.diff(ends, prepend=0), strict=True)}
-
-    def _parts(self, frames: dict[int, int], seed: tuple[int, ...]) -> list[Part]:
-        count, numbers = len(self._workers), [made.shard for made in self.made if made.frames]
-        return [Part(tuple(numbers[first::count]), frames, seed) for first in range(count)]
-
-    def close(self) -> None:
-        """End the actors."""
-        for worker in self._workers:
-            ray.kill(worker)
-
-
 def discard(folder: str) -> None:
     """Remove the frames of a finished codebook."""
     storage.remove(storage.join(folder, _FOLDER))
 
 
-class Worker:
-    """One actor."""
+def quota(made: Sequence[Made], frames: int) -> dict[int, int]:
+    """How many of so many frames each shard gives, by its size."""
+    counts = np.array([one.frames for one in made])
+    ends = np.round(np.cumsum(counts) * min(1.0, frames / max(1, counts.sum()))).astype(int)
+    return {one.shard: int(n) for one, n in zip(made, np.diff(ends, prepend=0), strict=True)}
 
-    def __init__(self, settings: FitCodebook) -> None:
-        import torch
 
-        torch.set_num_threads(settings.threads)
-        self._settings = settings
-        self._device = "cuda" if settings.gpus_per_worker else "cpu"
+class Share:
+    """The shards of one worker."""
+
+    def __init__(self, settings: FitCodebook, planned: Sequence[Shard], device: str = "cpu") -> None:
+        self._settings, self._planned, self._device = settings, planned, device
+        self.rows = sum(shard.rows for shard in planned)
+        self.made: list[Made] = []
         self._encoder: Any = None
         self._resident: dict[int, dict[str, Any]] = {}
 
@@ -161,13 +73,24 @@ class Worker:
         found: Identity = self._loaded().identity
         return found
 
-    def encode(self, decoded: pa.Table) -> Made:
+    def encode(self) -> Iterator[Made]:
+        """Make the frames of every shard that has none yet; what is known of each, as it comes."""
+        place = storage.join(self._settings.output, _FOLDER)
+        files = {_name(shard.shard, ".json"): shard for shard in self._planned}
+        done = [name for name in storage.listing(place) if name in files]
+        self.made = [Made(**json.loads(content)) for content in storage.read_files(place, done)]
+        yield from self.made
+        for decoded in _decoded([files[name] for name in sorted(files.keys() - set(done))]):
+            self.made.append(self._encode(decoded))
+            yield self.made[-1]
+        self.made.sort(key=lambda made: made.shard)
+
+    def _encode(self, shard: shards.Decoded) -> Made:
         """Decoded shard → a file of frames, and what is known of them."""
         import torch
         from safetensors.torch import save
 
         encoder = self._loaded()
-        shard = shards.Decoded.from_table(decoded)
         shard.refuse_shorter(encoder.shortest)
         ids = shard.rows["utt_id"].to_pylist()
         parts: dict[bool, list[Any]] = {False: [], True: []}
@@ -188,38 +111,42 @@ class Worker:
         self._write(shard.shard, ".json", json.dumps(asdict(made)).encode())
         return made
 
-    def draw(self, part: Part) -> list[np.ndarray]:
-        """The drawn frames of each shard, float32."""
-        return [frames.float().cpu().numpy() for frames in self._drawn(part)]
+    def draw(self, frames: Mapping[int, int], seed: Sequence[int]) -> dict[int, np.ndarray]:
+        """So many frames of each shard, drawn by a seed; float32."""
+        return {number: drawn.float().cpu().numpy() for number, drawn in self._drawn(frames, seed)}
 
-    def first_centroids(self, order: list[int], *drawn: list[np.ndarray]) -> np.ndarray:
-        """Centroids drawn from what every worker has drawn, its shards put in order."""
-        import torch
-
-        from spire_ray.units import passes
-
-        frames = [frames for of_worker in drawn for frames in of_worker]
-        joined = torch.from_numpy(np.concatenate([frames[i] for i in order])).to(self._device)
-        return passes.first_centroids(joined, self._settings.clusters, self._settings.seed)
-
-    def statistics(self, part: Part, centroids: np.ndarray, exponent: int) -> Statistics:
-        """Of the frames of a part."""
+    def statistics(
+        self, centroids: np.ndarray, exponent: int, frames: Mapping[int, int] | None = None, seed: Sequence[int] = ()
+    ) -> Statistics:
+        """Of all frames, or of so many of each shard, drawn by a seed."""
         from spire_ray.units import passes
 
         assigner = passes.ENGINES[self._settings.engine](centroids, self._device)
         total = Statistics.empty(centroids)
-        for frames in self._drawn(part):
-            total += passes.statistics(frames, assigner, len(centroids), exponent)
+        for _, drawn in self._drawn(frames, seed):
+            total += passes.statistics(drawn, assigner, len(centroids), exponent)
         return total
 
-    def held_out(self, numbers: list[int], centroids: np.ndarray) -> Tally:
-        """What the held-out utterances of these shards become."""
+    def first_centroids(self, drawn: Sequence[Mapping[int, np.ndarray]]) -> np.ndarray:
+        """Centroids drawn from what every worker has drawn, shards in their order."""
+        import torch
+
+        from spire_ray.units import passes
+
+        frames = {number: some for of_worker in drawn for number, some in of_worker.items()}
+        joined = torch.from_numpy(np.concatenate([frames[number] for number in sorted(frames)])).to(self._device)
+        return passes.first_centroids(joined, self._settings.clusters, self._settings.seed)
+
+    def held_out(self, centroids: np.ndarray) -> Tally:
+        """What the utterances that the fit has not seen become."""
         from spire_ray.units import passes
 
         assigner = passes.ENGINES[self._settings.engine](centroids, self._device)
         total = Tally()
-        for number in numbers:
-            tensors = self._tensors(number)
+        for made in self.made:
+            if not made.held_out:
+                continue
+            tensors = self._tensors(made.shard)
             ids = json.loads(bytes(tensors["utt_ids"].tolist()))
             phones = self._phones(ids)
             spoken = [phones.get(utt_id, []) for utt_id in ids]
@@ -230,16 +157,18 @@ class Worker:
     def _phones(self, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
         return alignments.read(self._settings.alignments, ids) if self._settings.alignments else {}
 
-    def _drawn(self, part: Part) -> Iterator[Any]:
+    def _drawn(self, frames: Mapping[int, int] | None, seed: Sequence[int]) -> Iterator[tuple[int, Any]]:
         import torch
 
-        for number in part.shards:
-            frames = self._tensors(number)["frames"]
-            if part.frames:
-                draw = np.random.default_rng([*part.seed, number])
-                rows = np.sort(draw.choice(len(frames), part.frames[number], replace=False))
-                frames = frames[torch.from_numpy(rows).to(frames.device)]
-            yield frames
+        for made in self.made:
+            if not made.frames:
+                continue
+            found = self._tensors(made.shard)["frames"]
+            if frames is not None:
+                draw = np.random.default_rng([*seed, made.shard])
+                rows = np.sort(draw.choice(len(found), frames[made.shard], replace=False))
+                found = found[torch.from_numpy(rows).to(found.device)]
+            yield made.shard, found
 
     def _tensors(self, number: int) -> dict[str, Any]:
         if number not in self._resident:
@@ -261,13 +190,29 @@ class Worker:
         return self._encoder
 
 
+def _decoded(todo: Sequence[Shard]) -> Iterator[shards.Decoded]:
+    """The audio of shards, decoded by Ray tasks while those before are encoded."""
+    # the workers may hold every CPU: decoding must not wait for one
+    decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
+    waiting = [decode.remote(asdict(shard)) for shard in todo[:_DECODED_AHEAD]]
+    for ahead in range(_DECODED_AHEAD, _DECODED_AHEAD + len(todo)):
+        decoded = ray.get(waiting.pop(0))
+        if ahead < len(todo):
+            waiting.append(decode.remote(asdict(todo[ahead])))
+        yield shards.Decoded.from_table(decoded)
+
+
 def _decode(shard: dict[str, Any]) -> pa.Table:
     """A Ray task: the audio of a shard."""
     return shards.Decode({}, float("inf"))(pa.Table.from_pylist([shard]))
 
 
+def _name(number: int, ending: str) -> str:
+    return f"{number:06d}{ending}"
+
+
 def _file(folder: str, number: int, ending: str) -> str:
-    return storage.join(folder, _FOLDER, f"{number:06d}{ending}")
+    return storage.join(folder, _FOLDER, _name(number, ending))
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -6,16 +6,13 @@ Ray Train starts, watches and restarts the workers; checkpoints are ours alone (
 import json
 import math
 import os
-import shutil
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from typing import Any
 
 from spire_ray import storage
-from spire_ray.distributed import context, plan_train, stage
+from spire_ray.distributed import context, group, plan_train, stage
 from spire_ray.distributed.stage import Job
 from spire_ray.model import licence
 from spire_ray.settings import Train
@@ -30,68 +27,29 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def run(job: Job[Train]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
-    from ray.exceptions import OutOfMemoryError
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
     settings = job.settings
     licence.check(storage.localize(settings.model), settings.licence.accept)
-    workers = settings.workers
-    context.ready_for_ray_train()
-    context.require("workers.count", workers.count, workers.cpus, float(workers.gpus))
-    scratch = _scratch(settings)
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"settings": settings, "tracker": job.tracker, "watched": context.nodes() > 1},
-        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=workers.count,
-            use_gpu=workers.gpus,
-            resources_per_worker={"CPU": workers.cpus, **({"GPU": 1} if workers.gpus else {})},
-        ),
-        # a name of its own for each start: Ray Train would read its snapshot of an earlier one
-        run_config=RunConfig(
-            name=str(time.time_ns()),
-            storage_path=scratch,
-            # else Ray Train starts workers that die in their start for ever
-            failure_config=FailureConfig(max_failures=workers.max_failures, controller_failure_limit=workers.max_failures),
-        ),
-    )
-    with _watching(job):
-        try:
-            result = trainer.fit()
-        except (TrainingFailedError, OutOfMemoryError) as error:  # Ray may end its own controller where memory is short
-            raise ValueError(_reason(error, settings)) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    if refusal := result.return_value:
-        raise ValueError(refusal)
+    given = {"settings": settings, "tracker": job.tracker, "watched": context.nodes() > 1}
+    with group.watched(job.progress, settings.output, lambda: _progress(settings)):
+        group.run(_group(settings), _worker, given)
     metrics = {key: value for line in read_metrics(settings.output) for key, value in line.items()}
     length = storage.read_json(storage.join(settings.pack, "index.json"))["row_length"]
     job.facts |= {"rows": metrics["rows"], "tokens": metrics["rows"] * length, "loss": round(metrics["loss"], 4)}
     job.facts |= {key: round(value, 4) for key, value in metrics.items() if key.startswith("held_out/")}
 
 
-def _scratch(settings: Train) -> str:
-    """Ray Train's own folder, which all nodes must see; nothing of ours is kept there."""
-    place = settings.output if storage.is_local(settings.output) else storage.scratch(settings.output)
-    return os.path.join(os.path.abspath(place), "ray-train")
-
-
-def _reason(error: Exception, settings: Train) -> str:
-    """One line for a training that Ray Train has given up."""
-    failures = getattr(error, "worker_failures", {})
-    cause = next(iter(failures.values()), error)
-    text = str(getattr(cause, "_base_exc", cause)).strip().rstrip(".") or type(cause).__name__
-    told, fix = text.splitlines()[-1], ""
-    often = f"the workers failed {settings.workers.max_failures + 1} times; the last failure: "
-    if "low on memory" in text:  # pages of Ray's accounts follow the first sentence
-        told, fix = text.split(". ")[0], "use nodes with more memory, or fewer training.micro_batch_rows, and "
-        often = often if failures else ""
-    return (
-        f"output={settings.output}: {often}{told}; {fix}run it again to go on from the newest checkpoint "
-        "(SPIRE_TRACEBACK=1 tells more)"
+def _group(settings: Train) -> group.Group:
+    workers = settings.workers
+    return group.Group(
+        field="workers.count",
+        count=workers.count,
+        cpus=workers.cpus,
+        gpus=float(workers.gpus),
+        backend="nccl" if workers.gpus else "gloo",
+        restarts=workers.max_failures,
+        output=settings.output,
+        smaller="fewer training.micro_batch_rows",
+        kept="the newest checkpoint",
     )
 
 
@@ -101,10 +59,9 @@ def read_metrics(folder: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in storage.read_bytes(path).splitlines()] if storage.exists(path) else []
 
 
-def _worker(given: dict[str, Any]) -> str | None:
-    """One Ray Train worker; returns what a user has to mend, which a restart would not."""
+def _worker(given: dict[str, Any]) -> None:
+    """One Ray Train worker."""
     settings: Train = given["settings"]
-    context.enter_working_directory()
     if not settings.workers.gpus:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if settings.training.compile:
@@ -120,28 +77,24 @@ def _worker(given: dict[str, Any]) -> str | None:
     torch.set_num_threads(settings.workers.cpus)
     engines.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
     training, rank = settings.training, torch.distributed.get_rank()
-    try:
-        pack = Pack(settings.pack)
-        rows = engines.rows_of_a_step(training, pack.index["row_length"])
-        filled = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
-        local = storage.localize(settings.model)
-        torch.manual_seed(training.seed)
-        model = AutoModelForCausalLM.from_pretrained(local, dtype=engines.precision(settings.deepspeed))
-        units, first_new = new_rows(local)
-        facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
-        store = Store(settings.output, training.keep, facts)
-        engine, done = loop.begin(model, training, filled, first_new, store)
-        run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
-        run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.nothing
-        if given["watched"]:
-            run.seconds_left = _seconds_left
-        if settings.workers.gpus:
-            peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
-            run.flops = plan_train.flops(settings, pack.index, model.config.to_dict()) / peak
-        loop.train(run, done)
-    except ValueError as error:
-        return str(error)
-    return None
+    pack = Pack(settings.pack)
+    rows = engines.rows_of_a_step(training, pack.index["row_length"])
+    filled = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
+    local = storage.localize(settings.model)
+    torch.manual_seed(training.seed)
+    model = AutoModelForCausalLM.from_pretrained(local, dtype=engines.precision(settings.deepspeed))
+    units, first_new = new_rows(local)
+    facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
+    store = Store(settings.output, training.keep, facts)
+    engine, done = loop.begin(model, training, filled, first_new, store)
+    run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
+    run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.nothing
+    if given["watched"]:
+        run.seconds_left = _seconds_left
+    if settings.workers.gpus:
+        peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
+        run.flops = plan_train.flops(settings, pack.index, model.config.to_dict()) / peak
+    loop.train(run, done)
 
 
 def new_rows(model: str) -> tuple[range, int]:
@@ -179,27 +132,12 @@ class _Log:
         self._tracker.log_metrics({key if "/" in key else f"train/{key}": value for key, value in metrics.items()}, step)
 
 
-@contextmanager
-def _watching(job: Job[Train]) -> Iterator[None]:
-    """Show the newest line of `metrics.jsonl` as progress while the workers train."""
-    stop = threading.Event()
-    steps, output = job.settings.training.steps, job.settings.output
-
-    def show() -> None:
-        while not stop.wait(1.0 if storage.is_local(output) else 10.0):
-            metrics = []
-            with suppress(Exception):  # of any library below fsspec: the training itself will say so
-                metrics = [line for line in read_metrics(output) if "step_seconds" in line]
-            if metrics:
-                last = metrics[-1]
-                text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
-                text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""
-                job.progress.update(last["step"], steps, text, (steps - last["step"]) * last["step_seconds"])
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _progress(settings: Train) -> group.Line | None:
+    """The newest line of `metrics.jsonl`."""
+    metrics = [line for line in read_metrics(settings.output) if "step_seconds" in line]
+    if not metrics:
+        return None
+    last, steps = metrics[-1], settings.training.steps
+    text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
+    text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""
+    return last["step"], steps, text, (steps - last["step"]) * last["step_seconds"]

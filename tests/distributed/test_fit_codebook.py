@@ -1,7 +1,6 @@
-"""The centroids have the same bits for any number of workers, and for a fit that was killed."""
+"""The centroids have the same bits for any number of workers."""
 
 import io
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,8 @@ from spire_ray.manifest.schema import MANIFEST
 from spire_ray.settings import Encoder, FitCodebook, Tracking
 from spire_ray.units import lloyd
 from spire_ray.units.codebook import Codebook
+
+pytestmark = pytest.mark.usefixtures("ray_session")  # shards are decoded by its tasks
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +43,17 @@ def settings_of(manifest, output, **changes):
 
 
 def fitted_here(settings, workers):
-    """What the fleet does, without Ray: shards dealt to the workers, statistics added as they come."""
+    """What the group does, without Ray Train: shards dealt to the workers, statistics added as they come."""
     planned = list(planning.planned(settings.manifest, {}, 15.0))
-    crew = [frames.Worker(settings) for _ in range(workers)]
-    made = [crew[n % workers].encode(frames._decode(asdict(shard))) for n, shard in enumerate(planned)]
-    numbers = [one.shard for one in made]
-    parts = [frames.Part(tuple(numbers[first::workers])) for first in range(workers)]
-    order = np.argsort(np.concatenate([part.shards for part in parts]), kind="stable").tolist()
-    drawn = [worker.draw(part) for worker, part in zip(crew, parts, strict=True)]
-    state = lloyd.State.begin(crew[0].first_centroids(order, *drawn))
+    crew = [frames.Share(settings, planned[n::workers]) for n in range(workers)]
+    made = sorted((one for share in crew for one in share.encode()), key=lambda one: one.shard)
+    drawn = [share.draw(frames.quota(made, 10**6), (0,)) for share in crew]
+    state = lloyd.State.begin(crew[0].first_centroids(drawn))
     grid = lloyd.exponent(max(one.largest for one in made), sum(one.frames for one in made))
     for _ in range(settings.iterations):
         total = lloyd.Statistics.empty(state.centroids)
-        for worker, part in reversed(list(zip(crew, parts, strict=True))):
-            total += worker.statistics(part, state.centroids, grid)
+        for share in reversed(crew):
+            total += share.statistics(state.centroids, grid)
         state = state.step(total, grid, settings.seed)
     return made, state
 
@@ -99,33 +97,26 @@ def job_of(settings):
 
 @pytest.mark.long
 @pytest.mark.parametrize("batch_frames", [0, 1_500])
-def test_ray_workers_a_killed_fit_and_a_whole_one_make_the_same_codebook(
-    manifest, tmp_path, monkeypatch, ray_session, batch_frames
-):
+def test_one_and_four_workers_of_ray_train_make_the_same_codebook(manifest, tmp_path, monkeypatch, batch_frames):
     monkeypatch.setattr(fit_codebook, "_SHARD_SECONDS", 15.0)
     codebooks = []
     for workers in (1, 4):
         settings = settings_of(manifest, tmp_path / str(workers), workers=workers, batch_frames=batch_frames)
-        fit_codebook.run(job_of(settings))
-        codebooks.append((tmp_path / str(workers) / "codebook.safetensors").read_bytes())
-    settings = settings_of(manifest, tmp_path / "killed", workers=2, batch_frames=batch_frames)
-    job = job_of(settings)
-
-    def stop(metrics, step):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job.tracker, "log_metrics", stop)
+        job = job_of(settings)
         fit_codebook.run(job)
-    assert not (tmp_path / "killed" / "codebook.json").exists()
-    fit_codebook.run(job_of(settings))
-    codebooks.append((tmp_path / "killed" / "codebook.safetensors").read_bytes())
-    assert len(set(codebooks)) == 1
+        codebooks.append((tmp_path / str(workers) / "codebook.safetensors").read_bytes())
+    assert codebooks[0] == codebooks[1]
+    assert (job.facts["rows"], job.facts["rejected_by_reason"]) == (41, {"not readable as audio": 1})
     assert len(Codebook.load(settings.output).fit["inertia"]) == 6  # five iterations, and the last centroids
-    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "4").iterdir()) == [
         "codebook.json",
         "codebook.png",
         "codebook.safetensors",
         "sample.parquet",
     ]
+
+
+def test_more_clusters_than_frames_are_refused_with_both_numbers(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_codebook, "_SHARD_SECONDS", 15.0)
+    with pytest.raises(ValueError, match=r"clusters=9000: only \d+ frames were sampled; raise hours or lower clusters"):
+        fit_codebook.run(job_of(settings_of(manifest, tmp_path, workers=2, clusters=9000)))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from spire_ray import config
-from spire_ray.distributed import export, plan_train, train
+from spire_ray.distributed import export, group, plan_train, train
 from spire_ray.settings import Train, Training
 
 SETTINGS = Train(stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, batch_rows=2))
@@ -74,7 +74,7 @@ def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_pa
 def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, told):
     error = RuntimeError("At least one of the workers failed to start")
     error.worker_failures = failures
-    reason = train._reason(error, SETTINGS)
+    reason = group.reason(error, train._group(SETTINGS))
     assert "\n" not in reason
     assert f"the workers failed 4 times; the last failure: {told}" in reason
     assert "run it again to go on from the newest checkpoint" in reason
