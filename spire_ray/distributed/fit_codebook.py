@@ -122,12 +122,12 @@ class _Fit:
                 encoded += made.rows
                 self._tell(encoded, rows, f"{encoded}/{rows} utterances of the first worker")
             found: Any = self._share.made
-        except ValueError as error:
-            found = error
+        except (OSError, ValueError) as error:  # which a restart would not mend
+            found = str(error)
         everywhere = collectives.gathered(found)
         for one in everywhere:
-            if isinstance(one, ValueError):
-                raise one
+            if isinstance(one, str):
+                raise ValueError(one)
         self._made = sorted(chain.from_iterable(everywhere), key=lambda made: made.shard)
         count = sum(made.frames for made in self._made)
         clusters = self._settings.clusters

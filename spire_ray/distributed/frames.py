@@ -196,7 +196,10 @@ def _decoded(todo: Sequence[Shard]) -> Iterator[shards.Decoded]:
     decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
     waiting = [decode.remote(asdict(shard)) for shard in todo[:_DECODED_AHEAD]]
     for ahead in range(_DECODED_AHEAD, _DECODED_AHEAD + len(todo)):
-        decoded = ray.get(waiting.pop(0))
+        try:
+            decoded = ray.get(waiting.pop(0))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
         if ahead < len(todo):
             waiting.append(decode.remote(asdict(todo[ahead])))
         yield shards.Decoded.from_table(decoded)
