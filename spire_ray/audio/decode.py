@@ -23,8 +23,8 @@ NUMERICS = {"decoder": f"libsndfile {soundfile.__libsndfile_version__}", "resamp
 """What decides the last bits of a decoded waveform."""
 
 _RATES = (1_000, 768_000)
-_BLOCK = 1 << 16
-"""Samples of one channel decoded at once."""
+_BLOCK = 1 << 19
+"""Samples of one channel decoded at once: an utterance at 16 kHz, so that nothing has to be joined."""
 _LEAD_SECONDS = 1
 """AAC that is entered in the middle is heard right a little later."""
 _UNKNOWN_FRAMES = 1 << 48
@@ -139,4 +139,4 @@ def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds
         longest -= len(block)
         if longest < 0:
             raise AudioTooLong(f"longer than {max_seconds:g} s")
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])

@@ -27,6 +27,8 @@ from spire_ray.units.codebook import Codebook
 
 _SHARD_SECONDS = 600.0
 _RESTARTS = 3
+_PATIENCE = 6 * 3600.0
+"""Seconds: a worker that has made its frames waits for one with slower ones."""
 SAMPLE_FILE = "sample.parquet"
 _STATE_FILE = "_state.safetensors"
 _PROGRESS_FILE = "_progress.json"
@@ -75,6 +77,7 @@ def _group(settings: FitCodebook, planned: int) -> group.Group:
         count=max(1, min(settings.workers, planned)),
         cpus=settings.threads,
         gpus=settings.gpus_per_worker,
+        patience=_PATIENCE,
         backend="gloo",  # sums of K · d float64 an iteration, which the passes leave on the CPU
         restarts=_RESTARTS,
         output=settings.output,

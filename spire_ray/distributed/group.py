@@ -32,6 +32,8 @@ class Group:
     """Of each worker."""
     backend: str
     """Of torch's process group."""
+    patience: float
+    """Seconds that a worker waits for the others."""
     restarts: int
     output: str
     smaller: str
@@ -56,7 +58,7 @@ def run(group: Group, worker: Callable[[dict[str, Any]], Any], given: dict[str, 
     trainer = TorchTrainer(
         _work,
         train_loop_config={"worker": worker, "given": given},
-        torch_config=TorchConfig(backend=group.backend),
+        torch_config=TorchConfig(backend=group.backend, timeout_s=round(group.patience)),
         scaling_config=ScalingConfig(
             num_workers=group.count,
             use_gpu=group.gpus > 0,

@@ -46,6 +46,7 @@ def _group(settings: Train) -> group.Group:
         cpus=workers.cpus,
         gpus=float(workers.gpus),
         backend="nccl" if workers.gpus else "gloo",
+        patience=1800.0,
         restarts=workers.max_failures,
         output=settings.output,
         smaller="fewer training.micro_batch_rows",
