@@ -25,6 +25,9 @@ WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
     "TORCHDYNAMO_DISABLE": "1",
+    # glibc: keep what an utterance has freed for the next one, else its pages are given back and fetched again
+    "MALLOC_TOP_PAD_": str(1 << 25),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
 }
 
 
