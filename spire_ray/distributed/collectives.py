@@ -5,13 +5,6 @@ from typing import Any
 import numpy as np
 
 
-def device(gpus: float) -> str:
-    """Of this worker, for torch."""
-    from ray.train.torch import get_device
-
-    return str(get_device()) if gpus else "cpu"
-
-
 def summed(array: np.ndarray) -> np.ndarray:
     """The sum of what every worker gives, on all of them; of whole numbers the same in any order."""
     import torch

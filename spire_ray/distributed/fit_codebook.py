@@ -103,7 +103,7 @@ def _worker(given: dict[str, Any]) -> dict[str, Any]:
     settings: FitCodebook = given["settings"]
     torch.set_num_threads(settings.threads)
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    share = frames.Share(settings, given["planned"][rank::world], collectives.device(settings.gpus_per_worker))
+    share = frames.Share(settings, given["planned"][rank::world], group.device(settings.gpus_per_worker))
     fit = _Fit(settings, share, given["tracker"] if rank == 0 else None)
     fit.encode()
     return fit.save(fit.iterate())

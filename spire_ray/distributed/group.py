@@ -92,6 +92,13 @@ def _work(given: dict[str, Any]) -> tuple[Any, str]:
         return None, str(error)
 
 
+def device(gpus: float) -> str:
+    """Of the worker that asks, for torch."""
+    from ray.train.torch import get_device
+
+    return str(get_device()) if gpus else "cpu"
+
+
 def _scratch(output: str) -> str:
     """Ray Train's own folder, which all nodes must see; nothing of ours is kept there."""
     place = output if storage.is_local(output) else storage.scratch(output)

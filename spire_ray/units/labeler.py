@@ -68,8 +68,8 @@ class Labeler:
         """Waveforms, each at least `encoder.shortest` samples → one int array of frame labels each, in order, or `Units`.
 
         They are float32, or int16 PCM, which becomes float32 batch by batch: an hour of it is 230 MB, and memory that is new
-        to a process costs as much as decoding. Batches are formed of waveforms sorted by length, so that they depend on the
-        given list alone.
+        to a process costs half of what decoding does. Batches are formed of waveforms sorted by length, so that they depend on
+        the given list alone.
         """
         order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
         if not order:
