@@ -30,7 +30,6 @@ import soundfile
 
 from spire_ray import provenance, storage
 from spire_ray.audio import decode as audio
-from spire_ray.audio.pcm import to_pcm
 from spire_ray.distributed import label, shards
 from spire_ray.manifest import planning
 from spire_ray.settings import Encoder, Label, Tracking
@@ -230,7 +229,7 @@ def _decode_speed(codec: str) -> float:
         for _ in range(DECODE_PASSES):
             began = time.process_time()
             for clip in Path(folder).iterdir():
-                to_pcm(audio.load(str(clip)))
+                audio.load_pcm(str(clip))
             passes.append(CLIPS * SECONDS / (time.process_time() - began))
     return statistics.median(passes)
 

@@ -23,7 +23,7 @@ from spire_ray import provenance, storage
 from spire_ray.distributed import label, shards
 from spire_ray.manifest import marks, planning, reader
 from spire_ray.manifest.schema import UNITS
-from spire_ray.settings import Encoder
+from spire_ray.settings import Encoder, Label
 from spire_ray.tools import audit
 from spire_ray.units.codebook import Codebook
 
@@ -34,29 +34,17 @@ _WATCHED_EVERY = 2.0
 """Seconds."""
 
 
-class Decode:
-    """In place of decoding: the rows of the shard without any audio."""
-
-    def __init__(self, columns: Any, *_: Any) -> None:
-        self._columns = dict(columns)
-
-    def shard(self, planned: planning.Shard) -> shards.Decoded:
-        """Its manifest rows."""
-        rows = reader.rows(planned.file, self._columns, planned.first, planned.rows)
-        planning.check(planned, rows)
-        return shards.Decoded(planned.shard, rows.drop_columns(["audio"]), [], [])
-
-
 class LabelShard:
-    """In place of encoder and codebook: 8 fixed units a row; files and marks as in the job."""
+    """In place of decoding, encoder and codebook: 8 fixed units a row; files and marks as in the job."""
 
-    def __init__(self, settings: Any, decode: Decode) -> None:
-        self._output, self._decode = settings.output, decode
+    def __init__(self, settings: Label, _: shards.Decode | None) -> None:
+        self._output = settings.output
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Row of the plan → part file and mark."""
         shard = planning.Shard(**batch.to_pylist()[0])
-        rows = self._decode.shard(shard).rows
+        rows = reader.rows(shard.file, {}, shard.first, shard.rows)
+        planning.check(shard, rows)
         fixed = pa.array([range(UNITS_PER_ROW)] * len(rows), pa.list_(pa.uint16()))
         made = {"units": fixed, "durations": fixed, "status": pa.array(["labelled"] * len(rows))}
         made["error"] = pa.nulls(len(rows), pa.string())
@@ -110,7 +98,7 @@ def _label(folder: Path, shard_hours: float, output: str) -> dict[str, Any]:
     fields = {"stage": "label", "manifest": f"{folder}/manifest", "codebook": f"{folder}/codebook", "output": f"{folder}/units"}
     fields |= {"shard_seconds": 3600 * shard_hours, "tracking": {"enabled": False}}
     (folder / "label.yaml").write_text(json.dumps(fields))
-    label.shards.Decode, label.LabelShard = Decode, LabelShard  # type: ignore[misc, assignment]
+    label.LabelShard = LabelShard  # type: ignore[misc, assignment]
     memory: list[tuple[float, int, int]] = []
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "units" / "_done", memory, ended))

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spire_ray.audio import decode
-from spire_ray.audio.pcm import to_pcm
 from spire_ray.settings import SAMPLE_RATE, Serve
 from spire_ray.text.languages import language
 
@@ -163,7 +162,7 @@ class _LimitedBody:
 
 def _decode(data: bytes, max_seconds: float) -> bytes:
     """Audio file → int16 PCM at 16 kHz."""
-    return to_pcm(decode.load(data, max_seconds=max_seconds)).tobytes()
+    return decode.load_pcm(data, max_seconds=max_seconds).tobytes()
 
 
 def _known(name: str, field: str) -> str:

@@ -165,9 +165,8 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
 def _hear(clip: str, labeler: "Labeler", longest: int) -> "np.ndarray":
     """The units of one clip. Raises ValueError for a clip that cannot be used."""
     from spire_ray.audio import decode
-    from spire_ray.audio.pcm import to_pcm
 
-    samples = to_pcm(decode.load(clip))
+    samples = decode.load_pcm(clip)
     if len(samples) < labeler.encoder.shortest:
         raise ValueError(f"shorter than one frame: {len(samples)} of {labeler.encoder.shortest} samples")
     [(units, _)] = labeler([samples], deduplicate=True)

@@ -14,10 +14,11 @@ import soundfile
 import soxr
 
 from spire_ray.audio import ffmpeg, header
+from spire_ray.audio.pcm import to_pcm
 from spire_ray.audio.source import AudioError, AudioTooLong, opened
 from spire_ray.settings import SAMPLE_RATE
 
-__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "load", "reader"]
+__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "load", "load_pcm", "reader"]
 
 NUMERICS = {"decoder": f"libsndfile {soundfile.__libsndfile_version__}", "resampler": f"soxr {soxr.__version__}"}
 """What decides the last bits of a decoded waveform."""
@@ -92,6 +93,21 @@ def load(
     `offset` and `duration` are seconds. Raises AudioError for what is missing, not audio, cut short, empty, not finite or
     longer than `max_seconds`.
     """
+    return _resampled(*_decoded(source, offset, duration, max_seconds))
+
+
+def load_pcm(
+    source: bytes | str, offset: float = 0.0, duration: float | None = None, max_seconds: float = float("inf")
+) -> np.ndarray:
+    """`load`, as int16 PCM; samples that are 16-bit in the file, mono at 16 kHz, are not converted on the way."""
+    samples, rate = _decoded(source, offset, duration, max_seconds, pcm=True)
+    return samples if samples.dtype == np.int16 else to_pcm(_resampled(samples, rate))
+
+
+def _decoded(
+    source: bytes | str, offset: float, duration: float | None, max_seconds: float, pcm: bool = False
+) -> tuple[np.ndarray, int]:
+    """Samples of one channel and their rate; with `pcm`, int16 where that is what is wanted at the end."""
     if offset < 0:
         raise AudioError(f"negative offset: {offset:g} s")
     needed = max_seconds if duration is None else min(duration, max_seconds)
@@ -103,22 +119,27 @@ def load(
             raise AudioTooLong(f"longer than {max_seconds:g} s")
         if count is not None and (count <= 0 or start >= sound.frames):
             raise AudioError("no samples")
-        mono = _read(sound, start, count, max_seconds)
+        as_it_is = pcm and (sound.subtype, sound.channels, rate) == ("PCM_16", 1, SAMPLE_RATE)
+        mono = _read(sound, start, count, max_seconds, "int16" if as_it_is else "float32")
     if len(mono) == 0:
         raise AudioError("no samples")
     if count is not None and len(mono) < count:
         raise AudioError(f"truncated: {len(mono)} of {count} samples")
-    if not np.isfinite(mono).all():
+    if not (as_it_is or np.isfinite(mono).all()):
         raise AudioError("NaN or infinite samples")
+    return mono, rate
+
+
+def _resampled(mono: np.ndarray, rate: int) -> np.ndarray:
     return mono if rate == SAMPLE_RATE else np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), np.float32)
 
 
-def blocks(sound: soundfile.SoundFile, count: int | None = None) -> Iterator[np.ndarray]:
-    """The next samples, channels averaged, float32, in blocks; at most `count` of them."""
+def blocks(sound: soundfile.SoundFile, count: int | None = None, dtype: str = "float32") -> Iterator[np.ndarray]:
+    """The next samples, channels averaged, in blocks; at most `count` of them."""
     left = count
     while left is None or left > 0:
         try:
-            samples = sound.read(_BLOCK if left is None else min(_BLOCK, left), dtype="float32", always_2d=True)
+            samples = sound.read(_BLOCK if left is None else min(_BLOCK, left), dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"truncated or damaged: {error.error_string}") from None
         if len(samples) == 0:
@@ -127,16 +148,16 @@ def blocks(sound: soundfile.SoundFile, count: int | None = None) -> Iterator[np.
         left = None if left is None else left - len(samples)
 
 
-def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds: float) -> np.ndarray:
+def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds: float, dtype: str) -> np.ndarray:
     try:
         if start:
             sound.seek(start)
     except soundfile.LibsndfileError:
         raise AudioError(f"no samples at {start / sound.samplerate:g} s") from None
     parts, longest = [], max_seconds * sound.samplerate
-    for block in blocks(sound, count):
+    for block in blocks(sound, count, dtype):
         parts.append(block)
         longest -= len(block)
         if longest < 0:
             raise AudioTooLong(f"longer than {max_seconds:g} s")
-    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])

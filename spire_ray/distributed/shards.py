@@ -102,7 +102,7 @@ class Decode:
 
     def _whole(self, row: Row) -> np.ndarray:
         duration = row["duration"] if row["offset"] else None
-        return to_pcm(decode.load(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration, self.max_seconds))
+        return decode.load_pcm(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration, self.max_seconds)
 
     def _pieces(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray]]:
         origin = row["offset"] or 0.0

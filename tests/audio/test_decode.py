@@ -8,6 +8,7 @@ import soundfile
 
 from spire_ray.audio import decode
 from spire_ray.audio.decode import AudioError, AudioTooLong
+from spire_ray.audio.pcm import to_pcm
 
 
 def tone(seconds=1.0, rate=16_000, hertz=440.0):
@@ -59,6 +60,32 @@ def test_channels_are_averaged():
     left, right = tone(hertz=300), tone(hertz=700)
     stereo = decode.load(encoded(np.stack([left, right], axis=1), format="WAV", subtype="FLOAT"))
     assert np.allclose(stereo, (left + right) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("cut", [{}, {"offset": 0.25}, {"offset": 0.25, "duration": 0.5}, {"max_seconds": 2.0}], ids=str)
+@pytest.mark.parametrize("form", [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_24"), ("MP3", None)])
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (16_000, 2), (44_100, 1)])
+def test_as_pcm_an_utterance_is_what_its_waveform_becomes(form, cut, rate, channels):
+    both = np.stack([1.2 * tone(rate=rate), tone(hertz=700, rate=rate)][:channels], axis=1)
+    data = encoded(both, rate, format=form[0], subtype=form[1])
+    samples = decode.load_pcm(data, **cut)
+    assert samples.dtype == np.int16
+    assert np.array_equal(samples, to_pcm(decode.load(data, **cut)))
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_as_pcm_bad_audio_is_refused_with_the_same_reason(rate):
+    data = encoded(tone(rate=rate), rate, format="WAV", subtype="PCM_16")
+    for source, cut, reason in [
+        (data, {"offset": -1.0}, "negative offset"),
+        (data, {"offset": 1.0}, "no samples"),
+        (data, {"max_seconds": 0.5}, "longer than 0.5 s"),
+        (data[: len(data) // 2], {}, "truncated"),
+        (data[: len(data) // 2], {"offset": 0.25, "duration": 0.75}, "truncated"),
+        (encoded(tone() * np.nan, format="WAV", subtype="FLOAT"), {}, "NaN"),
+    ]:
+        with pytest.raises(AudioError, match=reason):
+            decode.load_pcm(source, **cut)
 
 
 def test_a_cut_is_the_part_between_offset_and_duration():
