@@ -213,8 +213,8 @@ def _daft(settings: Label) -> None:
 
         @daft.method.batch(return_dtype=daft.DataType.struct({"units": numbers, "durations": numbers}), batch_size=75)
         def __call__(self, audio_path: daft.Series) -> list[Any]:
-            waveforms = [audio.load(path) for path in audio_path.to_pylist()]
-            return [{"units": units, "durations": times} for units, times in self.labeler(waveforms, deduplicate=True)]
+            clips = [audio.load_pcm(path) for path in audio_path.to_pylist()]
+            return [{"units": units, "durations": times} for units, times in self.labeler(clips, deduplicate=True)]
 
     units = Units()
     frame = daft.read_parquet(settings.manifest)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from spire_ray import storage
 from spire_ray.provenance import versions
 from spire_ray.settings import SAMPLE_RATE, Encoder
-from spire_ray.units import pretrained
+from spire_ray.units import attention, pretrained
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
 from spire_ray.units.encoder import load_encoder, normalise
@@ -265,8 +266,6 @@ def _parts(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str
     labeler = Labeler.from_pretrained(folder, codebook, dtype="bfloat16", device=device, batch_seconds=BATCH_SECONDS)
     packed = labeler.encoder._packed  # type: ignore[attr-defined]
     taken: dict[str, float] = {}
-    attention = packed._attention
-    packed._attention = lambda *given: _watched(attention(*given), "attention", taken, device)
     for name, part in {
         "_features": "front end",
         "_positions": "positions",
@@ -279,7 +278,9 @@ def _parts(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str
     nearest = _watched(labeler._assign.labels, "nearest centroid", taken, device)
     labeler._assign = SimpleNamespace(labels=nearest)  # type: ignore[assignment]
     whole = _watched(labeler, "all", taken, device)
-    whole(clips)
+    among = attention.among
+    with mock.patch.object(attention, "among", lambda *given: _watched(among(*given), "attention", taken, device)):
+        whole(clips)
     taken["projections of the attention"] = taken.pop("attention and its projections") - taken["attention"]
     taken["rest"] = 2 * taken["all"] - sum(taken.values())
     return {part: round(seconds, 4) for part, seconds in taken.items()}

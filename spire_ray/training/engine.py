@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from spire_ray import storage
+from spire_ray import processor, storage
 from spire_ray.settings import Optimiser, Training
 from spire_ray.training import attention, trainable
 from spire_ray.training.batch import Batch
@@ -103,7 +103,7 @@ def precision(path: str) -> torch.dtype:
 
 def fast_bf16() -> bool:
     """Whether this machine multiplies bfloat16 matrices in hardware."""
-    return torch.cuda.is_available() or bool(torch.cpu._is_amx_tile_supported()) or bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.cuda.is_available() or processor.fast_bfloat16()
 
 
 def _muon(optimiser: Optimiser) -> dict[str, Any]:

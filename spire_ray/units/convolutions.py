@@ -5,16 +5,15 @@ are the frames themselves. Legend: S samples, T frames, C channels, N frames of 
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from spire_ray.units.products import Linear, RowWise, packs
+
 Norm = tuple[torch.Tensor, torch.Tensor, float]
 """Weight, bias and epsilon of a layer norm."""
-RowWise = Callable[..., torch.Tensor]
-"""A function of single rows, which a compiler may fuse into one kernel."""
 _TAPS = 16
 """Of the positional convolution in one matrix product: copies of its input against partial sums of its output."""
 
@@ -36,19 +35,20 @@ class Convolution:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, stride: int) -> None:
         kernel = weight.shape[2]
-        self.kernel, self.stride, self._bias = kernel, stride, bias
-        at_once = kernel if weight.shape[1] == 1 else stride  # the waveform's ten taps are too few to be cut
-        self._blocks = [(first, weight[..., first : first + at_once]) for first in range(0, kernel, at_once)]
-        self._blocks = [(first, block.transpose(1, 2).flatten(1).contiguous()) for first, block in self._blocks]
+        self.kernel, self.stride, self._channels = kernel, stride, weight.shape[1]
+        # the waveform's ten taps are too few to be cut; packed weights take rows that overlap
+        at_once = kernel if weight.shape[1] == 1 or packs(weight) else stride
+        taps = [weight[..., first : first + at_once] for first in range(0, kernel, at_once)]
+        first, *rest = [block.transpose(1, 2).flatten(1).contiguous() for block in taps]
+        self._first, self._width = Linear(first, bias), at_once
+        self._rest = list(zip(range(at_once, kernel, at_once), rest, strict=True))
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        count, channels = (len(frames) - self.kernel) // self.stride + 1, frames.shape[1]
-        made: torch.Tensor | None = None
-        for first, weight in self._blocks:
-            rows = rows_at(frames, first, count, weight.shape[1] // channels, self.stride)
-            made = functional.linear(rows, weight, self._bias) if made is None else made.addmm_(rows, weight.T)
-        assert made is not None
+        count = (len(frames) - self.kernel) // self.stride + 1
+        made = self._first(rows_at(frames, 0, count, self._width, self.stride))
+        for first, weight in self._rest:
+            made.addmm_(rows_at(frames, first, count, weight.shape[1] // self._channels, self.stride), weight.T)
         return made
 
 

@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from spire_ray import processor
+from spire_ray.units.products import Linear
+
 FRAMES_AT_ONCE = 2048
 _GROUP = 8
 """Centroids that are compared with the threshold by their best one first."""
@@ -44,7 +47,8 @@ class Assigner:
         # -|c|²/2 in parts that bfloat16 holds, and a column that takes the scale of the frame
         columns = torch.cat([columns, torch.stack(_parts(biases, self._dtype), 1), -torch.ones_like(columns[:, :1])], 1)
         self._fill = -columns.shape[1] % 32
-        self._weights = functional.pad(columns, (0, self._fill)).T.contiguous()
+        self._terms = columns.shape[1] + self._fill
+        self._scores = Linear(functional.pad(columns, (0, self._fill)), None)
 
     def __call__(self, frames: torch.Tensor) -> np.ndarray:
         """Frames [N, d] → labels int32 [N]. Raises ValueError for a frame that is not finite."""
@@ -80,8 +84,8 @@ class Assigner:
         rounded = centred.to(self._dtype)
         scale = (norms.square() / 2).to(self._dtype)  # scores become distances: small where they count
         ones = rounded.new_ones(len(rounded), 3)
-        scores = functional.pad(torch.cat([rounded, ones, scale[:, None]], 1), (0, self._fill)) @ self._weights
-        sums = 4 * len(self._weights) * _UNIT[torch.float32] * (norms * self._largest + float(self._half_norms.max()) + scale)
+        scores = self._scores(functional.pad(torch.cat([rounded, ones, scale[:, None]], 1), (0, self._fill)))
+        sums = 4 * self._terms * _UNIT[torch.float32] * (norms * self._largest + float(self._half_norms.max()) + scale)
         error = (centred - rounded).norm(dim=1) * self._largest + 1.01 * norms * self._largest_error + sums
         # the largest of every 8, taken from as many parts of the row: a maximum over neighbours is several times slower
         grouped = scores.view(len(scores), _GROUP, -1)
@@ -123,11 +127,7 @@ def inertia(frames: np.ndarray, centroids: np.ndarray) -> float:
 
 def filter_dtype(factor: torch.Tensor) -> torch.dtype:
     """Of a product that need not be exact: bfloat16 where the device multiplies it faster and the factor is large enough."""
-    if factor.device.type == "cpu":
-        found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = bool(found.get("amx_bf16") or found.get("avx512_bf16"))
-    else:
-        fast = True
+    fast = factor.device.type != "cpu" or processor.fast_bfloat16()
     return torch.bfloat16 if fast and factor.numel() >= _WORTH_BFLOAT16 else torch.float32
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from spire_ray.units import attention
 from spire_ray.units.convolutions import FrontEnd, Norm, PositionalConvolution, norm_of
 from spire_ray.units.encoder import NORMALISE_EPS, normalise
+from spire_ray.units.products import Linear, RowWise
 
 _PACK, _PIECE = 1500, 200
 """Frames at once on a CPU, in the transformer and in the front end: what its caches hold."""
@@ -28,23 +30,23 @@ def can_pack(config: Any) -> bool:
 class _Layer:
     """Weights of one transformer block."""
 
-    qkv: tuple[torch.Tensor, torch.Tensor]
-    out: tuple[torch.Tensor, torch.Tensor]
-    up: tuple[torch.Tensor, torch.Tensor]
-    down: tuple[torch.Tensor, torch.Tensor]
+    qkv: Linear
+    out: Linear
+    up: Linear
+    down: Linear
     norms: tuple[Norm, Norm]
     """After (post-LN) or before (pre-LN) attention and feed-forward."""
 
     @staticmethod
-    def of(layer: Any) -> "_Layer":
-        """Join the three projections of the attention into one."""
-        attention, feed = layer.attention, layer.feed_forward
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    def of(layer: Any, activation: RowWise, name: str) -> "_Layer":
+        """Join the three projections of the attention into one; the activation of the feed-forward has a name."""
+        attend, feed = layer.attention, layer.feed_forward
+        projections = (attend.q_proj, attend.k_proj, attend.v_proj)
         return _Layer(
-            qkv=(torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])),
-            out=(attention.out_proj.weight, attention.out_proj.bias),
-            up=(feed.intermediate_dense.weight, feed.intermediate_dense.bias),
-            down=(feed.output_dense.weight, feed.output_dense.bias),
+            qkv=Linear(torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])),
+            out=Linear(attend.out_proj.weight, attend.out_proj.bias),
+            up=Linear(feed.intermediate_dense.weight, feed.intermediate_dense.bias, activation, name),
+            down=Linear(feed.output_dense.weight, feed.output_dense.bias),
             norms=(norm_of(layer.layer_norm), norm_of(layer.final_layer_norm)),
         )
 
@@ -64,7 +66,6 @@ class PackedModel:
         self._on_gpu = self._device.type == "cuda"
         self._at_once = self._on_gpu if at_once is None else at_once
         self._fused: Callable[..., Any] = _compiled if self._on_gpu else lambda function: function
-        self._activation = self._fused(ACT2FN[config.hidden_act])
         activation = ACT2FN[config.feat_extract_activation]
         norm_activation = self._fused(lambda x, norm: activation(_layer_norm(x, norm)))
         self._front = FrontEnd(model.feature_extractor, norm_activation, self._fused(activation))
@@ -73,7 +74,8 @@ class PackedModel:
         self._positions = PositionalConvolution(encoder.pos_conv_embed.conv, groups if self._at_once else 1)
         self._add_positions = self._fused(lambda hidden, positions: hidden + activation(positions))
         self._add_norm = self._fused(_add_norm)
-        self._layers = [_Layer.of(layer) for layer in encoder.layers]
+        hidden_activation = self._fused(ACT2FN[config.hidden_act])
+        self._layers = [_Layer.of(layer, hidden_activation, config.hidden_act) for layer in encoder.layers]
         self._norm, self._pre_norm, self._heads = encoder.layer_norm, config.do_stable_layer_norm, config.num_attention_heads
 
     @torch.inference_mode()
@@ -105,7 +107,7 @@ class PackedModel:
         if isinstance(hidden, tuple):  # wav2vec 2.0 gives the features as well
             hidden = hidden[0]
         hidden = self._add_positions(hidden, self._positions(hidden, lengths))
-        attend = self._attention(lengths, hidden)
+        attend = attention.among(lengths, self._heads, hidden.device, hidden.dtype)
         return self._pre(hidden, attend) if self._pre_norm else self._post(hidden, attend)
 
     def _features(self, waveforms: list[np.ndarray], lengths: list[int]) -> torch.Tensor:
@@ -141,7 +143,7 @@ class PackedModel:
         scale = (square - mean.square() + NORMALISE_EPS).rsqrt()
         return ((parts - mean[clip, None]) * scale[clip, None]).float().view(-1), starts
 
-    def _pre(self, hidden: torch.Tensor, attend: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def _pre(self, hidden: torch.Tensor, attend: attention.Attend) -> torch.Tensor:
         """Blocks that norm what they read; the residual stream itself is never normed."""
         change: torch.Tensor | None = None
         for layer in self._layers:
@@ -151,7 +153,7 @@ class PackedModel:
         last: torch.Tensor = self._norm(hidden if change is None else hidden + change)
         return last
 
-    def _post(self, hidden: torch.Tensor, attend: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def _post(self, hidden: torch.Tensor, attend: attention.Attend) -> torch.Tensor:
         """Blocks that norm what they write."""
         hidden = self._norm(hidden)
         for layer in self._layers:
@@ -159,34 +161,11 @@ class PackedModel:
             _, hidden = self._add_norm(hidden, self._fed_forward(layer, hidden), layer.norms[1])
         return hidden
 
-    def _attended(self, layer: _Layer, normed: torch.Tensor, attend: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        return functional.linear(attend(functional.linear(normed, *layer.qkv)), *layer.out)
+    def _attended(self, layer: _Layer, normed: torch.Tensor, attend: attention.Attend) -> torch.Tensor:
+        return layer.out(attend(layer.qkv(normed)))
 
     def _fed_forward(self, layer: _Layer, normed: torch.Tensor) -> torch.Tensor:
-        return functional.linear(self._activation(functional.linear(normed, *layer.up)), *layer.down)
-
-    def _attention(self, lengths: list[int], hidden: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Queries, keys and values [N, 3 d] → [N, d], each clip to itself; the scores are never whole in memory."""
-        if self._on_gpu and hidden.dtype == torch.bfloat16:
-            from torch.nn.attention.varlen import varlen_attn
-
-            ends = torch.tensor([0, *lengths]).cumsum(0).to(hidden.device, torch.int32, non_blocking=True)
-            longest = max(lengths)
-
-            def packed(qkv: torch.Tensor) -> torch.Tensor:
-                q, k, v = qkv.view(len(qkv), 3, self._heads, -1).unbind(1)
-                made = varlen_attn(q, k, v, ends, ends, longest, longest)
-                assert isinstance(made, torch.Tensor)
-                return made.flatten(1)
-
-            return packed
-
-        def each(qkv: torch.Tensor) -> torch.Tensor:
-            heads = torch.split(qkv.view(len(qkv), 3, self._heads, -1).permute(1, 2, 0, 3), lengths, dim=2)
-            made = [functional.scaled_dot_product_attention(*clip[:, None])[0].transpose(0, 1).flatten(1) for clip in heads]
-            return torch.cat(made)
-
-        return each
+        return layer.down(layer.up(normed))
 
 
 def _compiled(function: Callable[..., Any]) -> Any:

@@ -1,0 +1,39 @@
+"""Products with fixed weights, which are packed once for the processor."""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+RowWise = Callable[..., torch.Tensor]
+"""A function of single rows, which a compiler may fuse into one kernel."""
+
+
+def packs(weight: torch.Tensor) -> bool:
+    """Whether oneDNN multiplies by these weights faster once it has brought them into an order of its own."""
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class Linear:
+    """Rows [N, in] → activation(rows · Wᵀ + b) [N, out], for W [out, in].
+
+    Packed weights take rows of any stride, also overlapping ones, and an activation named "gelu" is done in the same pass.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, activation: RowWise | None = None, name: str = ""
+    ) -> None:
+        self._packed, self._bias = packs(weight), bias
+        self._fused = "gelu" if self._packed and name == "gelu" else "none"
+        self._activation = activation if self._fused == "none" else None
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None) if self._packed else weight
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        if self._packed:
+            made = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, self._fused, [], "none")
+        else:
+            made = functional.linear(rows, self._weight, self._bias)
+        return self._activation(made) if self._activation else made
