@@ -172,7 +172,7 @@ def test_a_full_disk_stops_with_one_line_and_is_gone_on_from(corpus, undisturbed
     _, told = first.communicate()
     errors = [line for line in told.splitlines() if "error" in line]
     assert first.returncode != 0
-    assert len(errors) == 1 and "No space left on device" in errors[0] and len(errors[0]) < 300
+    assert len(errors) == 1 and "No space left on device" in errors[0] and len(errors[0]) < 300, told
     assert 0 < len(done(output)) <= SHARDS // 2
     assert job(corpus, output).wait() == 0
     check(corpus, output, undisturbed)
