@@ -1,4 +1,6 @@
-"""k-means at SPIRE's size against scikit-learn and faiss: `python benchmarks/kmeans.py [--out benchmarks/results/kmeans.json]`.
+"""k-means at SPIRE's size against scikit-learn and faiss.
+
+    python benchmarks/kmeans.py [--output benchmarks/results/kmeans.json]
 
 K = 5,000, d = 1,024, frames drawn from 3,000 clusters with a falling spectrum and four channels of large mean and variance, as
 speech encoders have them (random numbers, no real speech). In turn, on one thread, medians of CPU-seconds, so that other work
@@ -29,6 +31,7 @@ import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
+from spire_ray import storage
 from spire_ray.provenance import versions
 from spire_ray.units import kmeans, lloyd, passes
 
@@ -177,9 +180,9 @@ def faiss_kmeans(frames: torch.Tensor, passed: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Measure and write JSON."""
+    """Measure, print and write JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default="benchmarks/results/kmeans.json")
+    parser.add_argument("--output", default="")
     parser.add_argument("--frames", type=int, default=160_000)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
@@ -196,9 +199,9 @@ def main() -> None:
         "machine": {"processor": platform.machine(), **{k: v for k, v in capabilities().items() if v}},
         "versions": versions(),
     }
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(options.out).write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+    if options.output:
+        storage.write_json(options.output, result)
 
 
 def capabilities() -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Packing and unit ids, measured: `python benchmarks/pack.py [--out benchmarks/results/pack.json]`.
+"""Packing and unit ids, measured: `python benchmarks/pack.py [--output benchmarks/results/pack.json]`.
 
 1. Documents assigned to rows per minute and core, and how full the rows are, on a pooled mix like SPIRE's.
 2. A prompt with 1,000 units: its ids by arithmetic against the encoding of its whole text, and whether both are the same.
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else the work is done in threads that are not counted
 
+from spire_ray import storage
 from spire_ray.manifest.schema import UNITS
 from spire_ray.provenance import versions
 from spire_ray.settings import Pack, Source
@@ -128,9 +129,9 @@ def road(model: str, documents: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and write JSON."""
+    """Measure, print and write JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default="benchmarks/results/pack.json")
+    parser.add_argument("--output", default="")
     parser.add_argument("--documents", type=int, default=100_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -143,9 +144,9 @@ def main() -> None:
             "machine": platform.machine(),
             "versions": versions(),
         }
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(options.out).write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+    if options.output:
+        storage.write_json(options.output, result)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
 from spire_ray.units.encoder import load_encoder, normalise
 from spire_ray.units.labeler import Labeler
+from spire_ray.units.products import Linear
 
 LARGE = {
     "hidden_size": 1024,
@@ -309,7 +310,8 @@ def _rate(dtype: torch.dtype, device: str) -> float:
     """GFLOP/s of a product of the feed-forward, by the wall clock of a GPU or the CPU-seconds of a core."""
     rows = 1500 if device == "cpu" else 12_000
     x, weight = (torch.randn(n, 1024, device=device).to(dtype) for n in (rows, 4096))
-    runs = [_timed(lambda: torch.matmul(x, weight.T), device)[device == "cpu"] for _ in range(30)]
+    product = Linear(weight, None)
+    runs = [_timed(lambda: product(x), device)[device == "cpu"] for _ in range(30)]
     return 2 * rows * 1024 * 4096 / statistics.median(runs[10:]) / 1e9
 
 

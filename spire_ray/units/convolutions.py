@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from spire_ray.units.products import Linear, RowWise, packs
+from spire_ray.units.products import Linear, RowWise
 
 Norm = tuple[torch.Tensor, torch.Tensor, float]
 """Weight, bias and epsilon of a layer norm."""
@@ -34,21 +34,18 @@ class Convolution:
     """An unpadded convolution without groups, [T, C] → [(T - kernel) // stride + 1, C']."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, stride: int) -> None:
-        kernel = weight.shape[2]
-        self.kernel, self.stride, self._channels = kernel, stride, weight.shape[1]
-        # the waveform's ten taps are too few to be cut; packed weights take rows that overlap
-        at_once = kernel if weight.shape[1] == 1 or packs(weight) else stride
-        taps = [weight[..., first : first + at_once] for first in range(0, kernel, at_once)]
-        first, *rest = [block.transpose(1, 2).flatten(1).contiguous() for block in taps]
-        self._first, self._width = Linear(first, bias), at_once
-        self._rest = list(zip(range(at_once, kernel, at_once), rest, strict=True))
+        self.kernel, self.stride = weight.shape[2], stride
+        at_once = self.kernel if weight.shape[1] == 1 else stride  # the waveform's ten taps are too few to be cut
+        blocks = [block.transpose(1, 2).flatten(1).contiguous() for block in torch.split(weight, at_once, dim=2)]
+        self._first, self._width = Linear(blocks[0], bias), at_once
+        self._rest = list(enumerate(blocks[1:], start=1))
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        count = (len(frames) - self.kernel) // self.stride + 1
+        count, channels = (len(frames) - self.kernel) // self.stride + 1, frames.shape[1]
         made = self._first(rows_at(frames, 0, count, self._width, self.stride))
-        for first, weight in self._rest:
-            made.addmm_(rows_at(frames, first, count, weight.shape[1] // self._channels, self.stride), weight.T)
+        for i, weight in self._rest:
+            made.addmm_(rows_at(frames, i * self._width, count, weight.shape[1] // channels, self.stride), weight.T)
         return made
 
 

@@ -17,10 +17,7 @@ def packs(weight: torch.Tensor) -> bool:
 
 
 class Linear:
-    """Rows [N, in] → activation(rows · Wᵀ + b) [N, out], for W [out, in].
-
-    Packed weights take rows of any stride, also overlapping ones, and an activation named "gelu" is done in the same pass.
-    """
+    """Rows [N, in] → activation(rows · Wᵀ + b) [N, out], for W [out, in]; packed weights do a "gelu" in the same pass."""
 
     def __init__(
         self, weight: torch.Tensor, bias: torch.Tensor | None, activation: RowWise | None = None, name: str = ""

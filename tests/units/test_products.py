@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from spire_ray.units.convolutions import rows_at
 from spire_ray.units.products import Linear
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-7}
@@ -20,13 +19,4 @@ def test_rows_of_any_number_are_multiplied_and_activated(count, activation, dtyp
     expected = apply(functional.linear(rows.double(), weight.double(), bias.double()))
     found = Linear(weight, bias, apply, activation)(rows)
     assert found.dtype == dtype
-    assert torch.allclose(found.double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_rows_that_overlap_are_read_where_they_lie(dtype):
-    frames, weight = torch.randn(201, 32).to(dtype), torch.randn(48, 96).to(dtype) / 8
-    rows = rows_at(frames, 0, 100, width=3, step=2)
-    found = Linear(weight, None)(rows)
-    expected = functional.linear(rows.double().contiguous(), weight.double())
     assert torch.allclose(found.double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
