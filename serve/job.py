@@ -16,6 +16,7 @@ import requests
 from spire_ray import storage
 from spire_ray.distributed import stage
 from spire_ray.distributed.stage import Job, Plan
+from spire_ray.manifest.schema import in_split
 from spire_ray.settings import Serve
 from spire_ray.text.languages import language
 
@@ -163,7 +164,7 @@ def _held_out(settings: Serve) -> dict[str, Any]:
     target = language(settings.to_language).code if settings.to_language else ""
     for row in sorted(reader.read(settings.manifest).to_pylist(), key=lambda row: str(row["utt_id"])):
         translation = dict(row["translations"] or ()).get(target, "")
-        if row["split"] == settings.split and row["text"] and (translation or not target):
+        if in_split(row["split"], settings.split) and row["text"] and (translation or not target):
             return {**row, "translation": translation}
     needed = f"text and a translation into {target}" if target else "text"
     raise ValueError(f"split={settings.split}: {settings.manifest} has no utterance of it with {needed}")

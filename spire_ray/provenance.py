@@ -33,18 +33,18 @@ class Output:
 
     @staticmethod
     def open(settings: Stage) -> "Output":
-        """The record that belongs to these settings, begun or finished.
+        """The record that belongs to these settings, begun or finished; a new one where nothing has been made yet.
 
         Raises ValueError if the folder was made by another configuration or from other inputs.
         """
         identity, inputs = config.identity(settings), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
-        if not storage.exists(path):
-            if set(storage.listing(settings.output)) - {LOCK_FILE}:
-                raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
+        record = storage.read_json(path) if storage.exists(path) else {}
+        made = set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE}
+        if made and not record:
+            raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
+        if not made and record.get("status") != "complete":
             record = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
-            return Output(settings.output, record)
-        record = storage.read_json(path)
         for kind, now in (("config", identity), ("inputs", inputs)):
             if record[kind] != now:
                 changed = config.difference(record[kind], now)

@@ -45,6 +45,15 @@ def test_another_configuration_is_refused_with_the_key_named(settings):
         Output.open(dataclasses.replace(settings, clusters=200))
 
 
+def test_a_folder_in_which_nothing_was_made_yet_is_free_for_another_configuration(settings, tmp_path):
+    Output.open(settings).begin(settings)
+    other = dataclasses.replace(settings, clusters=200)
+    assert Output.open(other).record["config"]["clusters"] == 200
+    (tmp_path / "codebook" / "sample.parquet").touch()
+    with pytest.raises(ValueError, match="clusters: 100 → 200"):
+        Output.open(other)
+
+
 def test_other_resources_tracking_and_consent_may_continue_a_folder(settings):
     finish(settings)
     other = dataclasses.replace(

@@ -11,7 +11,7 @@ from spire_ray.distributed import stage
 from spire_ray.distributed.label import FINGERPRINT_FILE
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.fingerprint import Fingerprint
-from spire_ray.manifest.schema import LABELLED
+from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED
 from spire_ray.model import licence
 from spire_ray.settings import Evaluate, Evaluated
 
@@ -118,7 +118,8 @@ class _Asker:
 
 def _rows(settings: Evaluate) -> list[dict[str, Any]]:
     """Labelled rows of the split, in the order of their ids; of the others nothing is kept."""
-    table = storage.read_parquet(settings.units, _READ, [("split", "=", settings.split), ("status", "=", LABELLED)])
+    of_split = [] if settings.split == EVERY_SPLIT else [("split", "=", settings.split)]
+    table = storage.read_parquet(settings.units, _READ, [*of_split, ("status", "=", LABELLED)])
     chosen = table.sort_by("utt_id").slice(0, settings.utterances or None)
     rows = [
         {**row, "translation": dict(row["translations"] or ()).get(settings.target_language, "")} for row in chosen.to_pylist()

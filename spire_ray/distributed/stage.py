@@ -103,24 +103,26 @@ def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _dry_run(settings: Stage, plan: Plan, strict: bool) -> int:
     print(f"{settings.stage} → {settings.output}")
-    absent = [field for field, path in plan.inputs.items() if not _present(path)]
+    where = {name: _where(name, path) for name, path in plan.inputs.items()}
     for name, path in plan.inputs.items():
-        print(f"  {name}: {path} ({'absent' if name in absent else 'found'})")
+        print(f"  {name}: {path} ({where[name]})")
     for line in plan.lines:
         print(f"  {line}")
-    return command.USER_ERROR if strict and absent else 0
+    return command.USER_ERROR if strict and "absent" in where.values() else 0
 
 
 def _require(plan: Plan) -> None:
     for name, path in plan.inputs.items():
-        if not _present(path):
+        if _where(name, path) == "absent":
             raise ValueError(f"{name}={path}: not there")
 
 
-def _present(path: str) -> bool:
-    """A hub id counts as present: whether it can be had shows when it is loaded."""
-    hub_id = storage.is_local(path) and path.count("/") == 1 and not path.startswith((".", "runs/")) and not os.path.exists(path)
-    return hub_id or storage.exists(path)
+def _where(name: str, path: str) -> str:
+    """A model may be a hub id: whether it can be had shows when it is loaded."""
+    if storage.exists(path):
+        return "found"
+    like_an_id = storage.is_local(path) and path.count("/") == 1 and not path.startswith((".", "runs/"))
+    return "a hub id" if like_an_id and name.startswith("model") else "absent"
 
 
 def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None]) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.manifest import parquet, reader
+from spire_ray.manifest.schema import EVERY_SPLIT
 
 _KEPT = ("utt_id", "duration", "speaker")
 _KEY = "key"
@@ -76,14 +77,14 @@ def draw(
     pools = {name: _Pool(share * seconds, speaker_seconds) for name, share in shares.items()}
     seen: set[str] = set()
     for _, table in reader.located(uri, {}, require=("audio",), audio_bytes=False):
-        table = table.filter(pc.fill_null(pc.equal(table["split"], split), False))
+        table = table if split == EVERY_SPLIT else table.filter(pc.fill_null(pc.equal(table["split"], split), False))
         corpora = pc.fill_null(table["corpus"], "") if weights else pa.array([""] * len(table))
         for name in pc.unique(corpora).to_pylist():
             seen.add(name)
             if name in pools:
                 pools[name].add(_keyed(table.filter(pc.equal(corpora, name)), seed))
     if not seen:
-        raise ValueError(f"split={split}: no row of {uri} belongs to it")
+        raise ValueError(f"split={split}: no row of {uri} belongs to it; split={EVERY_SPLIT} takes every row")
     if absent := sorted(set(pools) - seen):
         raise ValueError(f"weights: no row of the split {split} is of {', '.join(absent)}; there are {', '.join(sorted(seen))}")
     return {name: pool.drawn(pool.seconds) for name, pool in pools.items()}

@@ -44,8 +44,15 @@ Row = dict[str, Any]
 Columns = Mapping[str, str]
 """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
 
+EVERY_SPLIT = "all"
+
 _TEXTS = [field.name for field in MANIFEST if field.type == pa.string()]
 _NUMBERS = ("offset", "duration")
+
+
+def in_split(split: str | None, wanted: str) -> bool:
+    """Whether a row of a split, or of none, is wanted: "all" wants every row."""
+    return wanted in (EVERY_SPLIT, split)
 
 
 def check_columns(columns: Columns) -> None:

@@ -27,6 +27,7 @@ class Evaluate(Stage):
     stage: Literal["evaluate"] = "evaluate"
     units: str
     split: str = "test"
+    """`all`: every row, also those without a split."""
     models: tuple[Evaluated, ...]
     target_language: str = "de"
     bleu_tokenizer: Literal["flores200", "13a", "zh", "ja-mecab", "ko-mecab", "intl"] = "flores200"
@@ -65,7 +66,7 @@ class Serve(Stage):
     manifest: str = ""
     """Manifest with the clip that the check asks about; empty: no check."""
     split: str = "test"
-    """Split of that clip."""
+    """Split of that clip; `all`: any."""
     to_language: str = ""
     """Language of a second question about the clip, its translation; empty: the transcript only."""
     keep: bool = False

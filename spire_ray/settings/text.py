@@ -77,6 +77,7 @@ class Source:
     data: str
     """Unit folder for asr, st and st_multiturn; manifest for mt and text."""
     split: str = "train"
+    """`all`: every row, also those without a split."""
     source_language: str = ""
     """Empty: the language of each row."""
     target_language: str = ""
@@ -152,6 +153,7 @@ class PseudoLabel(Stage):
     data: str
     """Unit folder, whose units and fingerprint go along, or manifest."""
     split: str = "train"
+    """`all`: every row, also those without a split."""
     model: str
     """Any Hugging Face causal language model that translates when asked in its chat format."""
     languages: tuple[str, ...]

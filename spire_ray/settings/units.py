@@ -65,6 +65,7 @@ class FitCodebook(Stage):
     stage: Literal["fit_codebook"] = "fit_codebook"
     manifest: str
     split: str = "train"
+    """`all`: every row, also those without a split."""
     encoder: Encoder = field(default_factory=Encoder)
     clusters: Count = 5000
     hours: Positive = 100.0

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray import storage
+from spire_ray.manifest.schema import EVERY_SPLIT
 from spire_ray.settings import Pack
 from spire_ray.text import budget, mixture, pack
 from spire_ray.text.tokens import WORK_FOLDER, block_file, mark
@@ -43,7 +44,9 @@ def choose(settings: Pack, blocks: int) -> Choice:
         mine = [block for block in range(blocks) if marks[block]["source"] == number]
         name = mixture.name(source)
         if not any(marks[block]["rows"] for block in mine):
-            raise ValueError(f"sources.{name}: {source.data} has no rows of split {source.split!r}")
+            raise ValueError(
+                f"sources.{name}: {source.data} has no rows of split {source.split!r}; split: {EVERY_SPLIT} takes every row"
+            )
         keys, contents, sizes = _columns(work, mine)
         reasons = _merged([marks[block]["rejected"] for block in mine])
         if not len(keys):

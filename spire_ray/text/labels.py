@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray import storage
-from spire_ray.manifest.schema import REJECTED
+from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.settings import PseudoLabel
 from spire_ray.text import pseudo
 from spire_ray.text.pseudo import Cut, Shard
@@ -70,7 +70,7 @@ def rows(shard: Shard, split: str) -> pa.Table:
             f"data: {shard.file} has no column {', '.join(sorted(lacking))}; there are {', '.join(table.column_names)}"
         )
     found = table.drop_columns([name for name in ("audio",) if name in table.column_names])
-    keep = np.array([each == split for each in found["split"].to_pylist()], bool)
+    keep = np.array([in_split(each, split) for each in found["split"].to_pylist()], bool)
     if "status" in found.column_names:
         keep &= np.array([status != REJECTED for status in found["status"].to_pylist()], bool)
     return found.filter(pa.array(keep))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from spire_ray import storage
 from spire_ray.fingerprint import content_hash
+from spire_ray.manifest.schema import in_split
 from spire_ray.settings import Pack
 from spire_ray.text import budget, filters, mixture, prompts
 from spire_ray.text.mixture import Prompted, Unusable
@@ -65,7 +66,7 @@ class Tokeniser:
     def write(self, block: dict[str, Any]) -> None:
         """Tokenise one block into its file; the mark comes last."""
         number, source = int(block["source"]), self._settings.sources[int(block["source"])]
-        rows = [row for row in read_rows(block) if row.get("split") == source.split]
+        rows = [row for row in read_rows(block) if in_split(row.get("split"), source.split)]
         documents, rejected = self.documents(number, rows)
         work = storage.join(self._settings.output, WORK_FOLDER)
         table = pa.Table.from_pylist(documents, schema=_SCHEMA).sort_by([("key", "ascending"), ("utt_id", "ascending")])

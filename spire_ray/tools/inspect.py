@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from spire_ray import command, storage
+from spire_ray.audio.source import AudioError
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import Row
 
@@ -39,15 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     found = rows(options.path)
     chosen = (r for r in found if r.get("utt_id") == options.utt_id) if options.utt_id else islice(found, options.first, None)
-    shown = 0
+    shown = refused = 0
     for row in islice(chosen, 1 if options.utt_id else options.rows):
         shown += 1
         print("\n".join(lines(row)), end="\n\n")
         if options.play or options.wav:
-            _sound(row, options.wav, options.play)
+            try:
+                _sound(row, options.wav, options.play)
+            except AudioError as error:
+                refused += 1
+                print(f"inspect: error: {row['utt_id']}: {error}", file=sys.stderr)
     if not shown:
         raise ValueError(f"{options.path}: no row {options.utt_id or options.first} there")
-    return 0
+    return command.USER_ERROR if refused else 0
 
 
 def _print_packed(path: str, model: str, numbers: range) -> None:

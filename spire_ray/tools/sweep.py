@@ -32,7 +32,7 @@ _COLUMNS = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("manifest", help="audio with a column `split`")
+    parser.add_argument("manifest", help="audio, with a column `split` or --split all")
     parser.add_argument("output", help="folder for sweep.json and sweep.png")
     parser.add_argument("--encoder", required=True, help="Hugging Face id or folder")
     parser.add_argument("--layers", type=_numbers, required=True, metavar="6,9,12")

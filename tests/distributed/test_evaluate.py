@@ -41,6 +41,14 @@ def test_of_many_rows_so_many_are_asked(units):
     assert [row["utt_id"] for row in evaluate._rows(settings)] == ["u50", "u51"]
 
 
+def test_all_are_the_labelled_rows_of_every_split(units):
+    of = {
+        split: evaluate._rows(Evaluate(output="", units=units, split=split, target_language="de", models=()))
+        for split in ("test", "all")
+    }
+    assert len(of["all"]) > len(of["test"])
+
+
 def test_a_split_without_rows_is_refused(units):
     with pytest.raises(ValueError, match=r"split=tset: .* has 0 labelled rows of it"):
         evaluate._rows(Evaluate(output="", units=units, split="tset", target_language="de", models=()))

@@ -8,6 +8,7 @@ import pytest
 
 from spire_ray import command
 from spire_ray.distributed import stage
+from spire_ray.settings import Label
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,17 @@ def test_an_error_of_a_worker_is_one_line_that_says_what_was_wrong(raised, told,
 def test_bars_of_libraries_stay_out_of_a_log():
     code = "import spire_ray.distributed.export; from tqdm import tqdm; list(tqdm(range(3)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stderr == b""
+
+
+@pytest.mark.parametrize(("path", "where"), [("r/codebook", "absent"), ("none", "absent"), (".", "found")])
+def test_a_dry_run_says_which_inputs_are_there(path, where, tmp_path, capsys):
+    plan = stage.Plan({"codebook": path}, ())
+    settings = Label(manifest="m", codebook=path, output=str(tmp_path))
+    assert stage._dry_run(settings, plan, strict=True) == (0 if where == "found" else command.USER_ERROR)
+    assert f"codebook: {path} ({where})\n" in capsys.readouterr().out
+
+
+def test_a_model_may_be_on_a_hub(tmp_path, capsys):
+    plan = stage.Plan({"model": "name/model", "models.it": "./it/model"}, ())
+    assert stage._dry_run(Label(manifest="m", codebook="c", output=str(tmp_path)), plan, strict=True) == command.USER_ERROR
+    assert "model: name/model (a hub id)\n  models.it: ./it/model (absent)\n" in capsys.readouterr().out

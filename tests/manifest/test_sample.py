@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spire_ray.manifest import sample
-from spire_ray.manifest.schema import MANIFEST
+from spire_ray.manifest.schema import MANIFEST, in_split
 
 ROWS = [
     {
@@ -41,6 +41,18 @@ def test_as_many_hours_as_wanted_of_the_split_alone(tmp_path):
     drawn = sample.draw(manifest(tmp_path), "train", 600, seed=0)[""]
     assert 595 <= seconds(drawn) <= 600
     assert all(int(utt_id[1:]) % 10 for utt_id in drawn["utt_id"].to_pylist())
+
+
+def test_every_row_may_be_drawn_also_those_without_a_split(tmp_path):
+    uri = manifest(tmp_path, [row | {"split": None if n % 2 else "dev"} for n, row in enumerate(ROWS[:100])])
+    assert len(sample.draw(uri, "all", 1e9, seed=1)[""]) == 100
+    with pytest.raises(ValueError, match=r"split=train: no row of .* belongs to it; split=all takes every row"):
+        sample.draw(uri, "train", 1e9, seed=1)
+
+
+def test_a_row_belongs_to_its_split_and_to_all():
+    assert in_split("train", "train") and not in_split("dev", "train") and not in_split(None, "train")
+    assert in_split("dev", "all") and in_split(None, "all")
 
 
 def test_order_and_files_do_not_change_the_sample_and_the_seed_does(tmp_path):
