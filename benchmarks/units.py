@@ -10,7 +10,6 @@ printed; CPU-seconds of the process stand beside the wall clock, since only they
 """
 
 import argparse
-import itertools
 import os
 import platform
 import statistics
@@ -71,18 +70,16 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads",
         "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "load": os.getloadavg()},
         "versions": versions(),
-        "matrix_product_gflops": {name: round(_rate(getattr(torch, name), options.device)) for name in DTYPES},
         "shapes": {},
     }
-    print("GFLOP/s of a matrix product:", report["matrix_product_gflops"])
     for shape in options.shapes:
         with tempfile.TemporaryDirectory() as folder:
-            report["shapes"][shape] = _measure(shape, folder, options, report["matrix_product_gflops"])
+            report["shapes"][shape] = _measure(shape, folder, options)
         if options.output:
             storage.write_json(options.output, report)
 
 
-def _measure(shape: str, folder: str, options: argparse.Namespace, rates: dict[str, int]) -> dict[str, Any]:
+def _measure(shape: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
     config, layer, clusters = SHAPES[shape]
     codebook = random_codebook(folder, config, layer, clusters)
     clips = list(synthetic_clips(options.seconds, seed=1))
@@ -93,8 +90,13 @@ def _measure(shape: str, folder: str, options: argparse.Namespace, rates: dict[s
     for system in systems.values() if on_gpu else ():
         system(clips)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
-    for _, (name, system) in itertools.product(range(options.runs), systems.items()):
-        taken[name].append(_timed(lambda system=system: system(clips)))
+    products: dict[str, list[float]] = {name: [] for name in DTYPES}
+    for _ in range(options.runs):
+        for name, system in systems.items():
+            taken[name].append(_timed(lambda system=system: system(clips)))
+        for name in DTYPES:
+            products[name].append(_rate(getattr(torch, name), options.device))
+    rates = {name: round(statistics.median(found)) for name, found in products.items()}
     rows = {}
     flops = sum(_flops(config, layer, clusters, len(clip)) for clip in clips)
     truth = truth_of(folder, codebook, clips, options.device)
@@ -116,6 +118,7 @@ def _measure(shape: str, folder: str, options: argparse.Namespace, rates: dict[s
         "clusters": clusters,
         "clips": len(clips),
         "seconds": round(seconds, 1),
+        "matrix_product_gflops": rates,
         "gflop_per_second_of_audio": round(flops / seconds / 1e9, 2),
         "padding_of_the_reference": round(_padding(clips), 4),
         "systems": rows,

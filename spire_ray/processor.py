@@ -3,16 +3,11 @@
 import torch
 
 
-def fast_bfloat16() -> bool:
-    """Whether it multiplies bfloat16 matrices in hardware: by AVX-512 or by matrix units (AMX)."""
-    return matrix_units() or bool(_capabilities().get("avx512_bf16"))
+def fast_bfloat16(device: str = "cpu") -> bool:
+    """Whether a device multiplies bfloat16 matrices in hardware: a GPU, or a processor with AVX-512 or matrix units for it."""
+    return device != "cpu" or matrix_units() or bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def matrix_units() -> bool:
-    """Whether it has AMX for bfloat16."""
-    return bool(_capabilities().get("amx_bf16"))
-
-
-def _capabilities() -> dict[str, bool]:
-    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return found
+    """Whether the processor has AMX."""
+    return bool(torch.cpu._is_amx_tile_supported())

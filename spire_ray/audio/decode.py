@@ -1,4 +1,4 @@
-"""Audio → mono float32 at 16 kHz, or the reason why not.
+"""Audio → mono at 16 kHz, float32 or 16-bit, or the reason why not.
 
 WAV of every kind, FLAC, MP3, Ogg Vorbis and Opus are read by libsndfile; a cut is found by seeking, so that the rest of the
 file is not decoded. Memory is bounded by the samples asked for: channels are averaged and lengths enforced block by block.
@@ -99,7 +99,7 @@ def load(
 def load_pcm(
     source: bytes | str, offset: float = 0.0, duration: float | None = None, max_seconds: float = float("inf")
 ) -> np.ndarray:
-    """`load`, as int16 PCM; samples that are 16-bit in the file, mono at 16 kHz, are not converted on the way."""
+    """As `load`, but int16 PCM; samples that are 16-bit in the file, mono at 16 kHz, are not converted on the way."""
     samples, rate = _decoded(source, offset, duration, max_seconds, pcm=True)
     return samples if samples.dtype == np.int16 else to_pcm(_resampled(samples, rate))
 

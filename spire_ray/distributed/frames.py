@@ -102,6 +102,8 @@ class Share:
             parts[held_out].append(encoder.encode([from_pcm(samples)])[0].to("cpu", torch.bfloat16))
             held += [utt_id] if held_out else []
         tensors = {name: _joined(parts[held_out]) for name, held_out in (("frames", False), ("held_out", True))}
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise ValueError(f"frames: some of shard {shard.shard} are not finite; look for broken audio or weights")
         largest = max((float(tensor.abs().max()) for tensor in tensors.values() if tensor.numel()), default=0.0)
         tensors["lengths"] = torch.tensor([len(frames) for frames in parts[True]], dtype=torch.int64)
         tensors["utt_ids"] = torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8)

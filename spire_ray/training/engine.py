@@ -86,7 +86,7 @@ def configuration(path: str, training: Training, rows: int, world_size: int) -> 
         filled["optimizer"] = _muon(optimiser)
     bf16 = dict(filled.get("bf16", {}))
     if bf16.get("enabled") == "auto":
-        filled["bf16"] = {**bf16, "enabled": fast_bf16()}
+        filled["bf16"] = {**bf16, "enabled": _fast_bfloat16()}
     return filled
 
 
@@ -98,12 +98,11 @@ def partitioned(filled: dict[str, Any]) -> bool:
 def precision(path: str) -> torch.dtype:
     """The precision of the weights in the forward pass; DeepSpeed keeps float32 masters of them."""
     enabled = storage.read_json(path).get("bf16", {}).get("enabled", False)
-    return torch.bfloat16 if enabled is True or (enabled == "auto" and fast_bf16()) else torch.float32
+    return torch.bfloat16 if enabled is True or (enabled == "auto" and _fast_bfloat16()) else torch.float32
 
 
-def fast_bf16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices in hardware."""
-    return torch.cuda.is_available() or processor.fast_bfloat16()
+def _fast_bfloat16() -> bool:
+    return processor.fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _muon(optimiser: Optimiser) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def _muon(optimiser: Optimiser) -> dict[str, Any]:
     }
     if not _gpu():
         # DeepSpeed's own CPU Adam compiles for minutes; and CPUs lack the float16 in which Muon iterates by default
-        parameters |= {"torch_adam": True, "ns_method": "standard" if fast_bf16() else "gram"}
+        parameters |= {"torch_adam": True, "ns_method": "standard" if _fast_bfloat16() else "gram"}
     return {"type": "Muon", "params": parameters}
 
 

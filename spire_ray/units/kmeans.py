@@ -34,6 +34,8 @@ class Assigner:
 
     def __init__(self, centroids: np.ndarray, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
         """Centroids [K, d]; `dtype` of the filter, bfloat16 or float32, is by default the faster one on this machine."""
+        if device != "cpu":  # the bound holds for partial sums in float32
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._centroids = torch.from_numpy(np.ascontiguousarray(centroids, np.float32)).to(device)
         self._dtype = dtype or filter_dtype(self._centroids)
         self._mean = self._centroids.mean(0)
@@ -127,8 +129,7 @@ def inertia(frames: np.ndarray, centroids: np.ndarray) -> float:
 
 def filter_dtype(factor: torch.Tensor) -> torch.dtype:
     """Of a product that need not be exact: bfloat16 where the device multiplies it faster and the factor is large enough."""
-    fast = factor.device.type != "cpu" or processor.fast_bfloat16()
-    return torch.bfloat16 if fast and factor.numel() >= _WORTH_BFLOAT16 else torch.float32
+    return torch.bfloat16 if processor.fast_bfloat16(factor.device.type) and factor.numel() >= _WORTH_BFLOAT16 else torch.float32
 
 
 def _parts(values: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:

@@ -38,14 +38,14 @@ class _Layer:
     """After (post-LN) or before (pre-LN) attention and feed-forward."""
 
     @staticmethod
-    def of(layer: Any, activation: RowWise, name: str) -> "_Layer":
-        """Join the three projections of the attention into one; the activation of the feed-forward has a name."""
+    def of(layer: Any, activation: RowWise) -> "_Layer":
+        """Join the three projections of the attention into one; `activation` is that of the feed-forward."""
         attend, feed = layer.attention, layer.feed_forward
         projections = (attend.q_proj, attend.k_proj, attend.v_proj)
         return _Layer(
             qkv=Linear(torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])),
             out=Linear(attend.out_proj.weight, attend.out_proj.bias),
-            up=Linear(feed.intermediate_dense.weight, feed.intermediate_dense.bias, activation, name),
+            up=Linear(feed.intermediate_dense.weight, feed.intermediate_dense.bias, activation),
             down=Linear(feed.output_dense.weight, feed.output_dense.bias),
             norms=(norm_of(layer.layer_norm), norm_of(layer.final_layer_norm)),
         )
@@ -74,8 +74,8 @@ class PackedModel:
         self._positions = PositionalConvolution(encoder.pos_conv_embed.conv, groups if self._at_once else 1)
         self._add_positions = self._fused(lambda hidden, positions: hidden + activation(positions))
         self._add_norm = self._fused(_add_norm)
-        hidden_activation = self._fused(ACT2FN[config.hidden_act])
-        self._layers = [_Layer.of(layer, hidden_activation, config.hidden_act) for layer in encoder.layers]
+        hidden_activation = self._fused(functional.gelu if config.hidden_act == "gelu" else ACT2FN[config.hidden_act])
+        self._layers = [_Layer.of(layer, hidden_activation) for layer in encoder.layers]
         self._norm, self._pre_norm, self._heads = encoder.layer_norm, config.do_stable_layer_norm, config.num_attention_heads
 
     @torch.inference_mode()

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 
 from spire_ray.distributed import fit_codebook, frames
 from spire_ray.manifest import planning
@@ -75,6 +76,13 @@ def test_held_out_frames_and_rejected_rows_are_counted_and_not_fitted(manifest, 
     assert sum(sum(one.rejected.values()) for one in made) == 1
     assert sum(one.held_out for one in made) > 0
     assert state.seen.sum() == sum(one.frames for one in made)
+
+
+def test_frames_that_are_not_finite_are_refused(manifest, tmp_path, monkeypatch):
+    share = frames.Share(settings_of(manifest, tmp_path), list(planning.planned(manifest, {}, 15.0)))
+    monkeypatch.setattr(share._loaded(), "encode", lambda waveforms: [torch.full((5, 65), torch.nan)])
+    with pytest.raises(ValueError, match="frames: some of shard 0 are not finite"):
+        list(share.encode())
 
 
 def test_a_state_that_was_written_goes_on_with_the_same_bits(manifest, tmp_path):

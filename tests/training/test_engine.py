@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from spire_ray import processor
 from spire_ray.settings import Optimiser, Training
 from spire_ray.training import engine
 
@@ -78,7 +79,10 @@ def test_muon_with_clipping_is_refused(path):
 
 
 def test_automatic_bfloat16_is_decided_and_the_rest_of_its_group_kept(path):
-    assert engine.configuration(path, training(), 8, 1)["bf16"] == {"enabled": engine.fast_bf16(), "immediate_grad_update": True}
+    assert engine.configuration(path, training(), 8, 1)["bf16"] == {
+        "enabled": processor.fast_bfloat16(),
+        "immediate_grad_update": True,
+    }
 
 
 @pytest.mark.parametrize("given", [{"enabled": True}, {"enabled": False}, None])
