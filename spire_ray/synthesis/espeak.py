@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from spire_ray.audio.pcm import from_pcm, to_pcm
 from spire_ray.settings import SAMPLE_RATE
 
 _SYNCHRONOUS, _PHONEME_EVENTS_IPA = 2, 0x0003
@@ -109,7 +110,8 @@ class Espeak:
         self._library.espeak_Synchronize()
         if not self._chunks:
             raise RuntimeError(f"espeak-ng said nothing for {text!r}")
-        samples = soxr.resample(np.concatenate(self._chunks), self._rate, SAMPLE_RATE)
+        # in float32: of int16, soxr draws the last bits of clips a little longer than 3 s anew each time
+        samples = to_pcm(soxr.resample(from_pcm(np.concatenate(self._chunks)), self._rate, SAMPLE_RATE))
         ends = [start for _, start in self._marks[1:]] + [len(samples) / SAMPLE_RATE]
         return Speech(samples, [(name, start, end) for (name, start), end in zip(self._marks, ends, strict=True)])
 
