@@ -1,4 +1,4 @@
-"""Attention of packed clips, each to itself; the scores are never whole in memory."""
+"""Attention of packed clips, each to itself; of long clips the scores are never whole in memory."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from spire_ray import processor
 Attend = Callable[[torch.Tensor], torch.Tensor]
 """Queries, keys and values of all clips, [N, 3 · heads · C] → [N, heads · C]."""
 _SCORES = 1 << 20
-"""Held at once by a core: as many as its cache holds."""
+"""Held at once, 2 MB: what the caches of a core or two hold."""
 
 
 def among(lengths: list[int], heads: int, device: torch.device, dtype: torch.dtype) -> Attend:

@@ -25,6 +25,24 @@ def test_clips_of_a_pack_do_not_mix(dtype, error):
     assert (found.double() - expected).norm() < error * expected.norm()
 
 
+@pytest.mark.parametrize(
+    ("fast", "matrix_units", "dtype", "few"),
+    [
+        (True, False, torch.bfloat16, True),
+        (True, True, torch.bfloat16, False),
+        (False, False, torch.bfloat16, False),
+        (True, False, torch.float32, False),
+    ],
+)
+def test_plain_products_are_for_processors_with_bfloat16_and_no_matrix_units(monkeypatch, fast, matrix_units, dtype, few):
+    chosen = []
+    monkeypatch.setattr(attention.processor, "fast_bfloat16", lambda: fast)
+    monkeypatch.setattr(attention.processor, "matrix_units", lambda: matrix_units)
+    monkeypatch.setattr(attention, "few_at_once", lambda q, k, v: chosen.append(q) or v)
+    attention.among([3], HEADS, torch.device("cpu"), dtype)(torch.zeros(3, 3 * HEADS * WIDTH, dtype=dtype))
+    assert bool(chosen) == few
+
+
 @pytest.mark.parametrize("frames", [1, 50, 700, 1100])
 @pytest.mark.parametrize("scores", [1 << 10, 1 << 16, 1 << 20])
 def test_few_heads_and_queries_at_a_time_are_all_of_them(monkeypatch, frames, scores):
