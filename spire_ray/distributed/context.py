@@ -35,11 +35,15 @@ def local_cluster() -> dict[str, object]:
     """Arguments of `ray.init` for a cluster of its own on this machine, even beside one that runs."""
     return {
         "address": "local",
-        "num_cpus": max(_SMALLEST_CLUSTER, _cores()),
+        "num_cpus": _logical_cpus(),
         "resources": {_ALONE: 1},
         "include_dashboard": False,
         "object_store_memory": 1 << 30,
     }
+
+
+def _logical_cpus() -> int:
+    return max(_SMALLEST_CLUSTER, _cores())
 
 
 def _cores() -> int:
@@ -57,6 +61,7 @@ def connect(stage: str = "") -> None:
     if stage in _ACTOR_POOLS:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake a hundred times a second
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(_logical_cpus()))  # Ray warns at four times as many
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
     endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
     try:
