@@ -40,11 +40,10 @@ class Output:
         identity, inputs = config.identity(settings), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
         record = storage.read_json(path) if storage.exists(path) else {}
-        made = set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE}
-        if made and not record:
-            raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
-        if not made and record.get("status") != "complete":
+        if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE}:
             record = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
+        if not record:
+            raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
         for kind, now in (("config", identity), ("inputs", inputs)):
             if record[kind] != now:
                 changed = config.difference(record[kind], now)
