@@ -87,10 +87,10 @@ def assignment(frames: torch.Tensor, centroids: np.ndarray, repetitions: int) ->
     def note(name: str, call: Callable[[], Any]) -> Callable[[], object]:
         return lambda: found.update({name: call()})
 
-    fast, plain = (kmeans.Assigner(centroids, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
-    work = {
-        "ours": note("ours", lambda: fast(frames)),
-        "ours, float32 filter": note("ours, float32 filter", lambda: plain(frames)),
+    ours = {"ours": kmeans.Assigner(centroids)}
+    ours |= {f"ours, {dtype} filter": kmeans.Assigner(centroids, dtype=getattr(torch, dtype)) for dtype in ("bfloat16", "float32")}
+    work = {name: note(name, partial(assigner, frames)) for name, assigner in ours.items()}
+    work |= {
         "faiss": note("faiss", lambda: index.search(frames.numpy(), 1)[1][:, 0]),
         "float32 product": note("float32 product", lambda: torch.addmm(-half, frames, wide.T).argmax(1).numpy()),
         "bfloat16 product": note(
@@ -207,7 +207,7 @@ def main() -> None:
 def capabilities() -> dict[str, bool]:
     """Matrix instructions of the processor."""
     found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return {name: bool(found.get(name)) for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")}
+    return {name: bool(found.get(name)) for name in ("avx2", "avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16")}
 
 
 if __name__ == "__main__":

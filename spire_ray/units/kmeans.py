@@ -1,7 +1,7 @@
 """The nearest centroid of each frame, exactly. Legend: N frames, K clusters, d dimensions.
 
-A cheap matrix product filters: a centroid is out once its score, with the largest error that the product can have made, lies
-below the best one. What is left, mostly one centroid for a frame, is scored again in float32, and what float32 cannot tell
+A cheap product filters: a centroid is out once its score, with the largest error that the product can have made, lies below
+the best one. What is left, mostly one to ten centroids for a frame, is scored again in float32, and what float32 cannot tell
 apart in float64. So labels depend neither on the batch nor on the threads nor on the precision of the filter.
 """
 
@@ -13,18 +13,16 @@ import torch
 from torch.nn import functional
 
 from spire_ray import processor
-from spire_ray.units.products import Linear
+from spire_ray.units.filters import SINGLE, Filter, QuantizedFilter, RoundedFilter
 
 FRAMES_AT_ONCE = 2048
 _GROUP = 8
 """Centroids that are compared with the threshold by their best one first."""
 _PAIRS_AT_ONCE = 4096
-_UNIT = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
-"""Half the distance of 1 to the next number, the largest relative error of one rounding."""
-_WORTH_BFLOAT16 = 1 << 19
-"""K · d from which a product in bfloat16 saves more time than rounding the frames costs."""
-_NOTHING = -3e38
-"""Score of the columns that fill the last group."""
+_MANY = 32
+"""Centroids a frame to score again that cost more than a finer filter."""
+_WORTH_ROUNDING, _WORTH_QUANTIZING = 1 << 19, 3 << 19
+"""K · d from which a product in bfloat16, or of eight-bit integers, saves more time than it costs to make them."""
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -33,24 +31,15 @@ class Assigner:
     """Nearest centroid of each frame: argmin |x - c|², of equal ones the first."""
 
     def __init__(self, centroids: np.ndarray, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
-        """Centroids [K, d]; `dtype` of the filter, bfloat16 or float32, is by default the faster one on this machine."""
+        """Centroids [K, d]; `dtype` of the filter, int8, bfloat16 or float32, is by default the fastest one on this machine."""
         if device != "cpu":  # the bound holds for partial sums in float32
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._centroids = torch.from_numpy(np.ascontiguousarray(centroids, np.float32)).to(device)
-        self._dtype = dtype or filter_dtype(self._centroids)
         self._mean = self._centroids.mean(0)
         self._centred = self._centroids - self._mean
         self._half_norms = self._centred.double().square().sum(1).float() / 2
-        rounded = self._centred.to(self._dtype)
         self._largest = float(self._centred.norm(dim=1).max())
-        self._largest_error = float((self._centred - rounded).norm(dim=1).max())
-        biases = functional.pad(-self._half_norms, (0, -len(centroids) % _GROUP), value=_NOTHING)
-        columns = functional.pad(rounded, (0, 0, 0, len(biases) - len(centroids)))
-        # -|c|²/2 in parts that bfloat16 holds, and a column that takes the scale of the frame
-        columns = torch.cat([columns, torch.stack(_parts(biases, self._dtype), 1), -torch.ones_like(columns[:, :1])], 1)
-        self._fill = -columns.shape[1] % 32
-        self._terms = columns.shape[1] + self._fill
-        self._scores = Linear(functional.pad(columns, (0, self._fill)), None)
+        self._filter = self._filter_in(dtype or assigning_dtype(self._centroids))
 
     def __call__(self, frames: torch.Tensor) -> np.ndarray:
         """Frames [N, d] → labels int32 [N]. Raises ValueError for a frame that is not finite."""
@@ -70,7 +59,7 @@ class Assigner:
         scores = self._dots(centred, rows, columns) - self._half_norms[columns]
         best = _best(scores, rows, len(frames), "amax")
         # two float32 scores, each with the error of d additions in any order
-        error = 2 * (centred.shape[1] + 4) * _UNIT[torch.float32] * (norms * self._largest + float(self._half_norms.max()))
+        error = 2 * (centred.shape[1] + 4) * SINGLE * (norms * self._largest + float(self._half_norms.max()))
         close = scores >= (best - error)[rows]
         rows, columns = rows[close], columns[close]
         labels = _best(columns, rows, len(frames), "amin")
@@ -81,20 +70,25 @@ class Assigner:
             self._settle(frames, rows[tied], columns[tied], labels)
         return labels.int()
 
+    def _filter_in(self, dtype: torch.dtype) -> Filter:
+        columns = len(self._centred) + -len(self._centred) % _GROUP
+        if dtype == torch.int8:
+            return QuantizedFilter(self._centred, self._half_norms, columns)
+        return RoundedFilter(self._centred, self._half_norms, columns, dtype)
+
     def _candidates(self, centred: torch.Tensor, norms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(frame, centroid) pairs, ordered, among which is the nearest centroid of each frame."""
-        rounded = centred.to(self._dtype)
-        scale = (norms.square() / 2).to(self._dtype)  # scores become distances: small where they count
-        ones = rounded.new_ones(len(rounded), 3)
-        scores = self._scores(functional.pad(torch.cat([rounded, ones, scale[:, None]], 1), (0, self._fill)))
-        sums = 4 * self._terms * _UNIT[torch.float32] * (norms * self._largest + float(self._half_norms.max()) + scale)
-        error = (centred - rounded).norm(dim=1) * self._largest + 1.01 * norms * self._largest_error + sums
+        scores, error = self._filter(centred, norms)
         # the largest of every 8, taken from as many parts of the row: a maximum over neighbours is several times slower
         grouped = scores.view(len(scores), _GROUP, -1)
         groups = grouped.amax(1)
         best = groups.amax(1).float()
-        threshold = (best - _UNIT[self._dtype] * best.abs() - 2 * error).to(self._dtype)[:, None]
+        rounding = torch.finfo(scores.dtype).eps / 2
+        threshold = (best - rounding * best.abs() - 2 * error).to(scores.dtype)[:, None]
         rows, group = (groups >= threshold).nonzero(as_tuple=True)
+        if len(rows) > _MANY * len(centred) and isinstance(self._filter, QuantizedFilter):
+            self._filter = self._filter_in(rounding_dtype(self._centroids))
+            return self._candidates(centred, norms)
         pair, member = (grouped.transpose(1, 2)[rows, group] >= threshold[rows]).nonzero(as_tuple=True)
         return rows[pair], member * groups.shape[1] + group[pair]
 
@@ -127,18 +121,15 @@ def inertia(frames: np.ndarray, centroids: np.ndarray) -> float:
     return float(np.square(frames - centroids[labels]).sum(1).mean())
 
 
-def filter_dtype(factor: torch.Tensor) -> torch.dtype:
+def rounding_dtype(factor: torch.Tensor) -> torch.dtype:
     """Of a product that need not be exact: bfloat16 where the device multiplies it faster and the factor is large enough."""
-    return torch.bfloat16 if processor.fast_bfloat16(factor.device.type) and factor.numel() >= _WORTH_BFLOAT16 else torch.float32
+    return torch.bfloat16 if processor.fast_bfloat16(factor.device.type) and factor.numel() >= _WORTH_ROUNDING else torch.float32
 
 
-def _parts(values: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Three numbers of a type whose sum is the float32 value."""
-    parts = []
-    for _ in range(3):
-        parts.append(values.to(dtype))
-        values = values - parts[-1]
-    return parts
+def assigning_dtype(centroids: torch.Tensor) -> torch.dtype:
+    """Of the filter that is fastest for most centroids [K, d]."""
+    quantizes = processor.fast_int8(centroids.device.type) and centroids.numel() >= _WORTH_QUANTIZING
+    return torch.int8 if quantizes else rounding_dtype(centroids)
 
 
 def _best(values: torch.Tensor, rows: torch.Tensor, count: int, kind: str) -> torch.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from spire_ray.units import codec, quality
-from spire_ray.units.kmeans import Assigner, filter_dtype
+from spire_ray.units.kmeans import Assigner, rounding_dtype
 from spire_ray.units.lloyd import SEEDING_FRAMES, State, Statistics, exponent
 from spire_ray.units.quality import Tally
 
@@ -91,7 +91,7 @@ def first_centroids(frames: torch.Tensor, clusters: int, seed: int) -> np.ndarra
     given = frames.float()
     centred = given - given.mean(0)
     norms = centred.square().sum(1)
-    rounded = centred.to(filter_dtype(centred))  # a draw wants no exact distances
+    rounded = centred.to(rounding_dtype(centred))  # a draw wants no exact distances
 
     def distances(some: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = (rounded @ rounded[some].T).float()

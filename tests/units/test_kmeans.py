@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spire_ray import processor
 from spire_ray.units import kmeans
 
-FILTERS = [torch.bfloat16, torch.float32]
+FILTERS = [torch.bfloat16, torch.float32, *([torch.int8] if processor.fast_int8() else [])]
 
 
 def gaussians(frames, dimensions, seed=0):
