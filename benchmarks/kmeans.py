@@ -88,7 +88,9 @@ def assignment(frames: torch.Tensor, centroids: np.ndarray, repetitions: int) ->
         return lambda: found.update({name: call()})
 
     ours = {"ours": kmeans.Assigner(centroids)}
-    ours |= {f"ours, {dtype} filter": kmeans.Assigner(centroids, dtype=getattr(torch, dtype)) for dtype in ("bfloat16", "float32")}
+    ours |= {
+        f"ours, {dtype} filter": kmeans.Assigner(centroids, dtype=getattr(torch, dtype)) for dtype in ("bfloat16", "float32")
+    }
     work = {name: note(name, partial(assigner, frames)) for name, assigner in ours.items()}
     work |= {
         "faiss": note("faiss", lambda: index.search(frames.numpy(), 1)[1][:, 0]),
