@@ -172,16 +172,15 @@ def _held_out(settings: Serve) -> dict[str, Any]:
 
 def _clip(settings: Serve, row: dict[str, Any]) -> str:
     """A file with the audio of a row: its own, or a copy in the output folder."""
-    from spire_ray.audio import decode, wav
+    from spire_ray.audio import wav
     from spire_ray.manifest import reader
 
     source = reader.audio_source(row["audio"])
     if isinstance(source, str) and storage.is_local(source) and not row["offset"]:
         relative = os.path.relpath(source)
         return source if relative.startswith("..") else relative
-    waveform = decode.load(source, row["offset"] or 0.0, row["duration"] if row["offset"] else None)
     path = storage.join(settings.output, "clip.wav")
-    storage.write_bytes(path, wav.encode(waveform))
+    storage.write_bytes(path, wav.cut(source, row["offset"] or 0.0, row["duration"] if row["offset"] else None))
     return path
 
 
