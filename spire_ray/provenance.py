@@ -77,15 +77,25 @@ def inputs_of(settings: Stage) -> dict[str, str]:
     for key, value in strings(config.to_dict(settings)):
         if key in ("output", "root", "stage") or "/" not in value:
             continue
+        if not storage.is_local(value) and not value.startswith("s3://"):
+            continue
         for folder in (value, value.rsplit("/", 1)[0]):
-            path = storage.join(folder, RUN_FILE)
-            if storage.is_local(value) and storage.exists(path):
-                record = storage.read_json(path)
+            if record := _record(folder):
                 if record["status"] != "complete":
                     raise ValueError(f"{key}={value}: the stage {record['stage']} has not finished there; run it again first")
                 inputs[key] = record["id"]
                 break
     return inputs
+
+
+def _record(folder: str) -> dict[str, Any]:
+    """The record of a folder, empty where none lies."""
+    path = storage.join(folder, RUN_FILE)
+    try:
+        found: dict[str, Any] = storage.read_json(path) if storage.exists(path) else {}
+    except PermissionError:  # what a bucket that may not be listed says of a file that is not there
+        return {}
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from spire_ray import storage
 from spire_ray.provenance import Output, inputs_of
 from spire_ray.settings import ExtendModel, FitCodebook, Licence, Pack, Source, Tracking
 
@@ -94,6 +95,28 @@ def test_files_in_folders_and_listed_folders_are_inputs_too(settings, tmp_path):
     source = Source(task="asr", data=f"{settings.output}/units.parquet")
     pack = Pack(model="m", sources=(Source(task="asr", data="elsewhere", name="x"), source), output=str(tmp_path / "pack"))
     assert inputs_of(pack).keys() == {"sources.1.data"}
+
+
+def test_inputs_in_a_bucket_are_recorded_and_unfinished_ones_refused(settings, s3):
+    fitted = dataclasses.replace(settings, output="s3://spire/codebook")
+    extend = ExtendModel(model="m", codebook=fitted.output, output="s3://spire/model")
+    begun = Output.open(fitted)
+    begun.begin(fitted)
+    with pytest.raises(ValueError, match="the stage fit_codebook has not finished there"):
+        Output.open(extend)
+    begun.finish()
+    assert inputs_of(extend) == {"codebook": begun.record["id"]}
+    source = Source(task="asr", data="s3://spire/codebook/*.parquet")
+    pack = Pack(model="hub/model", sources=(source,), output="s3://spire/pack")
+    assert inputs_of(pack).keys() == {"sources.0.data"}
+
+
+def test_a_bucket_that_may_not_be_listed_has_inputs_without_a_record(settings, monkeypatch):
+    def forbidden(uri):
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(storage, "exists", forbidden)
+    assert inputs_of(dataclasses.replace(settings, manifest="s3://theirs/m.parquet")) == {}
 
 
 def test_the_same_work_has_the_same_id_wherever_it_lies(settings, tmp_path):

@@ -11,41 +11,6 @@ from spire_ray import storage
 TABLE = pa.table({"utt_id": ["a", "b"], "units": pa.array([[1, 2], [3]], pa.list_(pa.uint16()))})
 
 
-@pytest.fixture(scope="module")
-def server():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(server, monkeypatch, tmp_path):
-    """An S3 with one empty bucket; the client of someone else."""
-    import boto3
-    import fsspec
-
-    environment = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "SPIRE_CACHE": str(tmp_path / "cache"),
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="spire")
-    yield client
-    for entry in client.list_objects_v2(Bucket="spire").get("Contents", []):
-        client.delete_object(Bucket="spire", Key=entry["Key"])
-    client.delete_bucket(Bucket="spire")
-    fsspec.filesystem("s3").clear_instance_cache()
-
-
 @pytest.fixture(params=["disk", "s3"])
 def root(request, tmp_path):
     if request.param == "s3":
@@ -124,19 +89,20 @@ def test_a_listing_shows_what_another_machine_has_just_written(s3):
     storage.write_bytes("s3://spire/runs/_done/000000.json", b"{}")
     assert storage.listing("s3://spire/runs/_done") == ["000000.json"]
     assert not storage.exists("s3://spire/runs/_done/000001.json")
-    s3.put_object(Bucket="spire", Key="runs/_done/000001.json", Body=b"{}")
+    s3[1].put_object(Bucket="spire", Key="runs/_done/000001.json", Body=b"{}")
     assert storage.exists("s3://spire/runs/_done/000001.json")
     assert storage.listing("s3://spire/runs/_done") == ["000000.json", "000001.json"]
 
 
-def test_a_remote_folder_is_copied_once_and_a_local_one_is_itself(s3, tmp_path):
+def test_a_remote_folder_is_copied_once_and_a_local_one_is_itself(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
     assert storage.localize(str(tmp_path)) == str(tmp_path)
     storage.write_bytes("s3://spire/model/config.json", b"{}")
     storage.write_bytes("s3://spire/model/codebook/codebook.json", b"[]")
     folder = storage.localize("s3://spire/model")
     assert storage.read_bytes(f"{folder}/config.json") == b"{}"
     assert storage.read_bytes(f"{folder}/codebook/codebook.json") == b"[]"
-    s3.delete_object(Bucket="spire", Key="model/config.json")
+    s3[1].delete_object(Bucket="spire", Key="model/config.json")
     assert storage.localize("s3://spire/model") == folder
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [os.path.basename(folder)]
 
