@@ -57,7 +57,7 @@ def run(job: Job[Label]) -> None:
     done = marks.done(settings.output)
     todo = [asdict(shard) for shard in planned if shard.shard not in done]
     if todo:
-        report = _Report(job, sum(shard["seconds"] for shard in todo))
+        report = _Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
         results = _labelled(settings, todo)
         for labelled in results.iter_rows():
             report.add(labelled)
@@ -102,27 +102,30 @@ class LabelShard:
         )
         marks.write(self._output, decoded.shard, counts)
         rejected = sum(counts.rejected.values())
-        return pa.table({"audio_seconds": [counts.audio_seconds], "busy": [counts.seconds], "rejected": [rejected]})
+        made = {"shard": decoded.shard, "audio_seconds": counts.audio_seconds, "busy": counts.seconds, "rejected": rejected}
+        return pa.table({name: [value] for name, value in made.items()})
 
 
 class _Report:
     """Progress line and MLflow metrics of the shards of this run."""
 
-    def __init__(self, job: Job[Label], seconds: float) -> None:
-        self._job, self._total = job, seconds
+    def __init__(self, job: Job[Label], seconds: dict[int, float]) -> None:
+        """`seconds` of each shard by the plan; what is rejected counts as done, too."""
+        self._job, self._seconds, self._total = job, seconds, sum(seconds.values())
         self._began = self._reported = time.monotonic()
-        self._audio = self._busy = 0.0
+        self._done = self._audio = self._busy = 0.0
         self._rejected = self._shards = 0
 
     def add(self, labelled: dict[str, Any]) -> None:
         """Count a shard."""
         self._shards += 1
+        self._done += self._seconds[labelled["shard"]]
         self._audio += labelled["audio_seconds"]
         self._busy += labelled["busy"]
         self._rejected += labelled["rejected"]
         speed = self._audio / (time.monotonic() - self._began)
         text = f"{self._audio / 3600:.2f}/{self._total / 3600:.2f} h  {speed:.0f} × real time  {self._rejected} rejected"
-        self._job.progress.update(self._audio, self._total, text)
+        self._job.progress.update(self._done, self._total, text)
         if time.monotonic() - self._reported > _REPORTED_EVERY:
             self.end()
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -163,7 +164,9 @@ def test_the_job_on_ray_labels_resumes_and_grows(ray_session, tmp_path, codebook
     fields = {"stage": "label", "manifest": f"{tmp_path}/m.parquet", "codebook": str(codebook), "output": f"{tmp_path}/units"}
     config.write_text(json.dumps(fields | {"shard_seconds": 3.0, "tracking": {"enabled": False}}))
     assert label.main(["--config", str(config)]) == 0
-    assert "rows 20, labelled 10, rejected 10" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "rows 20, labelled 10, rejected 10" in told
+    assert re.findall(r"(\d+) %  .* rejected", told)[-1] == "100"  # what is rejected is done, too
     assert audit.audit(f"{tmp_path}/units").faults == 0
     before = {name: storage.read_bytes(f"{tmp_path}/units/{name}") for name in parts(tmp_path)}
     reference = settings_of(tmp_path, codebook, output=f"{tmp_path}/here", max_seconds=120.0, silence="keep")
