@@ -15,7 +15,8 @@ from torch.nn import functional
 from spire_ray import processor
 from spire_ray.units.filters import SINGLE, Filter, QuantizedFilter, RoundedFilter
 
-FRAMES_AT_ONCE = 2048
+_FRAMES_AT_ONCE, _FRAMES_AT_ONCE_ON_A_GPU = 2048, 1 << 15
+"""What the caches of a core hold, and what keeps a GPU busy between two kernels."""
 _GROUP = 8
 """Centroids that are compared with the threshold by their best one first."""
 _PAIRS_AT_ONCE = 4096
@@ -39,6 +40,7 @@ class Assigner:
         self._centred = self._centroids - self._mean
         self._half_norms = self._centred.double().square().sum(1).float() / 2
         self._largest = float(self._centred.norm(dim=1).max())
+        self._at_once = _FRAMES_AT_ONCE if device == "cpu" else _FRAMES_AT_ONCE_ON_A_GPU
         self._filter = self._filter_in(dtype or assigning_dtype(self._centroids))
 
     def __call__(self, frames: torch.Tensor) -> np.ndarray:
@@ -50,7 +52,7 @@ class Assigner:
         """As the call, on the device of the centroids."""
         if not len(frames):
             return torch.zeros(0, dtype=torch.int32, device=self._centroids.device)
-        return torch.cat([self._block(part.to(self._centroids)) for part in torch.split(frames, FRAMES_AT_ONCE)])
+        return torch.cat([self._block(part.to(self._centroids)) for part in torch.split(frames, self._at_once)])
 
     def _block(self, frames: torch.Tensor) -> torch.Tensor:
         centred = frames - self._mean
