@@ -1,6 +1,11 @@
 """What the processor of this machine multiplies fast."""
 
+import os
+
 import torch
+
+_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Environment variables that keep oneDNN from instructions which the processor has."""
 
 
 def fast_bfloat16(device: str = "cpu") -> bool:
@@ -9,8 +14,10 @@ def fast_bfloat16(device: str = "cpu") -> bool:
 
 
 def fast_int8(device: str = "cpu") -> bool:
-    """Whether a processor adds products of eight-bit integers in one instruction, with no sum in between that overflows."""
-    return device == "cpu" and bool(torch.cpu._is_vnni_supported()) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    """Whether oneDNN adds products of eight-bit integers in one instruction; without it sums in between overflow."""
+    if device != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.cpu._is_vnni_supported()) and not any(cap in os.environ for cap in _CAPS)
 
 
 def matrix_units() -> bool:

@@ -79,23 +79,35 @@ def inputs_of(settings: Stage) -> dict[str, str]:
             continue
         if not storage.is_local(value) and not value.startswith("s3://"):
             continue
-        for folder in (value, value.rsplit("/", 1)[0]):
-            if record := _record(folder):
-                if record["status"] != "complete":
-                    raise ValueError(f"{key}={value}: the stage {record['stage']} has not finished there; run it again first")
-                inputs[key] = record["id"]
-                break
+        for record in (found := _records(value)):
+            if record["status"] != "complete":
+                raise ValueError(f"{key}={value}: the stage {record['stage']} has not finished there; run it again first")
+        if found:
+            inputs[key] = " ".join(record["id"] for record in found)
     return inputs
 
 
-def _record(folder: str) -> dict[str, Any]:
-    """The record of a folder, empty where none lies."""
+def _records(value: str) -> list[dict[str, Any]]:
+    """The record of a folder or of the one that a file lies in; of a pattern those of every folder with such files."""
+    if "*" not in value:
+        return (_record(value) or _record(value.rpartition("/")[0]))[:1]
+    files = storage.expand(value) if _there(value) else []
+    return [record for folder in sorted({file.rpartition("/")[0] for file in files}) for record in _record(folder)]
+
+
+def _record(folder: str) -> list[dict[str, Any]]:
+    """The record in a folder, if there is one; another program's file of that name is none."""
     path = storage.join(folder, RUN_FILE)
+    found = storage.read_json(path) if _there(path) else {}
+    return [found] if isinstance(found, dict) and {"stage", "status"} <= found.keys() else []
+
+
+def _there(path: str) -> bool:
+    """Whether a file is there. A bucket that may not be listed forbids to ask for one that is not."""
     try:
-        found: dict[str, Any] = storage.read_json(path) if storage.exists(path) else {}
-    except PermissionError:  # what a bucket that may not be listed says of a file that is not there
-        return {}
-    return found
+        return storage.exists(path)
+    except PermissionError:
+        return False
 
 
 def versions() -> dict[str, str]:

@@ -107,8 +107,12 @@ def test_inputs_in_a_bucket_are_recorded_and_unfinished_ones_refused(settings, s
     begun.finish()
     assert inputs_of(extend) == {"codebook": begun.record["id"]}
     source = Source(task="asr", data="s3://spire/codebook/*.parquet")
-    pack = Pack(model="hub/model", sources=(source,), output="s3://spire/pack")
-    assert inputs_of(pack).keys() == {"sources.0.data"}
+    everywhere = Source(task="asr", data="s3://spire/*/units.parquet", name="x")
+    storage.write_bytes("s3://spire/codebook/units.parquet", b"")
+    storage.write_bytes("s3://spire/theirs/units.parquet", b"")
+    storage.write_bytes("s3://spire/theirs/run.json", b"[1]")  # of another program
+    pack = Pack(model="hub/model", sources=(source, everywhere), output="s3://spire/pack")
+    assert inputs_of(pack) == {f"sources.{n}.data": begun.record["id"] for n in range(2)}
 
 
 def test_a_bucket_that_may_not_be_listed_has_inputs_without_a_record(settings, monkeypatch):

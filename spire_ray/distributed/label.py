@@ -124,8 +124,10 @@ class _Report:
         self._busy += labelled["busy"]
         self._rejected += labelled["rejected"]
         speed = self._audio / (time.monotonic() - self._began)
-        text = f"{self._audio / 3600:.2f}/{self._total / 3600:.2f} h  {speed:.0f} × real time  {self._rejected} rejected"
-        self._job.progress.update(self._done, self._total, text)
+        done = self._done if self._shards < len(self._seconds) else self._total  # sums in another order differ
+        hours = f"{self._audio / 3600:.2f} of {self._total / 3600:.2f} h labelled"
+        text = f"{hours}  {speed:.0f} × real time  {self._rejected} rejected"
+        self._job.progress.update(done, self._total, text)
         if time.monotonic() - self._reported > _REPORTED_EVERY:
             self.end()
 

@@ -21,7 +21,7 @@ _DEVIATIONS = 4
 
 
 class Filter(Protocol):
-    """See the call."""
+    """A cheap product of frames and centroids that knows its error."""
 
     def __call__(self, frames: torch.Tensor, norms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames [N, d] and their norms → scores [N, columns] and the largest error [N] that one has before it is rounded."""
@@ -53,14 +53,15 @@ class RoundedFilter:
 
 
 class QuantizedFilter:
-    """Scores by a product of eight-bit integers, at twice the speed of bfloat16 where a processor has instructions for it.
+    """Scores by a product of eight-bit integers, at twice the speed of bfloat16, on processors of `processor.fast_int8`.
 
     Frames and centroids are rotated first, so that no channel is much larger than the others, which changes no score
-    (QuaRot, arXiv 2404.00456).
+    (QuaRot, arXiv 2404.00456). With q and p for what a frame x and a centroid c became, x·c - q·p = (x - q)·c + q·(c - p), where
+    |q| is at most |x| + |x - q|.
     """
 
     def __init__(self, centroids: torch.Tensor, half_norms: torch.Tensor, columns: int) -> None:
-        """As of `RoundedFilter`."""
+        """Centroids [K, d], half their squared norms [K]; `columns` is K or more."""
         self._factors = [_hartley(size) for size in _near_square(centroids.shape[1])]
         rotated = _rotated(centroids.double(), self._factors).float()
         biases, weights = _widened(half_norms, rotated, columns)
@@ -68,12 +69,13 @@ class QuantizedFilter:
         self._largest, self._largest_half = float(centroids.norm(dim=1).max()), float(half_norms.max())
         self._largest_change = float((rotated - self._product.weight[: len(rotated)]).norm(dim=1).max())
         self._factors = [factor.float() for factor in self._factors]
+        # n terms of an orthogonal matrix err by n^1.5 roundings at most; norms, scales and biases by fewer than d
         self._sums = SINGLE * (4 * centroids.shape[1] + 4 * sum(len(factor) ** 1.5 for factor in self._factors))
 
     def __call__(self, frames: torch.Tensor, norms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Filter`."""
         rotated = _rotated(frames, self._factors)
-        step = _DEVIATIONS / 127 * float(norms.square().mean().div(frames.shape[1]).sqrt())
+        step = _DEVIATIONS / 127 * float(norms.median()) / math.sqrt(frames.shape[1])  # a frame far off changes no other
         scores, quantized = self._product(rotated, max(step, 1e-30))
         change = quantized.sub_(rotated).norm(dim=1)
         sums = self._sums * (norms * self._largest + self._largest_half)
@@ -81,7 +83,7 @@ class QuantizedFilter:
 
 
 def _widened(half_norms: torch.Tensor, weights: torch.Tensor, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Biases and weights of as many columns."""
+    """Biases and weights for as many columns; those that are no centroids score `_NOTHING`."""
     missing = columns - len(weights)
     return functional.pad(-half_norms, (0, missing), value=_NOTHING), functional.pad(weights, (0, 0, 0, missing))
 

@@ -7,6 +7,7 @@ apart in float64. So labels depend neither on the batch nor on the threads nor o
 
 import math
 import warnings
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,10 +21,11 @@ _FRAMES_AT_ONCE, _FRAMES_AT_ONCE_ON_A_GPU = 2048, 1 << 15
 _GROUP = 8
 """Centroids that are compared with the threshold by their best one first."""
 _PAIRS_AT_ONCE = 4096
-_MANY = 32
-"""Centroids a frame to score again that cost more than a finer filter."""
+_MANY, _JUDGED = 32, 256
+"""Groups a frame that a filter leaves and a finer one is cheaper; frames of a block that speak for those to come."""
 _WORTH_ROUNDING, _WORTH_QUANTIZING = 1 << 19, 3 << 19
 """K · d from which a product in bfloat16, or of eight-bit integers, saves more time than it costs to make them."""
+_NOT_FINITE = "frames: some are not finite; look for broken audio or weights"
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -57,6 +59,8 @@ class Assigner:
     def _block(self, frames: torch.Tensor) -> torch.Tensor:
         centred = frames - self._mean
         norms = centred.norm(dim=1)
+        if not norms.square().isfinite().all():
+            raise ValueError(_NOT_FINITE)
         rows, columns = self._candidates(centred, norms)
         scores = self._dots(centred, rows, columns) - self._half_norms[columns]
         best = _best(scores, rows, len(frames), "amax")
@@ -65,8 +69,8 @@ class Assigner:
         close = scores >= (best - error)[rows]
         rows, columns = rows[close], columns[close]
         labels = _best(columns, rows, len(frames), "amin")
-        if int(labels.max()) >= len(self._centroids):
-            raise ValueError("frames: some are not finite; look for broken audio or weights")
+        if int(labels.max()) >= len(self._centroids):  # a number in between was too large
+            raise ValueError(_NOT_FINITE)
         tied = (torch.bincount(rows, minlength=len(frames)) > 1)[rows]
         if tied.any():
             self._settle(frames, rows[tied], columns[tied], labels)
@@ -78,9 +82,13 @@ class Assigner:
             return QuantizedFilter(self._centred, self._half_norms, columns)
         return RoundedFilter(self._centred, self._half_norms, columns, dtype)
 
-    def _candidates(self, centred: torch.Tensor, norms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @cached_property
+    def _finer(self) -> Filter:
+        return self._filter_in(rounding_dtype(self._centroids))
+
+    def _candidates(self, centred: torch.Tensor, norms: torch.Tensor, finer: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """(frame, centroid) pairs, ordered, among which is the nearest centroid of each frame."""
-        scores, error = self._filter(centred, norms)
+        scores, error = (self._finer if finer else self._filter)(centred, norms)
         # the largest of every 8, taken from as many parts of the row: a maximum over neighbours is several times slower
         grouped = scores.view(len(scores), _GROUP, -1)
         groups = grouped.amax(1)
@@ -88,9 +96,10 @@ class Assigner:
         rounding = torch.finfo(scores.dtype).eps / 2
         threshold = (best - rounding * best.abs() - 2 * error).to(scores.dtype)[:, None]
         rows, group = (groups >= threshold).nonzero(as_tuple=True)
-        if len(rows) > _MANY * len(centred) and isinstance(self._filter, QuantizedFilter):
-            self._filter = self._filter_in(rounding_dtype(self._centroids))
-            return self._candidates(centred, norms)
+        if len(rows) > _MANY * len(centred) and not finer and isinstance(self._filter, QuantizedFilter):
+            if len(centred) >= _JUDGED:
+                self._filter = self._finer
+            return self._candidates(centred, norms, finer=True)
         pair, member = (grouped.transpose(1, 2)[rows, group] >= threshold[rows]).nonzero(as_tuple=True)
         return rows[pair], member * groups.shape[1] + group[pair]
 
