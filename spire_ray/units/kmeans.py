@@ -34,7 +34,12 @@ class Assigner:
     """Nearest centroid of each frame: argmin |x - c|², of equal ones the first."""
 
     def __init__(self, centroids: np.ndarray, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
-        """Centroids [K, d]; `dtype` of the filter, int8, bfloat16 or float32, is by default the fastest one on this machine."""
+        """Centroids [K, d]; `dtype` of the filter, int8, bfloat16 or float32, is by default the fastest one on this machine.
+
+        Raises ValueError for centroids that are none.
+        """
+        if centroids.ndim != 2 or not len(centroids) or not np.isfinite(centroids).all():
+            raise ValueError(f"centroids {list(centroids.shape)}: must be [K, d], at least one, and finite")
         if device != "cpu":  # the bound holds for partial sums in float32
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._centroids = torch.from_numpy(np.ascontiguousarray(centroids, np.float32)).to(device)
@@ -46,12 +51,14 @@ class Assigner:
         self._filter = self._filter_in(dtype or assigning_dtype(self._centroids))
 
     def __call__(self, frames: torch.Tensor) -> np.ndarray:
-        """Frames [N, d] → labels int32 [N]. Raises ValueError for a frame that is not finite."""
+        """Frames [N, d] → labels int32 [N]. Raises ValueError for frames of another width and for one that is not finite."""
         return self.labels(frames).cpu().numpy()
 
     @torch.inference_mode()
     def labels(self, frames: torch.Tensor) -> torch.Tensor:
         """As the call, on the device of the centroids."""
+        if frames.ndim != 2 or frames.shape[1] != len(self._mean):
+            raise ValueError(f"frames {list(frames.shape)}: must be [N, {len(self._mean)}], as wide as the centroids")
         if not len(frames):
             return torch.zeros(0, dtype=torch.int32, device=self._centroids.device)
         return torch.cat([self._block(part.to(self._centroids)) for part in torch.split(frames, self._at_once)])

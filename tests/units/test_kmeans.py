@@ -83,6 +83,20 @@ def test_frames_that_are_not_finite_are_refused():
         kmeans.assign(frames, gaussians(4, 8, seed=1))
 
 
+@pytest.mark.parametrize(
+    ("frames", "centroids", "why"),
+    [
+        (gaussians(10, 9), gaussians(4, 8), r"frames \[10, 9\]: must be \[N, 8\]"),
+        (gaussians(1, 8)[0], gaussians(4, 8), r"frames \[8\]: must be \[N, 8\]"),
+        (gaussians(10, 8), gaussians(0, 8), r"centroids \[0, 8\]: must be \[K, d\], at least one"),
+        (gaussians(10, 8), gaussians(4, 8) * np.inf, "and finite"),
+    ],
+)
+def test_what_are_no_frames_or_no_centroids_is_refused_by_its_shape(frames, centroids, why):
+    with pytest.raises(ValueError, match=why):
+        kmeans.assign(frames, centroids)
+
+
 def test_no_frames_have_no_labels():
     assert kmeans.assign(np.zeros((0, 8), np.float32), gaussians(4, 8)).shape == (0,)
 
