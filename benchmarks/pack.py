@@ -83,7 +83,7 @@ def encoding(tokenizer: SpeechTokenizer, prompts_at_once: int) -> dict[str, floa
     documents = [prompts.prompt(prompts.asr_prompt(), units) for units in given]
 
     def through_text() -> list[list[int]]:
-        texts = ["".join(s.text if s.units is None else codec.to_text(s.units) for s in spans) for spans in documents]
+        texts = ["".join(s.text if s.units is None else codec.encode(s.units) for s in spans) for spans in documents]
         return [each.ids for each in tokenizer.text.encode_batch(texts, add_special_tokens=False)]
 
     same = [ids.tolist() for ids, _ in tokenizer.encode(documents)] == through_text()

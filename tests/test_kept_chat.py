@@ -32,7 +32,7 @@ def asked(monkeypatch):
     seen = []
 
     def answer(self, given):
-        seen.extend("".join(span.text if span.units is None else codec.to_text(span.units) for span in spans) for spans in given)
+        seen.extend("".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in given)
         return [""] * len(given)
 
     monkeypatch.setattr(HuggingFaceGenerator, "__call__", answer)
@@ -50,7 +50,7 @@ def rendered(model, content):
 
 
 def spoken(question):
-    return question.replace(prompts.SPEECH, codec.to_text(UNITS))
+    return question.replace(prompts.SPEECH, codec.encode(UNITS))
 
 
 def test_by_the_server(kept, asked, monkeypatch):

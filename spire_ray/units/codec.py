@@ -5,7 +5,8 @@ form of its training data). Neither uses a separator.
 """
 
 import re
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,6 +15,7 @@ Surface = Literal["pua", "extra_id"]
 PRIVATE_USE_OFFSET = 0xF0000
 """Code point of unit 0 (SpireLM: PRIVATE_OFFSET)."""
 _PRIVATE_USE_END = 0xFFFFD
+_LARGEST = int(np.iinfo(np.uint16).max)
 _EXTRA_ID = re.compile(r"<extra_id_(\d+)>")
 
 
@@ -28,12 +30,11 @@ def deduplicate(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
     lengths = np.diff(np.append(starts, labels.size))
     units = labels[starts]
-    longest = np.iinfo(np.uint16).max
-    if lengths.max() > longest:
-        pieces = -(-lengths // longest)
-        last = lengths - (pieces - 1) * longest
+    if lengths.max() > _LARGEST:
+        pieces = -(-lengths // _LARGEST)
+        last = lengths - (pieces - 1) * _LARGEST
         units = np.repeat(units, pieces)
-        lengths = np.concatenate([[longest] * (n - 1) + [rest] for n, rest in zip(pieces, last, strict=True)])
+        lengths = np.concatenate([[_LARGEST] * (n - 1) + [rest] for n, rest in zip(pieces, last, strict=True)])
     return units.astype(np.uint16), lengths.astype(np.uint16)
 
 
@@ -42,27 +43,31 @@ def expand(units: np.ndarray, durations: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(units, np.uint16), durations)
 
 
-def token(unit: int, surface: Surface = "pua") -> str:
+def token(unit: int, style: Surface = "pua") -> str:
     """The word of one unit. Raises ValueError for an id that the surface form cannot hold."""
-    if surface == "extra_id":
+    if style == "extra_id" and 0 <= unit <= _LARGEST:
         return f"<extra_id_{unit}>"
-    if not 0 <= unit <= _PRIVATE_USE_END - PRIVATE_USE_OFFSET:
+    if style == "pua" and 0 <= unit <= _PRIVATE_USE_END - PRIVATE_USE_OFFSET:
+        return chr(PRIVATE_USE_OFFSET + unit)
+    if style == "pua" and 0 <= unit <= _LARGEST:
         raise ValueError(f"unit {unit} has no private-use character; use the surface form extra_id")
-    return chr(PRIVATE_USE_OFFSET + unit)
+    raise ValueError(f"unit {unit}, style={style}: units are 0 to {_LARGEST}, styles pua and extra_id")
 
 
-def to_text(units: np.ndarray, surface: Surface = "pua") -> str:
-    """Units as text."""
-    return "".join(token(int(unit), surface) for unit in units)
+def encode(units: Sequence[int] | np.ndarray, style: Surface = "pua") -> str:
+    """Units as text. Raises ValueError as `token`."""
+    return "".join(token(int(unit), style) for unit in units)
 
 
-def from_text(text: str, surface: Surface = "pua") -> np.ndarray:
-    """Inverse of `to_text`. Raises ValueError when anything but units stands in the text."""
-    if surface == "extra_id":
+def decode(text: str, style: Surface = "pua") -> np.ndarray:
+    """Inverse of `encode`: uint16 [n]. Raises ValueError when anything but units stands in the text."""
+    if style not in get_args(Surface):
+        raise ValueError(f"style={style}: must be one of {', '.join(get_args(Surface))}")
+    if style == "extra_id":
         if _EXTRA_ID.sub("", text):
             raise ValueError(f"not only units: {_EXTRA_ID.sub('', text)[:40]!r}")
         numbers = [int(i) for i in _EXTRA_ID.findall(text)]
-        if max(numbers, default=0) > np.iinfo(np.uint16).max:
+        if max(numbers, default=0) > _LARGEST:
             raise ValueError(f"not only units: <extra_id_{max(numbers)}>, but units are stored as uint16")
         return np.array(numbers, np.uint16)
     ids = [ord(character) - PRIVATE_USE_OFFSET for character in text]

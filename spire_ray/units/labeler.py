@@ -69,8 +69,9 @@ class Labeler:
 
         They are float32, or int16 PCM, which becomes float32 batch by batch: an hour of it is 230 MB, and memory that is new
         to a process costs half of what decoding does. Batches are formed of waveforms sorted by length, so that they depend on
-        the given list alone.
+        the given list alone. Raises ValueError for what is no waveform.
         """
+        self._check(waveforms)
         order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
         if not order:
             return []
@@ -81,6 +82,15 @@ class Labeler:
         labels, lengths = torch.cat(parts), [len(part) for part in parts]
         made = runs(labels, lengths) if deduplicate else _split(labels, lengths)
         return [found for _, found in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]  # type: ignore[return-value]
+
+    def _check(self, waveforms: list[np.ndarray]) -> None:
+        """Raise ValueError for the first waveform that has no frame or is none."""
+        for i, waveform in enumerate(waveforms):
+            if not isinstance(waveform, np.ndarray) or waveform.ndim != 1 or len(waveform) < self.encoder.shortest:
+                shape = f"{type(waveform).__name__} {list(np.shape(waveform))}"
+                raise ValueError(f"waveform {i}: {shape}: must be an array [samples], at least {self.encoder.shortest} at 16 kHz")
+            if waveform.dtype not in (np.float32, np.float64, np.int16):
+                raise ValueError(f"waveform {i}: {waveform.dtype}: must be float32, or int16 PCM")
 
     def _label(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         frames = self.encoder.encode([from_pcm(w) if w.dtype == np.int16 else w for w in waveforms])

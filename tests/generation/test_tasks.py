@@ -19,7 +19,7 @@ class Echo:
     tokenizer = SimpleNamespace(chat=CHATML)
 
     def __call__(self, prompts):
-        return ["".join(s.text if s.units is None else codec.to_text(s.units) for s in spans) for spans in prompts]
+        return ["".join(s.text if s.units is None else codec.encode(s.units) for s in spans) for spans in prompts]
 
 
 def user(text):

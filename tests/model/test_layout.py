@@ -80,14 +80,14 @@ def test_the_ids_of_every_prompt_are_those_of_the_sentencepiece_library(spire_7b
         prompts.prompt(prompts.mt_prompt(text, "de", "en")),
     ]
     for spans, (ids, _) in zip(documents, tokenizer.encode(documents), strict=True):
-        assert ids.tolist() == pieces.encode("".join(s.text if s.units is None else codec.to_text(s.units) for s in spans))
+        assert ids.tolist() == pieces.encode("".join(s.text if s.units is None else codec.encode(s.units) for s in spans))
 
 
 def test_the_chat_tokens_stand_where_sentencepiece_puts_them(spire_7b):
     _, tokenizer, pieces = spire_7b
     document = prompts.chat(prompts.multiturn("the dog", "der Hund", "en", "de"), np.array([3, 4], np.uint16))
     [(ids, _)] = tokenizer.encode([document])
-    whole = "".join(s.text if s.units is None else codec.to_text(s.units) for s in document)
+    whole = "".join(s.text if s.units is None else codec.encode(s.units) for s in document)
     chat = {37_005, 37_006}
     # before its first piece sentencepiece writes a space of its own, which nothing precedes here
     assert [i for i in ids.tolist() if i in chat] == [i for i in pieces.encode(whole) if i in chat]
@@ -117,7 +117,7 @@ def test_text_keeps_its_ids_and_units_follow_them(kept):
     assert tokenizer.units.first == max(before.get_vocab().values()) + 1
     units = np.array([0, 99, 5], np.uint16)
     [(ids, _)] = tokenizer.encode([prompts.prompt(prompts.asr_prompt(), units)])
-    assert ids.tolist() == after(f"Speech: {codec.to_text(units)}\nEnglish:", add_special_tokens=False)["input_ids"]
+    assert ids.tolist() == after(f"Speech: {codec.encode(units)}\nEnglish:", add_special_tokens=False)["input_ids"]
 
 
 def test_old_rows_keep_their_bits_and_unit_rows_are_new(kept):

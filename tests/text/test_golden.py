@@ -48,7 +48,7 @@ def forms(style):
 
 
 def text(spans):
-    return "".join(span.text if span.units is None else codec.to_text(span.units, "extra_id") for span in spans)
+    return "".join(span.text if span.units is None else codec.encode(span.units, "extra_id") for span in spans)
 
 
 def described(spans):

@@ -31,7 +31,7 @@ def source(task, **changes):
 
 def text(document):
     spoken = "\U000f0001\U000f0002\U000f0003"
-    return "".join(s.text if s.units is None else codec.to_text(s.units) for s in document.spans).replace(spoken, "~")
+    return "".join(s.text if s.units is None else codec.encode(s.units) for s in document.spans).replace(spoken, "~")
 
 
 @pytest.mark.parametrize(

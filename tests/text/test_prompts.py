@@ -14,7 +14,7 @@ MT = "Translate the following text from English to German.\nEnglish: the dog\nGe
 
 
 def text(spans):
-    return "".join(span.text if span.units is None else codec.to_text(span.units) for span in spans)
+    return "".join(span.text if span.units is None else codec.encode(span.units) for span in spans)
 
 
 def answers(spans):

@@ -31,7 +31,7 @@ def tokenizers(tiny_model, tiny_base, tiny_codebook, tmp_path_factory):
 
 
 def whole(spans, surface):
-    return "".join(span.text if span.units is None else codec.to_text(span.units, surface) for span in spans)
+    return "".join(span.text if span.units is None else codec.encode(span.units, surface) for span in spans)
 
 
 @pytest.mark.parametrize("surface", ["pua", "extra_id"])

@@ -43,33 +43,41 @@ def test_a_run_too_long_for_16_bits_becomes_several_units(frames, pieces):
 
 @given(st.lists(st.integers(0, PRIVATE - 1)))
 def test_units_come_back_from_private_use_text(units):
-    text = codec.to_text(np.array(units, np.uint16))
+    text = codec.encode(np.array(units, np.uint16))
     assert len(text) == len(units)
-    assert codec.from_text(text).tolist() == units
+    assert codec.decode(text).tolist() == units
 
 
 @given(st.lists(st.integers(0, 65_535)))
 def test_units_come_back_from_extra_id_text(units):
-    assert codec.from_text(codec.to_text(np.array(units, np.uint16), "extra_id"), "extra_id").tolist() == units
+    assert codec.decode(codec.encode(np.array(units, np.uint16), "extra_id"), "extra_id").tolist() == units
 
 
 def test_unit_i_is_written_as_the_private_use_character_f0000_plus_i():
-    assert codec.to_text(np.array([0, 1, 4999])) == "\U000f0000\U000f0001\U000f1387"
+    assert codec.encode([0, 1, 4999], style="pua") == "\U000f0000\U000f0001\U000f1387"
     assert {unicodedata.category(codec.token(i)) for i in (0, 4999, PRIVATE - 1)} == {"Co"}
 
 
 def test_extra_ids_are_written_without_separator_as_in_the_paper():
-    assert codec.to_text(np.array([0, 1, 4999]), "extra_id") == "<extra_id_0><extra_id_1><extra_id_4999>"
+    assert codec.encode([0, 1, 4999], style="extra_id") == "<extra_id_0><extra_id_1><extra_id_4999>"
 
 
-@pytest.mark.parametrize("unit", [-1, PRIVATE, 65_535])
+@pytest.mark.parametrize("unit", [PRIVATE, 65_535])
 def test_a_unit_without_a_private_use_character_is_refused_and_sent_to_extra_id(unit):
     with pytest.raises(ValueError, match=f"unit {unit} has no private-use character; use the surface form extra_id"):
         codec.token(unit)
 
 
+@pytest.mark.parametrize(("unit", "style"), [(-1, "pua"), (-1, "extra_id"), (65_536, "pua"), (65_536, "extra_id"), (0, "PUA")])
+def test_what_is_no_unit_or_no_style_is_refused(unit, style):
+    with pytest.raises(ValueError, match=f"unit {unit}, style={style}: units are 0 to 65535, styles pua and extra_id"):
+        codec.encode([unit], style=style)
+    with pytest.raises(ValueError, match="style=PUA: must be one of pua, extra_id"):
+        codec.decode("", style="PUA")
+
+
 @pytest.mark.parametrize(
-    ("text", "surface"),
+    ("text", "style"),
     [
         ("a", "pua"),
         ("\U000f0000 \U000f0001", "pua"),
@@ -82,9 +90,9 @@ def test_a_unit_without_a_private_use_character_is_refused_and_sent_to_extra_id(
         ("<extra_id_65536>", "extra_id"),
     ],
 )
-def test_text_that_is_not_units_alone_is_refused(text, surface):
+def test_text_that_is_not_units_alone_is_refused(text, style):
     with pytest.raises(ValueError, match="not only units"):
-        codec.from_text(text, surface)
+        codec.decode(text, style=style)
 
 
 @given(st.text(), st.integers(0, PRIVATE - 1), st.text(), st.sampled_from(["pua", "extra_id"]))

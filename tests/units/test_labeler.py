@@ -63,6 +63,21 @@ def test_16_bit_samples_get_the_units_of_the_same_waveform(tiny_codebook, clips)
     assert same(labeler(samples, deduplicate=True), labeler([from_pcm(clip) for clip in samples], deduplicate=True))
 
 
+@pytest.mark.parametrize(
+    ("waveform", "told"),
+    [
+        (np.zeros((2, 16_000), np.float32), r"ndarray \[2, 16000\]: must be an array \[samples\], at least"),
+        (np.zeros(10, np.float32), r"ndarray \[10\]: must be an array"),
+        (np.zeros(0, np.float32), r"ndarray \[0\]: must be an array"),
+        (torch.zeros(16_000), r"Tensor \[16000\]: must be an array"),
+        (np.zeros(16_000, np.int32), "int32: must be float32, or int16 PCM"),
+    ],
+)
+def test_what_is_no_waveform_is_refused_by_its_place(tiny_codebook, clips, waveform, told):
+    with pytest.raises(ValueError, match=f"waveform 1: {told}"):
+        Labeler(tiny_codebook)([clips[0], waveform])
+
+
 def test_nothing_gives_nothing(tiny_codebook):
     assert Labeler(tiny_codebook)([]) == Labeler(tiny_codebook)([], deduplicate=True) == []
 
