@@ -49,6 +49,7 @@ def plan(settings: FitCodebook) -> Plan:
         f"{settings.hours * 3600 * 50 * 2 * 1024 / 1e9:.1f} GB at 50 a second and 1,024 dimensions",
     )
     inputs = {"manifest": storage.first(settings.manifest), "alignments": settings.alignments}
+    inputs |= {"encoder.name": settings.encoder.name} if settings.encoder.name != "mfcc" else {}
     return Plan({name: path for name, path in inputs.items() if path}, lines)
 
 

@@ -80,8 +80,8 @@ def run(job: Job[PseudoLabel]) -> None:
 
     settings = job.settings
     for model in (settings.model, settings.quality.model):
-        if model and os.path.isdir(model):
-            licence.check(model, settings.licence.accept)
+        if model and os.path.isdir(local := storage.localize(model)):
+            licence.check(local, settings.licence.accept)
     shards = labels.planned(settings)
     labels.write_plan(settings.output, shards)
     done = labels.done(settings.output)
@@ -154,7 +154,7 @@ class TranslateShard:
 
         rows = [{"src": str(label["text"]), "mt": str(label["translation"])} for label in wanted]
         gpus = int(bool(self._settings.gpus_per_worker))
-        scores = estimates.scores(rows, quality.model, quality.python, batch_size=quality.batch_size, gpus=gpus)
+        scores = estimates.scores(rows, storage.localize(quality.model), quality.python, batch_size=quality.batch_size, gpus=gpus)
         for label, score in zip(wanted, scores, strict=True):
             label["score"] = score
 

@@ -121,8 +121,8 @@ def _where(name: str, path: str) -> str:
     """A model may be a hub id: whether it can be had shows when it is loaded."""
     if storage.exists(path):
         return "found"
-    of_model = not {"model", "models"}.isdisjoint(name.split("."))
-    like_an_id = storage.is_local(path) and path.count("/") == 1 and not path.startswith((".", "runs/"))
+    of_model = not {"model", "models", "encoder"}.isdisjoint(name.split("."))
+    like_an_id = storage.is_local(path) and path.count("/") == 1 and not path.startswith((".", "/", "runs/"))
     return "a hub id" if of_model and like_an_id else "absent"
 
 

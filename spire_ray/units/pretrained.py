@@ -5,6 +5,7 @@ SPIRE's rule, unless the settings ask for it.
 """
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spire_ray import storage
 from spire_ray.fingerprint import Identity, content_hash
 from spire_ray.settings import SAMPLE_RATE, Encoder
 from spire_ray.units.encoder import SpeechEncoder, normalise
@@ -21,13 +23,16 @@ from spire_ray.units.packed import PackedModel, can_pack
 def load(settings: Encoder, device: str, plain: bool = False) -> SpeechEncoder:
     """The encoder of a Hugging Face id or folder; `plain` for its own forward pass where there is a faster one.
 
-    Raises ValueError for one of another kind, or a layer it does not have.
+    Raises ValueError for a folder that is not there, a model of another kind, or a layer it does not have.
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or None)
+    folder = storage.localize(settings.name)
+    if not os.path.isdir(folder) and (folder.startswith(("/", ".")) or folder.count("/") > 1):
+        raise ValueError(f"encoder.name={settings.name}: no such folder, and no id of the hub")
+    config = AutoConfig.from_pretrained(folder, revision=settings.revision or None)
     waveform = _Waveform if plain or not can_pack(config) else _PackedWaveform
-    kinds: dict[str, Callable[[Encoder, Any, str], SpeechEncoder]] = {
+    kinds: dict[str, Callable[[Encoder, str, Any, str], SpeechEncoder]] = {
         "hubert": waveform,
         "wav2vec2": waveform,
         "wav2vec2-bert": _FilterBank,
@@ -35,7 +40,7 @@ def load(settings: Encoder, device: str, plain: bool = False) -> SpeechEncoder:
     }
     if config.model_type not in kinds:
         raise ValueError(f"encoder.name={settings.name}: a {config.model_type} model; expected one of {', '.join(kinds)}")
-    return kinds[config.model_type](settings, config, device)
+    return kinds[config.model_type](settings, folder, config, device)
 
 
 class _Pretrained(ABC):
@@ -45,15 +50,16 @@ class _Pretrained(ABC):
     _waveform = "none"
     _cutting = "none"
 
-    def __init__(self, settings: Encoder, config: Any, device: str) -> None:
+    def __init__(self, settings: Encoder, folder: str, config: Any, device: str) -> None:
+        """`folder` is where the model of the settings lies here, or its id."""
         from transformers import AutoFeatureExtractor, AutoModel
 
         if not 1 <= settings.layer <= config.num_hidden_layers:
             raise ValueError(f"encoder.layer={settings.layer}: {settings.name} has layers 1 to {config.num_hidden_layers}")
         revision = settings.revision or None
         self._config, self._device = config, device
-        self._extractor: Any = AutoFeatureExtractor.from_pretrained(settings.name, revision=revision)
-        model: Any = AutoModel.from_pretrained(settings.name, revision=revision, dtype=torch.float32)
+        self._extractor: Any = AutoFeatureExtractor.from_pretrained(folder, revision=revision)
+        model: Any = AutoModel.from_pretrained(folder, revision=revision, dtype=torch.float32)
         model = self._cut(model, settings)
         weights = _weight_hash(model)
         self._model: Any = model.eval().to(device, getattr(torch, settings.dtype))

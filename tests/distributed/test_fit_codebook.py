@@ -1,6 +1,7 @@
 """The centroids have the same bits for any number of workers."""
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from spire_ray import command
 from spire_ray.distributed import fit_codebook, frames
 from spire_ray.manifest import planning
 from spire_ray.manifest.schema import MANIFEST
@@ -128,3 +130,16 @@ def test_more_clusters_than_frames_are_refused_with_both_numbers(manifest, tmp_p
     monkeypatch.setattr(fit_codebook, "_SHARD_SECONDS", 15.0)
     with pytest.raises(ValueError, match=r"clusters=9000: only \d+ frames were sampled; raise hours or lower clusters"):
         fit_codebook.run(job_of(settings_of(manifest, tmp_path, workers=2, clusters=9000)))
+
+
+def test_an_encoder_that_is_not_there_is_refused_before_anything_is_sampled(manifest, tmp_path, capsys):
+    given = {
+        "stage": "fit_codebook",
+        "manifest": manifest,
+        "output": f"{tmp_path}/codebook",
+        "encoder": {"name": "my/models/hubert"},
+    }
+    (tmp_path / "fit.json").write_text(json.dumps(given))
+    assert fit_codebook.main(["--config", f"{tmp_path}/fit.json"]) == command.USER_ERROR
+    assert "encoder.name=my/models/hubert: not there" in capsys.readouterr().err
+    assert not (tmp_path / "codebook").exists()

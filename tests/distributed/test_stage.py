@@ -48,11 +48,14 @@ def test_a_dry_run_says_which_inputs_are_there(path, where, tmp_path, capsys):
 
 
 def test_a_model_may_be_on_a_hub(tmp_path, capsys):
-    plan = stage.Plan({"model": "name/model", "quality.model": "name/kiwi", "models.it": "./it/model"}, ())
+    named = {"model": "name/model", "quality.model": "name/kiwi", "models.it": "./it/model"}
+    plan = stage.Plan(named | {"encoder.name": "name/hubert", "models.cpt": "/model"}, ())
     assert stage._dry_run(Label(manifest="m", codebook="c", output=str(tmp_path)), plan, strict=True) == command.USER_ERROR
     told = capsys.readouterr().out.splitlines()
     assert told[1:] == [
         "  model: name/model (a hub id)",
         "  quality.model: name/kiwi (a hub id)",
         "  models.it: ./it/model (absent)",
+        "  encoder.name: name/hubert (a hub id)",
+        "  models.cpt: /model (absent)",
     ]

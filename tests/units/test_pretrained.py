@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spire_ray import storage
 from spire_ray.settings import Encoder
 from spire_ray.units.encoder import load_encoder, normalise
 from tests.units.tiny_encoders import LAYERS, SHAPE, WHISPER, save_all
@@ -143,3 +144,17 @@ def test_a_model_of_another_type_is_refused(tmp_path):
     LlamaConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="a llama model; expected one of hubert, wav2vec2, wav2vec2-bert, whisper"):
         load_encoder(Encoder(name=str(tmp_path), layer=1))
+
+
+def test_an_encoder_in_a_bucket_is_the_one_that_was_put_there(s3, folders, speech, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path))
+    storage.upload(folders["large"], "s3://spire/models/hubert")
+    there, here = (load_encoder(Encoder(name=name, layer=1)) for name in ("s3://spire/models/hubert", folders["large"]))
+    assert there.identity.weights == here.identity.weights
+    assert all(torch.equal(*pair) for pair in zip(there.encode(speech), here.encode(speech), strict=True))
+
+
+@pytest.mark.parametrize("name", ["/absent/hubert", "./hubert", "models/facebook/hubert"])
+def test_an_encoder_that_is_not_there_is_refused_by_its_name(name):
+    with pytest.raises(ValueError, match=f"encoder.name={name}: no such folder, and no id of the hub"):
+        load_encoder(Encoder(name=name))
