@@ -173,14 +173,14 @@ def _held_out(settings: Serve) -> dict[str, Any]:
 def _clip(settings: Serve, row: dict[str, Any]) -> str:
     """A file with the audio of a row: its own, or a copy in the output folder."""
     from spire_ray.audio import wav
-    from spire_ray.manifest import reader
+    from spire_ray.manifest import recording
 
-    source = reader.audio_source(row["audio"])
-    if isinstance(source, str) and storage.is_local(source) and not row["offset"]:
+    source = recording.source(row["audio"])
+    if isinstance(source, str) and storage.is_local(source) and row["offset"] is None:
         relative = os.path.relpath(source)
         return source if relative.startswith("..") else relative
     path = storage.join(settings.output, "clip.wav")
-    storage.write_bytes(path, wav.cut(source, row["offset"] or 0.0, row["duration"] if row["offset"] else None))
+    storage.write_bytes(path, wav.cut(source, *recording.part(row)))
     return path
 
 

@@ -47,7 +47,9 @@ def pieces(
             resampled = waveform if rate == SAMPLE_RATE else soxr.resample(waveform, rate, SAMPLE_RATE)
             yield start / rate, np.asarray(resampled, np.float32)
             start += len(waveform)
-    if stop is not None and start < stop:
+        if stop is None and decode.knows_length(sound):
+            stop = sound.frames
+    if stop is not None and start < stop - decode.ROUNDED_SECONDS * rate:
         raise AudioError(f"truncated: {start} of {stop} samples")
 
 

@@ -30,6 +30,8 @@ _LEAD_SECONDS = 1
 """AAC that is entered in the middle is heard right a little later."""
 _UNKNOWN_FRAMES = 1 << 48
 """libsndfile's count for a file that does not say its length lies far above."""
+ROUNDED_SECONDS = 0.01
+"""By which a duration in a manifest may be too long: they are written with two or three decimals."""
 _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}
 
 
@@ -77,7 +79,7 @@ def reader(
             rate = opened_sound.samplerate
             if not _RATES[0] <= rate <= _RATES[1]:
                 raise AudioError(f"sample rate {rate}: must be {_RATES[0]} to {_RATES[1]} Hz" if rate else "sample rate 0")
-            if sound is file and whole:
+            if sound is file and (whole or seconds == float("inf")):
                 place = sound.tell()
                 frame_bytes = _SAMPLE_BYTES.get(opened_sound.subtype, 4) * opened_sound.channels
                 header.check_length(sound, opened_sound.extra_info, opened_sound.frames, frame_bytes)
@@ -104,6 +106,11 @@ def load_pcm(
     return samples if samples.dtype == np.int16 else to_pcm(_resampled(samples, rate))
 
 
+def knows_length(sound: soundfile.SoundFile) -> bool:
+    """Whether a file says how long it is."""
+    return bool(sound.frames < _UNKNOWN_FRAMES)
+
+
 def _decoded(
     source: bytes | str, offset: float, duration: float | None, max_seconds: float, pcm: bool = False
 ) -> tuple[np.ndarray, int]:
@@ -113,8 +120,10 @@ def _decoded(
     needed = max_seconds if duration is None else min(duration, max_seconds)
     with reader(source, offset, needed, whole=not offset and duration is None) as sound:
         rate, start = sound.samplerate, round(offset * sound.samplerate)
-        known = sound.frames < _UNKNOWN_FRAMES
+        known = knows_length(sound)
         count = round(duration * rate) if duration is not None else sound.frames - start if known else None
+        if count and known and 0 < start + count - sound.frames <= ROUNDED_SECONDS * rate:
+            count = sound.frames - start
         if count is not None and count > max_seconds * rate:
             raise AudioTooLong(f"longer than {max_seconds:g} s")
         if count is not None and (count <= 0 or start >= sound.frames):

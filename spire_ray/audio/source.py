@@ -32,11 +32,15 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
         return io.BytesIO(_filled(source))
     if not source:
         raise AudioError("no path and no bytes")
+    if source.startswith("s3://") and not source[5:].strip("/").partition("/")[2]:
+        raise AudioError("no such key")
     part = _PART.fullmatch(source)
     try:
         if part:
             start, size = int(part[2]), int(part[3])
             _check_local(part[1])
+            if storage.is_local(part[1]) and (there := max(0, Path(part[1]).stat().st_size - start)) < size:
+                raise AudioError(f"truncated: {there} of {size} bytes of a part")
             content = storage.read_bytes(part[1], start, start + size)
             if len(content) < size:
                 raise AudioError(f"truncated: {len(content)} of {size} bytes of a part")
@@ -47,6 +51,10 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
         if whole:
             return io.BytesIO(_filled(storage.read_bytes(source)))
         return storage.open_file(source)
+    except AudioError:
+        raise
+    except (ValueError, ImportError, IsADirectoryError, OverflowError) as error:  # a scheme, a name that cannot be
+        raise AudioError(f"not a path of audio: {' '.join(str(error).split())}") from None
     except FileNotFoundError:
         raise AudioError("no such file" if storage.is_local(source) else "no such key") from None
     except PermissionError:

@@ -5,6 +5,7 @@ wait, in the actors themselves. Each shard is written and marked done by the act
 without a mark. The driver keeps nothing for a row.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -203,6 +204,11 @@ def _summarise(job: Job[Label], clusters: int) -> None:
         "clusters": clusters,
     }
     job.facts |= facts | {"rejected_by_reason": total.rejected}
-    job.tracker.log_metrics({f"label/rejected/{reason}": count for reason, count in total.rejected.items()})
+    job.tracker.log_metrics({metric(reason): count for reason, count in total.rejected.items()})
     for reason, count in sorted(total.rejected.items(), key=lambda pair: -pair[1]):
         print(f"  rejected {count}: {reason}")
+
+
+def metric(reason: str) -> str:
+    """The name of a count of rejected rows, of characters that MLflow takes."""
+    return f"label/rejected/{re.sub(r'[^a-zA-Z0-9_. -]', '', reason)}"

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from spire_ray.audio import cut, decode
 from spire_ray.audio.pcm import to_pcm
-from spire_ray.manifest import planning, reader
+from spire_ray.manifest import planning, reader, recording
 from spire_ray.manifest.schema import MANIFEST, Columns, Row
 from spire_ray.settings import SAMPLE_RATE
 
@@ -87,8 +87,8 @@ class Decode:
     def _decoded(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray, str]]:
         """The row with its audio or the reason why not; of a long recording its pieces."""
         try:
-            if self.cut_seconds and (row["duration"] or 0.0) > self.cut_seconds:
-                decoded = list(self._pieces(row, shard))
+            if self.cut_seconds and (seconds := recording.seconds(row)) > self.cut_seconds:
+                decoded = list(self._pieces(row | {"duration": seconds}, shard))
             else:
                 decoded = [(row, self._whole(row))]
         except decode.AudioError as error:
@@ -101,15 +101,14 @@ class Decode:
                 yield given, _NOTHING if silent else samples, _SILENCE if silent else ""
 
     def _whole(self, row: Row) -> np.ndarray:
-        duration = row["duration"] if row["offset"] else None
-        return decode.load_pcm(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration, self.max_seconds)
+        return decode.load_pcm(recording.source(row["audio"]), *recording.part(row), self.max_seconds)
 
     def _pieces(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray]]:
         origin = row["offset"] or 0.0
         last = shard.end is None or shard.end >= row["duration"]
         whole = last and row["offset"] is None
         end = None if whole else origin + min(shard.end or row["duration"], row["duration"])
-        source, begin = reader.audio_source(row["audio"]), origin + (shard.begin or 0.0)
+        source, begin = recording.source(row["audio"]), origin + (shard.begin or 0.0)
         for start, waveform in cut.pieces(source, self.cut_seconds, begin, end, origin=origin, exact_end=last):
             samples = to_pcm(waveform)
             yield _piece(row, start) | {"duration": len(samples) / SAMPLE_RATE}, samples

@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 from spire_ray import storage
 from spire_ray.audio import probe
+from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
 from spire_ray.settings import SAMPLE_RATE
 
@@ -38,8 +39,9 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
         tsv.write(b"/\n")
         for row in table_rows:
             path = (row["audio"] or {}).get("path") or ""
-            if row["offset"] or not path.startswith("/"):
-                raise ValueError(f"{row['utt_id']}: a fairseq TSV lists whole local files, not {path or 'bytes'} from an offset")
+            if not path.startswith("/"):
+                raise ValueError(f"{row['utt_id']}: a fairseq TSV lists local files, not {path or 'bytes'}")
+            check_whole(row, "a fairseq TSV lists whole files")
             audio = probe.probe(path)
             if audio.rate != SAMPLE_RATE:
                 raise ValueError(f"{row['utt_id']}: {path} has {audio.rate} Hz; a fairseq TSV counts samples at 16000 Hz")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from spire_ray import storage
 from spire_ray.audio.source import read
 from spire_ray.manifest.jsonl import nemo, write_lines
+from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
 from spire_ray.manifest.webdataset import AUDIO_ENDINGS
 
@@ -45,8 +46,7 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
 
     def described() -> Iterator[Row]:
         for number, row in enumerate(table_rows):
-            if row["offset"]:
-                raise ValueError(f"{row['utt_id']}: begins at {row['offset']:g} s of a recording; a folder holds whole clips")
+            check_whole(row, "a folder holds whole clips")
             audio = row.pop("audio") or {}
             path = audio.get("path") or ""
             ending = path.split(":")[0].rpartition(".")[2].lower()

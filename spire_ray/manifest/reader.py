@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,12 +79,6 @@ def read(uri: str, columns: Columns | None = None) -> pa.Table:
 def rows(file: str, columns: Columns, first: int, count: int, *, audio_bytes: bool = True) -> pa.Table:
     """Rows [first, first + count) of one Parquet file of a manifest."""
     return _resolved(parquet.rows(file, columns, first, count, audio_bytes), _parent(file))
-
-
-def audio_source(audio: dict[str, Any] | None) -> bytes | str:
-    """Bytes of a row's audio, else its path."""
-    audio = audio or {}
-    return bytes(audio["bytes"]) if audio.get("bytes") is not None else audio.get("path") or ""
 
 
 def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bool) -> Iterator[pa.Table]:

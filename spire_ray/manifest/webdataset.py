@@ -8,6 +8,7 @@ from itertools import groupby
 
 from spire_ray import storage
 from spire_ray.audio.source import read
+from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
 
 AUDIO_ENDINGS = ("wav", "flac", "mp3", "ogg", "opus", "oga", "m4a", "mp4", "aac", "webm", "aiff", "aif", "au", "sph")
@@ -43,8 +44,7 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
     """`NAME.tar` → `NAME-000000.tar` and on, a gigabyte each. Raises ValueError for a row that is a part of a recording."""
     stem, number, writer = uri.removesuffix(".tar"), 0, _Tar()
     for count, row in enumerate(table_rows):
-        if row["offset"]:
-            raise ValueError(f"{row['utt_id']}: begins at {row['offset']:g} s of a recording; a tar holds whole clips")
+        check_whole(row, "a tar holds whole clips")
         audio = row.pop("audio") or {}
         path = audio.get("path") or ""
         ending = path.split(":")[0].rpartition(".")[2].lower()

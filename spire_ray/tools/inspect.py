@@ -113,11 +113,11 @@ def _short(value: Any) -> str:
 
 def _sound(row: Row, folder: str, play: bool) -> None:
     from spire_ray.audio import wav
+    from spire_ray.manifest import recording
 
     if "audio" not in row:
         raise ValueError(f"{row.get('utt_id')}: has no audio; inspect the manifest instead")
-    duration = row.get("duration") if row.get("offset") else None
-    content = wav.cut(reader.audio_source(row["audio"]), row.get("offset") or 0.0, duration)
+    content = wav.cut(recording.source(row["audio"]), *recording.part(row))
     if folder:
         name = "".join(letter if letter.isalnum() or letter in "-_.#" else "_" for letter in str(row["utt_id"]))
         storage.write_bytes(storage.join(folder, f"{name}.wav"), content)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spire_ray import storage
-from spire_ray.manifest import alignments, reader, sample
+from spire_ray.manifest import alignments, reader, recording, sample
 from spire_ray.settings import Encoder
 
 if TYPE_CHECKING:
@@ -90,9 +90,8 @@ def _clips(options: argparse.Namespace) -> "dict[str, np.ndarray]":
         for row in table.select(["utt_id", "audio", "offset", "duration"]).to_pylist():
             if row["utt_id"] not in wanted:
                 continue
-            duration = row["duration"] if row["offset"] else None
             try:
-                clips[row["utt_id"]] = decode.load(reader.audio_source(row["audio"]), row["offset"] or 0.0, duration)
+                clips[row["utt_id"]] = decode.load(recording.source(row["audio"]), *recording.part(row))
             except decode.AudioError as error:
                 print(f"units: {row['utt_id']}: {error}", file=sys.stderr)
     return clips

@@ -187,3 +187,11 @@ def test_pieces_too_short_to_cut_are_refused_before_anything_starts(tmp_path, co
 
 def parts(folder):
     return [name for name in storage.listing(f"{folder}/units") if name.startswith("part-")]
+
+
+@pytest.mark.parametrize("reason", ["a folder, not a file", "a device or pipe, not a file", "it's × = ? {a}", "no such key"])
+def test_every_reason_makes_the_name_of_a_metric(reason):
+    from mlflow.utils.validation import _validate_metric_name
+
+    _validate_metric_name(label.metric(reason))
+    assert label.metric("no samples") == "label/rejected/no samples"

@@ -18,7 +18,7 @@ import soundfile
 from spire_ray import lock, storage
 from spire_ray.audio import decode
 from spire_ray.distributed import label, shards
-from spire_ray.manifest import marks, planning, reader, writer
+from spire_ray.manifest import marks, planning, reader, recording, writer
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.settings import Label
 
@@ -108,7 +108,7 @@ def test_tars_and_parquet_are_read_where_they_lie(s3, corpus):
     whole = table.filter(pa.array([row != "u3" for row in table["utt_id"].to_pylist()]))
     writer.write("s3://spire/tars/x.tar", [whole], "webdataset")
     rows = reader.read("s3://spire/tars/x-{000000..000000}.tar").to_pylist()
-    assert [len(decode.load(reader.audio_source(row["audio"]))) for row in rows] == [8_000] * (CLIPS - 1)
+    assert [len(decode.load(recording.source(row["audio"]))) for row in rows] == [8_000] * (CLIPS - 1)
     writer.write("s3://spire/m.parquet", [table], "parquet")
     assert reader.rows("s3://spire/m.parquet", {}, 4, 2)["utt_id"].to_pylist() == ["u4", "u5"]
     assert reader.read("s3://spire/m.parquet").schema == MANIFEST

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from spire_ray.audio import decode
-from spire_ray.manifest import reader, writer
-from spire_ray.manifest.reader import audio_source, read
+from spire_ray.manifest import reader, recording, writer
+from spire_ray.manifest.reader import read
 from spire_ray.manifest.schema import MANIFEST
 
 
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_as_the_same_rows(form, name, back, corpus, tmp_
     writer.write(str(target), [corpus.slice(0, 2), corpus.slice(2)], form)
     found = read(str(tmp_path / "out" / back)).to_pylist()
     assert [row["text"] for row in found] == ["the dog 0", "the dog 1", "the dog 2"]
-    assert [len(decode.load(audio_source(row["audio"]))) for row in found] == [8_000, 24_000, 40_000]
+    assert [len(decode.load(recording.source(row["audio"]))) for row in found] == [8_000, 24_000, 40_000]
     assert [row["duration"] for row in found] == [0.5, 1.5, 2.5]
     if form != "fairseq":  # a TSV has no ids, languages or speakers
         assert [row["utt_id"] for row in found] == ["u0", "u1", "u2"]
@@ -132,7 +132,7 @@ def test_a_webdataset_stays_in_its_tars_and_a_key_without_audio_is_a_row_too(tmp
         ("k0", "hello"), ("m0", "no sound"), ("k1", "hello"), ("m1", "no sound")
     ]  # fmt: skip
     assert rows[1]["audio"] is None
-    assert len(decode.load(audio_source(rows[2]["audio"]))) == 8_000
+    assert len(decode.load(recording.source(rows[2]["audio"]))) == 8_000
 
 
 @pytest.mark.parametrize("kind", ["beside", "librispeech", "csv"])

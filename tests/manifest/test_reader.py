@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spire_ray.manifest.reader import audio_source, read
+from spire_ray.manifest import recording
+from spire_ray.manifest.reader import read
 from spire_ray.manifest.schema import MANIFEST
 
 NEMO = [
@@ -58,7 +59,7 @@ def test_hugging_face_audio_columns_are_read(tmp_path):
     schema = pa.schema([("utt_id", pa.string()), ("audio", audio), ("text", pa.string())])
     read_rows = read(parquet(tmp_path, rows, schema=schema)).to_pylist()
     assert [row["utt_id"] for row in read_rows] == ["a", "b", "c"]
-    assert [audio_source(row["audio"]) for row in read_rows] == [b"RIFF", f"{tmp_path}/b.wav", ""]
+    assert [recording.source(row["audio"]) for row in read_rows] == [b"RIFF", f"{tmp_path}/b.wav", ""]
 
 
 def test_other_column_types_are_cast(tmp_path):

@@ -1,0 +1,32 @@
+"""Where the audio of a row is: which bytes or file, and which part of it."""
+
+from typing import Any
+
+from spire_ray.audio import probe
+from spire_ray.audio.decode import ROUNDED_SECONDS
+from spire_ray.manifest.schema import Row
+
+
+def source(audio: dict[str, Any] | None) -> bytes | str:
+    """Bytes of a row's audio, else its path."""
+    audio = audio or {}
+    return bytes(audio["bytes"]) if audio.get("bytes") is not None else audio.get("path") or ""
+
+
+def part(row: Row) -> tuple[float, float | None]:
+    """Where a row begins in its recording and how long it is, in seconds; without `offset` it is the whole of it."""
+    return (0.0, None) if row.get("offset") is None else (row["offset"], row.get("duration"))
+
+
+def seconds(row: Row) -> float:
+    """How long a row is: as it says, or as its file does. Raises AudioError for a file that cannot be opened."""
+    if row["duration"] is not None:
+        return float(row["duration"])
+    return probe.probe(source(row["audio"])).seconds - (row["offset"] or 0.0)
+
+
+def check_whole(row: Row, needs: str) -> None:
+    """Raise ValueError for a row that is a part of a recording, where a manifest `needs` whole clips."""
+    offset, length = part(row)
+    if offset or (length is not None and length < probe.probe(source(row["audio"])).seconds - ROUNDED_SECONDS):
+        raise ValueError(f"{row['utt_id']}: begins at {offset:g} s of a recording and is a part of it; {needs}")
