@@ -16,7 +16,7 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def told(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Main], Main]:
-    """Let a command end with one line on stderr and USER_ERROR for a ValueError or OSError, whose `words` it tells.
+    """Let a command end with one line on stderr and USER_ERROR for a ValueError, an OSError or an error of S3, in its `words`.
 
     Under `| head` it ends quietly, with the status of a program that nobody reads any more.
     """
@@ -27,7 +27,10 @@ def told(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Ma
             try:
                 status = main(arguments)
                 sys.stdout.flush()
-            except (ValueError, OSError) as error:
+            except Exception as error:
+                told_in_a_line = isinstance(error, ValueError | OSError) or type(error).__module__.startswith("botocore.")
+                if not told_in_a_line:
+                    raise
                 if isinstance(error, BrokenPipeError) and _nobody_reads():
                     return _NOBODY_READS
                 print(f"{name}: error: {' '.join(words(error).split())}", file=sys.stderr)

@@ -145,6 +145,15 @@ def actors(workers: int, blocks: int, cpus: float = 1, gpus: float = 0, beside: 
     return ray.data.ActorPoolStrategy(size=size)
 
 
+def allow_compiling() -> None:
+    """Let PyTorch compile in this worker; to be called before it is imported."""
+    os.environ["TORCHDYNAMO_DISABLE"] = "0"
+
+
+def _below(path: str, root: str) -> bool:
+    return os.path.commonpath([os.path.abspath(path), os.path.abspath(root)]) == os.path.abspath(root)
+
+
 def check_shared(settings: Stage, tracking_uri: str) -> None:
     """Refuse what only one node can see when the cluster has several.
 
@@ -154,7 +163,7 @@ def check_shared(settings: Stage, tracking_uri: str) -> None:
     if alive < 2:
         return
     root = settings.storage.shared_root
-    if storage.is_local(settings.output) and not (root and os.path.abspath(settings.output).startswith(os.path.abspath(root))):
+    if storage.is_local(settings.output) and not (root and _below(settings.output, root)):
         raise ValueError(
             f"output={settings.output}: the cluster has {alive} nodes; use s3://… or a path below storage.shared_root={root!r}"
         )

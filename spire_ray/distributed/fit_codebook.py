@@ -17,10 +17,11 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from spire_ray import storage
-from spire_ray.distributed import collectives, frames, group, stage
+from spire_ray.distributed import collectives, context, frames, group, stage
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.evaluation import codebook_plots
 from spire_ray.manifest import planning, sample
+from spire_ray.model import licence
 from spire_ray.settings import FitCodebook
 from spire_ray.units import lloyd, quality
 from spire_ray.units.codebook import Codebook
@@ -56,6 +57,7 @@ def plan(settings: FitCodebook) -> Plan:
 def run(job: Job[FitCodebook]) -> None:
     """Sample, and let the workers encode, fit, measure and save."""
     settings = job.settings
+    licence.check_encoder(settings.encoder.name, settings.licence.accept)
     place = storage.join(settings.output, SAMPLE_FILE)
     job.facts["rows"] = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
     planned = list(planning.planned(place, {}, _SHARD_SECONDS))
@@ -99,9 +101,11 @@ def _sample(settings: FitCodebook, place: str) -> int:
 
 def _worker(given: dict[str, Any]) -> dict[str, Any]:
     """One Ray Train worker: the whole fit, in step with the others; what there is to say of it."""
+    settings: FitCodebook = given["settings"]
+    if settings.gpus_per_worker:
+        context.allow_compiling()
     import torch
 
-    settings: FitCodebook = given["settings"]
     torch.set_num_threads(settings.threads)
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     share = frames.Share(settings, given["planned"][rank::world], group.device(settings.gpus_per_worker))

@@ -46,11 +46,13 @@ def plan(settings: Label) -> Plan:
 
 def run(job: Job[Label]) -> None:
     """Label every shard that is not done."""
+    from spire_ray.model import licence
     from spire_ray.units.codebook import Codebook
 
     settings = job.settings
     codebook = Codebook.load(settings.codebook)
     codebook.check_sound(settings.codebook)
+    licence.check_encoder(codebook.encoder.name, settings.licence.accept)
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), codebook.fingerprint.to_dict())
     planned = planning.plan(
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
@@ -71,6 +73,8 @@ class LabelShard:
     """A Ray Data actor: decoded shard → part file, done mark, and a row of counts. With `decode` it takes rows of the plan."""
 
     def __init__(self, settings: Label, decode: shards.Decode | None = None) -> None:
+        if settings.gpus_per_worker:
+            context.allow_compiling()
         import torch
 
         from spire_ray.units.codebook import Codebook

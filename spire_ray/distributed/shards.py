@@ -98,6 +98,8 @@ class Decode:
         else:
             for given, samples in decoded:
                 silent = self.silence == "reject" and not samples.any()
+                if given["duration"] is None:
+                    given = given | {"duration": len(samples) / SAMPLE_RATE}
                 yield given, _NOTHING if silent else samples, _SILENCE if silent else ""
 
     def _whole(self, row: Row) -> np.ndarray:

@@ -66,7 +66,7 @@ def _worker(given: dict[str, Any]) -> None:
     if not settings.workers.gpus:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if settings.training.compile:
-        os.environ["TORCHDYNAMO_DISABLE"] = "0"
+        context.allow_compiling()
     import torch
     from transformers import AutoModelForCausalLM
 

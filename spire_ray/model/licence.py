@@ -1,9 +1,12 @@
 """Licences: what a model folder states, what a user accepts, and what holds for a model made of several things."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+
+from spire_ray import storage
 
 CARD = "README.md"
 OTHER = "other"
@@ -32,6 +35,12 @@ def check(folder: str, accepted: tuple[str, ...]) -> str:
     if "-nc" in found.lower() and found not in accepted:
         raise ValueError(f"model={folder}: its licence {found} is non-commercial; to accept it set licence.accept=[{found}]")
     return found
+
+
+def check_encoder(encoder: str, accepted: tuple[str, ...]) -> None:
+    """`check` of an encoder that lies in a folder or bucket; the card of a hub's is there to be read."""
+    if os.path.isdir(folder := storage.localize(encoder)):
+        check(folder, accepted)
 
 
 def strictest(licences: Iterable[str]) -> str:

@@ -3,10 +3,12 @@
 A folder of `codebook.safetensors` (centroids, float32 [K, d]) and `codebook.json` (fingerprint, encoder settings, fit).
 """
 
+import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
@@ -43,7 +45,7 @@ class Codebook:
         return Codebook(centroids, encoder, Fingerprint(identity=complete, numerics=numerics), fit)
 
     @staticmethod
-    def import_from(path: str, encoder: Encoder, *, trust_pickle: bool = False) -> "Codebook":
+    def import_from(path: str | os.PathLike[str], encoder: Encoder, *, trust_pickle: bool = False) -> "Codebook":
         """Centroids that another tool has fitted; see `exchange.read` for the kinds of files.
 
         Such a file does not say which encoder made its frames. The settings say it, the encoder is loaded for its identity, and
@@ -53,6 +55,7 @@ class Codebook:
         from spire_ray.units import exchange
         from spire_ray.units.encoder import load_encoder
 
+        path = os.fspath(path)
         centroids = exchange.read(path, trust_pickle=trust_pickle)
         loaded = load_encoder(encoder)
         width = loaded.encode([np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)])[0].shape[1]
@@ -73,20 +76,25 @@ class Codebook:
         if why := quality.collapse(self.fit.get("quality", {})):
             raise ValueError(f"codebook={where}: has collapsed: {why}; fit another one on more audio, or with fewer clusters")
 
-    def save(self, folder: str) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the folder; the JSON comes last and makes it complete."""
+        folder = os.fspath(folder)
         storage.write_bytes(storage.join(folder, "codebook.safetensors"), save_safetensors({"centroids": self.centroids}))
         description = {"fingerprint": self.fingerprint.to_dict(), "encoder": asdict(self.encoder), "fit": self.fit}
         storage.write_json(storage.join(folder, "codebook.json"), description)
 
     @staticmethod
-    def load(folder: str) -> "Codebook":
+    def load(folder: str | os.PathLike[str]) -> "Codebook":
         """Read a folder. Raises ValueError if it is no codebook or its centroids are not the described ones."""
+        folder = os.fspath(folder)
         path = storage.join(folder, "codebook.json")
         if not storage.exists(path):
             raise ValueError(f"codebook={folder}: no codebook.json there; fit one with the stage fit_codebook")
         description = storage.read_json(path)
-        centroids = load_safetensors(storage.read_bytes(storage.join(folder, "codebook.safetensors")))["centroids"]
+        try:
+            centroids = load_safetensors(storage.read_bytes(storage.join(folder, "codebook.safetensors")))["centroids"]
+        except (FileNotFoundError, SafetensorError, KeyError) as error:
+            raise ValueError(f"codebook={folder}: codebook.safetensors holds no centroids: {error}") from None
         fingerprint = Fingerprint.from_dict(description["fingerprint"])
         if content_hash([centroids.tobytes()]) != fingerprint.identity.codebook:
             raise ValueError(f"codebook={folder}: the centroids are not those that codebook.json describes")

@@ -23,10 +23,13 @@ def deduplicate(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Collapse runs: frame labels [T] → units uint16 [n] and their durations in frames, uint16 [n].
 
     A run longer than 65,535 frames is written as several units of the same id, so that `expand` is always exact.
+    Raises ValueError for a label that is no unit.
     """
     labels = np.asarray(labels)
     if labels.size == 0:
         return np.zeros(0, np.uint16), np.zeros(0, np.uint16)
+    if labels.min() < 0 or labels.max() > _LARGEST:
+        raise ValueError(f"labels {labels.min()} to {labels.max()}: units are 0 to {_LARGEST}")
     starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
     lengths = np.diff(np.append(starts, labels.size))
     units = labels[starts]
@@ -43,6 +46,11 @@ def expand(units: np.ndarray, durations: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(units, np.uint16), durations)
 
 
+def _check(style: str) -> None:
+    if style not in get_args(Surface):
+        raise ValueError(f"style={style}: must be one of {', '.join(get_args(Surface))}")
+
+
 def token(unit: int, style: Surface = "pua") -> str:
     """The word of one unit. Raises ValueError for an id that the surface form cannot hold."""
     if style == "extra_id" and 0 <= unit <= _LARGEST:
@@ -51,18 +59,22 @@ def token(unit: int, style: Surface = "pua") -> str:
         return chr(PRIVATE_USE_OFFSET + unit)
     if style == "pua" and 0 <= unit <= _LARGEST:
         raise ValueError(f"unit {unit} has no private-use character; use the surface form extra_id")
-    raise ValueError(f"unit {unit}, style={style}: units are 0 to {_LARGEST}, styles pua and extra_id")
+    _check(style)
+    raise ValueError(f"unit {unit}: units are 0 to {_LARGEST}")
 
 
 def encode(units: Sequence[int] | np.ndarray, style: Surface = "pua") -> str:
-    """Units as text. Raises ValueError as `token`."""
-    return "".join(token(int(unit), style) for unit in units)
+    """Units as text. Raises ValueError as `token`, and for what are no whole numbers."""
+    given = np.asarray(units)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(f"units {given.dtype} {list(given.shape)}: must be one row of whole numbers")
+    _check(style)
+    return "".join(token(unit, style) for unit in given.tolist())
 
 
 def decode(text: str, style: Surface = "pua") -> np.ndarray:
     """Inverse of `encode`: uint16 [n]. Raises ValueError when anything but units stands in the text."""
-    if style not in get_args(Surface):
-        raise ValueError(f"style={style}: must be one of {', '.join(get_args(Surface))}")
+    _check(style)
     if style == "extra_id":
         if _EXTRA_ID.sub("", text):
             raise ValueError(f"not only units: {_EXTRA_ID.sub('', text)[:40]!r}")

@@ -4,6 +4,7 @@ Two kinds behind one protocol: pre-trained encoders from Hugging Face, cut at a 
 no weights and serve the quickstart. Legend: T frames, d dimensions.
 """
 
+import math
 from dataclasses import replace
 from typing import Protocol
 
@@ -48,19 +49,22 @@ def _load(settings: Encoder, device: str) -> SpeechEncoder:
 
 
 class Pooled:
-    """An encoder whose neighbouring frames are joined, `width` into one; the last one of a clip joins what is left."""
+    """An encoder whose neighbouring frames are joined, `width` into one; what is left at the end is dropped.
+
+    SpireLM: AvgPool1d and MaxPool1d without ceil_mode.
+    """
 
     def __init__(self, encoder: SpeechEncoder, kind: str, width: int) -> None:
         self._encoder, self._width = encoder, width
         self._join = torch.amax if kind == "max" else torch.mean
-        self.shortest = encoder.shortest
+        self.shortest = encoder.shortest + width * math.ceil(SAMPLE_RATE / encoder.identity.frame_rate)
         rate = encoder.identity.frame_rate / width
         self.identity = replace(encoder.identity, pooling=f"{kind}{width}", frame_rate=rate)
 
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         """See `SpeechEncoder.encode`."""
         return [
-            torch.stack([self._join(part, dim=0) for part in torch.split(frames, self._width)])
+            self._join(frames[: len(frames) // self._width * self._width].view(-1, self._width, frames.shape[1]), dim=1)
             for frames in self._encoder.encode(waveforms)
         ]
 

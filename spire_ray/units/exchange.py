@@ -44,16 +44,20 @@ def read(path: str, *, trust_pickle: bool = False) -> np.ndarray:
     """
     data = storage.read_bytes(path)
     if data.startswith(_NPY):
-        found = np.load(io.BytesIO(data), allow_pickle=False)
+        found = _of_npy(data, path)
     elif data.startswith(_FAISS):
         found = _of_faiss(data, path)
     elif trust_pickle:
         found = _of_pickle(data, path)
     else:
         raise ValueError(f"{path}: a pickle can run programs; pass --trust-pickle if you trust where it comes from")
-    if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or not np.isfinite(found).all():
-        raise ValueError(f"{path}: holds no centroids, a matrix of finite numbers [clusters, dimensions]")
-    return np.ascontiguousarray(found, np.float32)
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or found.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: holds no centroids, a matrix of numbers [clusters, dimensions]")
+    with np.errstate(over="ignore"):
+        centroids = np.ascontiguousarray(found, np.float32)
+    if not np.isfinite(centroids).all():
+        raise ValueError(f"{path}: holds no centroids: some numbers are not finite in float32")
+    return centroids
 
 
 def write(path: str, centroids: np.ndarray) -> None:
@@ -82,6 +86,13 @@ def _write_estimator(buffer: io.BytesIO, centroids: np.ndarray) -> None:
     joblib.dump(estimator, buffer)
 
 
+def _of_npy(data: bytes, path: str) -> np.ndarray:
+    try:
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: no array of numbers: {error}") from None
+
+
 def _of_faiss(data: bytes, path: str) -> np.ndarray:
     """The vectors of a flat index, or the coarse centroids of an inverted file."""
     import faiss
@@ -91,6 +102,9 @@ def _of_faiss(data: bytes, path: str) -> np.ndarray:
         index: Any = faiss.downcast_index(owner)
         if isinstance(index, faiss.IndexIVF):
             index = faiss.downcast_index(index.quantizer)
+        # others turn or compress their vectors, and some end the process when they are asked for them
+        if not isinstance(index, faiss.IndexFlat | faiss.IndexHNSWFlat):
+            raise ValueError(f"{path}: a faiss {type(index).__name__} keeps no centroids; save those of the clustering as .npy")
         return np.asarray(index.reconstruct_n(0, index.ntotal))
     except RuntimeError as error:
         raise ValueError(
@@ -99,15 +113,15 @@ def _of_faiss(data: bytes, path: str) -> np.ndarray:
 
 
 def _of_pickle(data: bytes, path: str) -> Any:
-    for magic, decompress in _COMPRESSED.items():
-        if data.startswith(magic):
-            data = decompress(data)
     try:
+        for magic, decompress in _COMPRESSED.items():
+            if data.startswith(magic):
+                data = decompress(data)
         loaded = _unpickled(data)
-    except (AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: no k-means of scikit-learn in joblib: {error}") from None
     except _Refused as refused:
         raise ValueError(f"{path}: holds {refused}, which no k-means needs; not loaded") from None
+    except Exception as error:  # whatever broken bytes do to an unpickler
+        raise ValueError(f"{path}: no k-means of scikit-learn in joblib: {error}") from None
     return getattr(loaded, "cluster_centers_", loaded)
 
 

@@ -1,5 +1,6 @@
 """Waveforms → units: encoder, nearest centroid, run lengths."""
 
+import os
 from dataclasses import replace
 from typing import Literal, overload
 
@@ -35,8 +36,8 @@ class Labeler:
     @classmethod
     def from_pretrained(
         cls,
-        encoder: str,
-        codebook: Codebook | str,
+        encoder: str | os.PathLike[str],
+        codebook: Codebook | str | os.PathLike[str],
         layer: int | None = None,
         dtype: str | torch.dtype | None = None,
         device: str = "cpu",
@@ -45,15 +46,18 @@ class Labeler:
         """The labeler of an encoder, a Hugging Face name or a folder, and a codebook or its folder.
 
         Layer and dtype are the codebook's unless given. Raises ValueError for a layer or an encoder that the codebook was
-        not fitted on.
+        not fitted on, and a device that is not there.
         """
-        codebook = Codebook.load(codebook) if isinstance(codebook, str) else codebook
+        encoder = os.fspath(encoder)
+        codebook = codebook if isinstance(codebook, Codebook) else Codebook.load(codebook)
         settings = codebook.encoder
         if layer is not None and layer != settings.layer:
             raise ValueError(f"layer={layer}: the codebook was fitted on layer {settings.layer} of {settings.name}; leave it out")
         named = str(dtype or settings.dtype).removeprefix("torch.")
         if named not in _DTYPES:
             raise ValueError(f"dtype={named}: must be one of {', '.join(_DTYPES)}")
+        if not _has(device):
+            raise ValueError(f"device={device}: this machine or its PyTorch has no such device; cpu is always there")
         revision = settings.revision if encoder == settings.name else ""
         settings = replace(settings, name=encoder, revision=revision, dtype=_DTYPES[named])
         return cls(replace(codebook, encoder=settings), device, batch_seconds)
@@ -95,6 +99,14 @@ class Labeler:
     def _label(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         frames = self.encoder.encode([from_pcm(w) if w.dtype == np.int16 else w for w in waveforms])
         return list(torch.split(self._assign.labels(torch.cat(frames)), [len(part) for part in frames]))
+
+
+def _has(device: str) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):  # PyTorch's own words for it
+        return False
+    return True
 
 
 def runs(labels: torch.Tensor, lengths: list[int]) -> list[Units]:

@@ -8,6 +8,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ def load(settings: Encoder, device: str, plain: bool = False) -> SpeechEncoder:
     folder = storage.localize(settings.name)
     if not os.path.isdir(folder) and (folder.startswith(("/", ".")) or folder.count("/") > 1):
         raise ValueError(f"encoder.name={settings.name}: no such folder, and no id of the hub")
+    if not os.path.isdir(folder) and "@" in folder:
+        folder, _, revision = folder.partition("@")
+        settings = replace(settings, revision=revision)
     config = AutoConfig.from_pretrained(folder, revision=settings.revision or None)
     waveform = _Waveform if plain or not can_pack(config) else _PackedWaveform
     kinds: dict[str, Callable[[Encoder, str, Any, str], SpeechEncoder]] = {

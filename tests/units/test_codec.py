@@ -70,10 +70,21 @@ def test_a_unit_without_a_private_use_character_is_refused_and_sent_to_extra_id(
 
 @pytest.mark.parametrize(("unit", "style"), [(-1, "pua"), (-1, "extra_id"), (65_536, "pua"), (65_536, "extra_id"), (0, "PUA")])
 def test_what_is_no_unit_or_no_style_is_refused(unit, style):
-    with pytest.raises(ValueError, match=f"unit {unit}, style={style}: units are 0 to 65535, styles pua and extra_id"):
+    told = f"unit {unit}: units are 0 to 65535" if style != "PUA" else "style=PUA: must be one of pua, extra_id"
+    with pytest.raises(ValueError, match=told):
         codec.encode([unit], style=style)
+
+
+def test_what_is_no_unit_at_all_is_refused():
     with pytest.raises(ValueError, match="style=PUA: must be one of pua, extra_id"):
         codec.decode("", style="PUA")
+    with pytest.raises(ValueError, match=r"units float64 \[1\]: must be one row of whole numbers"):
+        codec.encode([1.7])
+    with pytest.raises(ValueError, match=r"units int64 \[1, 2\]: must be one row"):
+        codec.encode(np.array([[1, 2]]))
+    for label in (-1, 70_000):
+        with pytest.raises(ValueError, match=f"labels {label} to {label}: units are 0 to 65535"):
+            codec.deduplicate(np.array([label]))
 
 
 @pytest.mark.parametrize(
