@@ -1,5 +1,6 @@
 """How a command ends: with its status, or with one line where the user can mend what is wrong."""
 
+import builtins
 import os
 import select
 import signal
@@ -16,7 +17,9 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def told(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Main], Main]:
-    """Let a command end with one line on stderr and USER_ERROR for a ValueError, an OSError or an error of S3, in its `words`.
+    """Let a command end with USER_ERROR and one line on stderr, in its `words`, for what a user can mend.
+
+    That is a ValueError or OSError, here or in an actor of Ray, and an error of S3.
 
     Under `| head` it ends quietly, with the status of a program that nobody reads any more.
     """
@@ -28,18 +31,29 @@ def told(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Ma
                 status = main(arguments)
                 sys.stdout.flush()
             except Exception as error:
-                told_in_a_line = isinstance(error, ValueError | OSError) or type(error).__module__.startswith("botocore.")
-                if not told_in_a_line:
+                line = _line(error, words)
+                if not line:
                     raise
                 if isinstance(error, BrokenPipeError) and _nobody_reads():
                     return _NOBODY_READS
-                print(f"{name}: error: {' '.join(words(error).split())}", file=sys.stderr)
+                print(f"{name}: error: {' '.join(line.split())}", file=sys.stderr)
                 return USER_ERROR
             return status
 
         return run
 
     return wrap
+
+
+def _line(error: BaseException, words: Callable[[BaseException], str]) -> str:
+    """What there is to tell of an error that the user can mend; empty for others."""
+    if isinstance(error, ValueError | OSError) or type(error).__module__.startswith("botocore."):
+        return words(error) or type(error).__name__
+    if not type(error).__module__.startswith("ray.") or not str(error).strip():
+        return ""
+    name, _, said = str(error).strip().splitlines()[-1].partition(": ")  # how the error of an actor ends
+    kind = getattr(builtins, name.rpartition("(")[2], None)
+    return said if isinstance(kind, type) and issubclass(kind, ValueError | OSError) else ""
 
 
 def _nobody_reads() -> bool:

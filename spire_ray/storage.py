@@ -4,6 +4,7 @@ Credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRE
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -254,20 +255,46 @@ def read_parquet(uri: str, columns: list[str] | None = None, filters: Any = None
 
 
 def localize(uri: str) -> str:
-    """A local folder with the content of `uri`: itself if local, else a copy made once on this node."""
+    """A local folder with the content of `uri`: itself if local, else a copy that the processes of this node share.
+
+    A copy belongs to the sizes and tags that the files have now: what is written anew is copied anew, and what a copy lost is
+    brought again. Raises FileNotFoundError for what is not there.
+    """
     if is_local(uri):
         return uri
     fs, path = filesystem(uri)
-    cache = Path(scratch(uri))
-    marker = cache / ".complete"
-    if not marker.exists():
-        partial = cache.with_name(f"{cache.name}.{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        fs.get(path, str(partial), recursive=True)
-        (partial / ".complete").touch()
-        if not cache.exists():
-            partial.rename(cache)
-    return str(cache)
+    found = {name[len(path.rstrip("/")) + 1 :]: info for name, info in sorted(fs.find(path, detail=True).items())}
+    if not found:
+        raise FileNotFoundError(f"{uri}: not there")
+    state = [f"{name} {info['size']} {info.get('ETag') or info.get('mtime')}" for name, info in found.items()]
+    copy = Path(scratch("\n".join([uri, *state])))
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with copy.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _holds(copy, found):
+            shutil.rmtree(copy, ignore_errors=True)
+            fs.get(path, str(copy), recursive=True)
+            if not _holds(copy, found):
+                raise OSError(f"{uri}: was written to while it was copied to {copy}; run this again")
+    return str(copy)
+
+
+def _holds(folder: Path, files: dict[str, Any]) -> bool:
+    places = {folder / name: info["size"] for name, info in files.items()}
+    return all(place.is_file() and place.stat().st_size == size for place, size in places.items())
+
+
+@contextlib.contextmanager
+def new_folder(uri: str) -> Iterator[str]:
+    """A local folder to write to: the one at `uri`, or one that is copied there when the block ends well."""
+    if is_local(uri):
+        yield uri
+        return
+    cache = Path(scratch(uri)).parent
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as folder:
+        yield folder
+        upload(folder, uri)
 
 
 def scratch(uri: str) -> str:

@@ -92,3 +92,29 @@ def test_every_stage_has_a_configuration_class_and_a_job():
 def test_a_configuration_that_is_not_there_is_one_line_and_exit_status_2(capsys, tmp_path):
     assert cli.main(["pack", "--config", str(tmp_path / "absent.yaml")]) == 2
     assert capsys.readouterr().err == f"pack: error: config={tmp_path}/absent.yaml: no such file\n"
+
+
+def refusing(received):
+    """A command whose actor of Ray ends as it starts."""
+    import ray
+
+    class Actor:  # here, so that Ray takes its code along
+        def __init__(self):
+            raise received
+
+    @told("evaluate")
+    def fails(arguments=None):
+        return ray.get(ray.remote(Actor).remote().__ray_ready__.remote())
+
+    return fails
+
+
+@pytest.mark.parametrize("received", [ValueError("units=u: of another codebook"), OSError("no such model")])
+def test_what_an_actor_refuses_as_it_starts_is_one_line(ray_session, capsys, received):
+    assert refusing(received)() == USER_ERROR
+    assert capsys.readouterr().err.splitlines()[-1] == f"evaluate: error: {received}"
+
+
+def test_what_is_wrong_with_an_actor_itself_is_no_line(ray_session):
+    with pytest.raises(Exception, match="KeyError"):
+        refusing(KeyError("x"))()

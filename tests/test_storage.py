@@ -1,6 +1,8 @@
 """Storage: whole or not at all, the same calls on a disk and on S3."""
 
 import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -94,7 +96,7 @@ def test_a_listing_shows_what_another_machine_has_just_written(s3):
     assert storage.listing("s3://spire/runs/_done") == ["000000.json", "000001.json"]
 
 
-def test_a_remote_folder_is_copied_once_and_a_local_one_is_itself(s3, tmp_path, monkeypatch):
+def test_a_remote_folder_is_copied_once_for_what_it_holds_and_a_local_one_is_itself(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
     assert storage.localize(str(tmp_path)) == str(tmp_path)
     storage.write_bytes("s3://spire/model/config.json", b"{}")
@@ -102,9 +104,38 @@ def test_a_remote_folder_is_copied_once_and_a_local_one_is_itself(s3, tmp_path, 
     folder = storage.localize("s3://spire/model")
     assert storage.read_bytes(f"{folder}/config.json") == b"{}"
     assert storage.read_bytes(f"{folder}/codebook/codebook.json") == b"[]"
-    s3[1].delete_object(Bucket="spire", Key="model/config.json")
+    os.utime(f"{folder}/config.json", (1, 1))
     assert storage.localize("s3://spire/model") == folder
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [os.path.basename(folder)]
+    assert os.path.getmtime(f"{folder}/config.json") == 1  # the same copy
+    storage.write_bytes(f"{folder}/config.json", b"")
+    assert storage.read_bytes(f"{storage.localize('s3://spire/model')}/config.json") == b"{}"
+    storage.write_bytes("s3://spire/model/config.json", b"[]")
+    assert storage.read_bytes(f"{storage.localize('s3://spire/model')}/config.json") == b"[]"
+    with pytest.raises(FileNotFoundError, match="s3://spire/none: not there"):
+        storage.localize("s3://spire/none")
+
+
+def test_processes_of_a_node_share_a_copy(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
+    storage.write_bytes("s3://spire/model/weights", bytes(1 << 20))
+    code = "from spire_ray import storage; print(storage.localize('s3://spire/model'))"
+    before = s3[0].requests
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert len({process.communicate()[0] for process in running}) == 1
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
+    assert s3[0].requests > before
+
+
+def test_a_folder_is_written_to_a_bucket_when_it_is_whole(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
+    with storage.new_folder("s3://spire/model") as folder:
+        storage.write_bytes(f"{folder}/deep/weights", b"w")
+    assert storage.read_bytes("s3://spire/model/deep/weights") == b"w"
+    with pytest.raises(KeyError), storage.new_folder("s3://spire/half") as folder:
+        storage.write_bytes(f"{folder}/weights", b"w")
+        raise KeyError
+    assert storage.listing("s3://spire/half") == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_codebook_and_a_pack_live_on_s3(s3, tiny_codebook, tiny_pack):

@@ -42,18 +42,19 @@ def run(job: Job[Export]) -> None:
     base = storage.localize(made["model"])
     trained = made["training"].get("lora", {})
     adapters = Lora(**{**trained, "targets": tuple(trained["targets"])}) if trained else Lora()
-    record = export(settings.training, base, settings.output, getattr(torch, settings.dtype), adapters)
-    codebook = storage.join(base, "codebook")
-    if storage.exists(codebook):
-        loaded = Codebook.load(codebook)
-        if settings.with_encoder and loaded.encoder.name != "mfcc":
-            _bundle(loaded.encoder.name, storage.join(settings.output, "encoder"))
-            loaded = replace(loaded, encoder=replace(loaded.encoder, name=BUNDLED))
-        loaded.save(storage.join(settings.output, "codebook"))
-    card = _card(settings, made, base, record)
-    storage.write_bytes(storage.join(settings.output, licence.CARD), card.markdown().encode())
-    if settings.samples:
-        job.tracker.log_artifact("samples.md", _samples(settings, made, base).encode())
+    with storage.new_folder(settings.output) as folder:
+        record = export(settings.training, base, folder, getattr(torch, settings.dtype), adapters)
+        codebook = storage.join(base, "codebook")
+        if storage.exists(codebook):
+            loaded = Codebook.load(codebook)
+            if settings.with_encoder and loaded.encoder.name != "mfcc":
+                _bundle(loaded.encoder.name, storage.join(folder, "encoder"))
+                loaded = replace(loaded, encoder=replace(loaded.encoder, name=BUNDLED))
+            loaded.save(storage.join(folder, "codebook"))
+        card = _card(settings, made, base, record)
+        storage.write_bytes(storage.join(folder, licence.CARD), card.markdown().encode())
+        if settings.samples:
+            job.tracker.log_artifact("samples.md", _samples(settings, folder, made, base).encode())
     job.facts |= {"step": record["step"], **({"licence": card.licence} if card.licence else {})}
 
 
@@ -84,16 +85,16 @@ def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, A
     )
 
 
-def _samples(settings: Export, made: dict[str, Any], base: str) -> str:
+def _samples(settings: Export, folder: str, made: dict[str, Any], base: str) -> str:
     """What the exported model says to held-out documents, written beside it and returned."""
     from spire_ray.distributed.train import new_rows
     from spire_ray.generation.generate import HuggingFaceGenerator
     from spire_ray.generation.samples import markdown, samples
     from spire_ray.text.pack import Pack
 
-    generator = HuggingFaceGenerator(settings.output, max_new_tokens=settings.max_new_tokens)
+    generator = HuggingFaceGenerator(folder, max_new_tokens=settings.max_new_tokens)
     text = markdown(generator, samples(Pack(made["held_out"]["pack"]), new_rows(base)[0], settings.samples))
-    storage.write_bytes(storage.join(settings.output, "samples.md"), text.encode())
+    storage.write_bytes(storage.join(folder, "samples.md"), text.encode())
     return text
 
 

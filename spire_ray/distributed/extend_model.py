@@ -30,6 +30,7 @@ def run(job: Job[ExtendModel]) -> None:
     settings = job.settings
     licence.check(storage.localize(settings.model), settings.licence.accept)
     codebook = Codebook.load(settings.codebook)
-    vocabulary = extend(storage.localize(settings.model), settings.output, codebook.fingerprint, settings)
-    codebook.save(storage.join(settings.output, "codebook"))
+    with storage.new_folder(settings.output) as folder:
+        vocabulary = extend(storage.localize(settings.model), folder, codebook.fingerprint, settings)
+        codebook.save(storage.join(folder, "codebook"))
     job.facts |= {"rows": vocabulary.count, "first_unit": vocabulary.first}

@@ -31,7 +31,7 @@ def load(path: str, overrides: list[str]) -> Recipe:
     """
     data = config.read(path)
     if "extends" in data:
-        base = config.read(storage.join(os.path.dirname(path), data.pop("extends")))
+        base = config.read(storage.join(os.path.dirname(path) or ".", data.pop("extends")))
         changes = data.pop("overrides", {})
         data = {**base, **data}
         unknown = set(changes) - {step["name"] for step in data["steps"]}
@@ -51,7 +51,7 @@ def load(path: str, overrides: list[str]) -> Recipe:
         step.setdefault("overrides", {})[key] = yaml.safe_load(value)
     recipe = config.validate(data, "run", path)
     assert isinstance(recipe, Recipe)
-    folder = os.path.dirname(path)
+    folder = os.path.dirname(path) or "."
     return replace(recipe, steps=tuple(replace(s, config=storage.join(folder, s.config)) for s in recipe.steps))
 
 

@@ -85,11 +85,16 @@ class Tokeniser:
         rejected: list[dict[str, str]] = []
         for row in rows:
             try:
-                for single in mixture.each_target(source, row):
-                    filters.check(single, row)
-                    usable.append((mixture.prompted(single, row, self._style, self._tokenizer.chat), row))
+                singles = mixture.each_target(source, row)
             except Unusable as reason:
                 rejected.append({"utt_id": row["utt_id"], "reason": str(reason)})
+                continue
+            for single in singles:
+                try:
+                    filters.check(single, row)
+                    usable.append((mixture.prompted(single, row, self._style, self._tokenizer.chat), row))
+                except Unusable as reason:
+                    rejected.append({"utt_id": row["utt_id"], "reason": str(reason)})
         made = []
         for (document, row), encoded in zip(usable, self._encode([d for d, _ in usable]), strict=True):
             try:
@@ -102,7 +107,7 @@ class Tokeniser:
         """Ids and answers of each document, or why it is refused."""
         try:
             return list(self._tokenizer.encode([document.spans for document in documents]))
-        except ValueError:  # one of them: find it
+        except (ValueError, TypeError):  # one of them: find it
             return [self._encode_one(document) for document in documents]
 
     def _encode_one(self, document: Prompted) -> "tuple[np.ndarray, np.ndarray] | ValueError":
@@ -110,6 +115,8 @@ class Tokeniser:
             return self._tokenizer.encode([document.spans])[0]
         except ValueError as error:
             return error
+        except TypeError:  # what the tokenizer says of half a pair of surrogates
+            return Unusable("not Unicode", "half a pair of surrogates")
 
     def _framed(
         self, document: Prompted, row: dict[str, Any], encoded: "tuple[np.ndarray, np.ndarray] | ValueError"

@@ -2,16 +2,21 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
+from spire_ray import storage
+from spire_ray.distributed import extend_model
 from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import extend, extended_rows
 from spire_ray.model.scratch import save_model, train_tokenizer
 from spire_ray.settings import Architecture, ExtendModel
 from spire_ray.text.tokenizer import UnitVocabulary
+from spire_ray.units.codebook import Codebook
 
 COUNT = 100
 IDENTITY = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, codebook="c", clusters=COUNT)
@@ -178,3 +183,15 @@ def test_a_folder_without_weights_is_refused(bases, tmp_path):
     shutil.copytree(bases / "tied", tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(ValueError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json there"):
         extend(str(tmp_path / "copy"), str(tmp_path / "out"), FINGERPRINT, SETTINGS)
+
+
+def test_a_model_is_extended_from_a_bucket_into_a_bucket(s3, bases, tiny_codebook, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
+    storage.upload(str(bases / "tied"), "s3://spire/base")
+    tiny_codebook.save("s3://spire/codebook")
+    settings = ExtendModel(model="s3://spire/base", codebook="s3://spire/codebook", output="s3://spire/model")
+    extend_model.run(SimpleNamespace(settings=settings, facts={}))
+    folder = storage.localize("s3://spire/model")
+    assert UnitVocabulary.load(folder).count == 20
+    assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size > 300
+    assert Codebook.load("s3://spire/model/codebook").fingerprint == tiny_codebook.fingerprint
