@@ -6,7 +6,7 @@ import json
 import pytest
 
 from spire_ray import storage
-from spire_ray.provenance import Output, inputs_of
+from spire_ray.provenance import Output, inputs_of, licences_of
 from spire_ray.settings import ExtendModel, FitCodebook, Licence, Pack, Source, Tracking
 
 
@@ -127,3 +127,21 @@ def test_the_same_work_has_the_same_id_wherever_it_lies(settings, tmp_path):
     one = finish(settings).record["id"]
     assert finish(dataclasses.replace(settings, output=str(tmp_path / "again"))).record["id"] == one
     assert finish(dataclasses.replace(settings, output=str(tmp_path / "other"), seed=1)).record["id"] != one
+
+
+def test_rows_have_the_licences_of_their_corpus_and_of_the_models_that_labelled_them(tmp_path):
+    corpus, units, labels = (f"{tmp_path}/{name}" for name in ("corpus", "units", "labels"))
+    storage.write_json(f"{corpus}/corpus.json", {"corpus": "mls", "licence": "cc-by-4.0"})
+    storage.write_json(
+        f"{units}/run.json",
+        {"stage": "label", "status": "complete", "resolved": {"manifest": f"{corpus}/part-*.parquet"}, "facts": {}},
+    )
+    named = {"licences": {"tower": "cc-by-nc-4.0"}}
+    storage.write_json(
+        f"{labels}/run.json",
+        {"stage": "pseudo_label", "status": "complete", "resolved": {"data": units, "model": "tower"}, "facts": named},
+    )
+    assert licences_of(units) == {"mls": "cc-by-4.0"}
+    assert licences_of(labels) == {"mls": "cc-by-4.0", "tower": "cc-by-nc-4.0"}
+    assert licences_of(f"{labels}/part-000000.parquet") == licences_of(labels)
+    assert licences_of(f"{tmp_path}/mine") == {}

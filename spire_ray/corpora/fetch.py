@@ -16,6 +16,7 @@ from spire_ray import storage
 from spire_ray.corpora import catalogue, places, readers
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.preparation import Casing
+from spire_ray.provenance import CORPUS_FILE
 
 _ROWS_IN_A_PART = 1000
 _REJECTED = pa.schema([("utt_id", pa.string()), ("reason", pa.string()), ("text_raw", pa.string())])
@@ -117,7 +118,7 @@ def _fetch_corpus(corpus: Corpus, recipe: Recipe, splits: Sequence[str], base: s
             counts = {key: counts[key] + done[key] for key in counts}
     if not counts["rows"]:
         raise ValueError(f"{corpus.name}: no rows of the splits {', '.join(splits)}")
-    storage.write_json(storage.join(to, "corpus.json"), {"corpus": corpus.name, "licence": corpus.licence, **form, **counts})
+    storage.write_json(storage.join(to, CORPUS_FILE), {"corpus": corpus.name, "licence": corpus.licence, **form, **counts})
     return counts
 
 

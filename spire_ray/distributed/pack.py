@@ -14,6 +14,7 @@ from spire_ray.distributed import context, stage
 from spire_ray.distributed.label import FINGERPRINT_FILE
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.fingerprint import Fingerprint
+from spire_ray.provenance import licences_of
 from spire_ray.settings import Pack, Source
 from spire_ray.text import card, choice, mixture, tokens
 
@@ -72,6 +73,8 @@ def run(job: Job[Pack]) -> None:
         "model": settings.model,
         "prompts": settings.prompts,
         "rejected": chosen.rejected,
+        "licences": {name: stated for source in settings.sources for name, stated in licences_of(source.data).items()},
+        "languages": sorted({code for s in settings.sources for code in (s.source_language, s.target_language)} - {"", "any"}),
     }
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)

@@ -79,9 +79,11 @@ def run(job: Job[PseudoLabel]) -> None:
     from spire_ray.model import licence
 
     settings = job.settings
-    for model in (settings.model, settings.quality.model):
-        if model and os.path.isdir(local := storage.localize(model)):
-            licence.check(local, settings.licence.accept)
+    job.facts["licences"] = {
+        model: licence.check(local, settings.licence.accept)
+        for model in (settings.model, settings.quality.model)
+        if model and os.path.isdir(local := storage.localize(model))
+    }
     shards = labels.planned(settings)
     labels.write_plan(settings.output, shards)
     done = labels.done(settings.output)
