@@ -52,7 +52,11 @@ def newest(place: str) -> dict[str, Any] | None:
         if not storage.exists(mark):
             print(f"checkpoint {place}/{name}: passed over, no {checkpoint.COMPLETE_FILE}", flush=True)
             continue
-        record: dict[str, Any] = storage.read_json(mark)
+        try:
+            record: dict[str, Any] = storage.read_json(mark)
+        except ValueError:
+            print(f"checkpoint {place}/{name}: passed over, {checkpoint.COMPLETE_FILE} is damaged", flush=True)
+            continue
         fs, path = storage.filesystem(storage.join(place, name))
         sizes = {file: fs.size(f"{path}/{file}") if fs.exists(f"{path}/{file}") else -1 for file in record["files"]}
         wrong = [file for file, facts in record["files"].items() if sizes[file] != facts["bytes"]]

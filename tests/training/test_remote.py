@@ -52,6 +52,14 @@ def test_a_copy_with_a_short_or_lost_file_is_passed_over(place, folder, capsys):
     assert capsys.readouterr().out.count("is missing or damaged") == 2
 
 
+def test_a_mark_that_cannot_be_read_is_passed_over(place, folder, capsys):
+    for step in (1, 2):
+        copied(place, folder, step)
+    storage.write_bytes(f"{place}/step-00000002/COMPLETE.json", b"{")
+    assert remote.newest(place)["step"] == 1
+    assert capsys.readouterr().out == f"checkpoint {place}/step-00000002: passed over, COMPLETE.json is damaged\n"
+
+
 def test_without_any_there_is_none(place):
     assert remote.newest(place) is None
 
