@@ -69,8 +69,8 @@ def codebook_of(model: str, folder: str = "") -> "Codebook":
     vocabulary = UnitVocabulary.load(model)
     if vocabulary is None:
         raise ValueError(
-            f"model={model}: no {UNITS_FILE} there, so it hears nothing; extend it with the stage extend_model, or, if its vocabulary "
-            "has units already as SpireFull's does, say which codebook made them with `spire units adopt`"
+            f"model={model}: no {UNITS_FILE} there, so it hears nothing; extend it with the stage extend_model, "
+            "or, if its vocabulary has units already as SpireFull's does, say which codebook made them with `spire units adopt`"
         )
     folder = folder or storage.join(model, "codebook")
     codebook = Codebook.load(folder)
