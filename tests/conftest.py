@@ -127,7 +127,7 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
     from spire_ray.distributed.train import new_rows
     from spire_ray.text.pack import Pack
     from spire_ray.training import engine as engines
-    from spire_ray.training import loop
+    from spire_ray.training import loop, sizes
     from spire_ray.training.store import Store
 
     preset = tmp_path_factory.mktemp("deepspeed") / "zero.json"
@@ -143,7 +143,7 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
         opened = Pack(pack)
-        rows = engines.rows_of_a_step(training, opened.index["row_length"])
+        rows = sizes.rows_of_a_step(training, opened.index["row_length"])
         units, first_new = new_rows(fresh_model)
         store = Store(str(folder), training.keep, {"mlflow_run_id": "r"})
         filled = engines.configuration(str(preset), training, rows, 1)

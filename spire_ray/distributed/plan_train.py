@@ -6,14 +6,15 @@ from spire_ray import storage
 from spire_ray.distributed.stage import Plan
 from spire_ray.fingerprint import Fingerprint
 from spire_ray.settings import Train
-from spire_ray.training import budget
+from spire_ray.training import budget, sizes
 from spire_ray.training.budget import GIB, Machine, Shape
 
 
 def plan(settings: Train) -> Plan:
     """Steps and tokens; with GPUs also memory, hours and checkpoints.
 
-    Raises ValueError for a training whose memory is more than a GPU has, and for a pack of units that the model does not know.
+    Raises ValueError for batches that do not divide, for what Muon cannot do, for a training whose memory is more than a GPU has,
+    and for a pack of units that the model does not know.
     """
     if not storage.exists(settings.deepspeed):
         raise ValueError(f"deepspeed={settings.deepspeed}: not there; configs/deepspeed/ has one for each ZeRO stage")
@@ -23,6 +24,9 @@ def plan(settings: Train) -> Plan:
         _check_units(settings, index)
     length = index.get("row_length") or settings.expected.row_length or (config or {}).get("max_position_embeddings", 0)
     training, workers = settings.training, settings.workers
+    sizes.check_optimiser(training)
+    if length:
+        sizes.accumulation(training, sizes.rows_of_a_step(training, length), workers.count)
     tokens = training.batch_tokens or training.batch_rows * length
     size = f"{tokens:,} token slots" if tokens else f"{training.batch_rows} rows"
     lines = [f"{training.steps} steps of {size} on {workers.count} workers"]

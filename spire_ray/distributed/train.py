@@ -72,14 +72,14 @@ def _worker(given: dict[str, Any]) -> None:
 
     from spire_ray.text.pack import Pack
     from spire_ray.training import engine as engines
-    from spire_ray.training import loop
+    from spire_ray.training import loop, sizes
     from spire_ray.training.store import Store
 
     torch.set_num_threads(settings.workers.cpus)
     engines.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
     training, rank = settings.training, torch.distributed.get_rank()
     pack = Pack(settings.pack)
-    rows = engines.rows_of_a_step(training, pack.index["row_length"])
+    rows = sizes.rows_of_a_step(training, pack.index["row_length"])
     filled = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
     local = storage.localize(settings.model)
     torch.manual_seed(training.seed)

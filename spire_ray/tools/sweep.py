@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from spire_ray import storage
 from spire_ray.manifest import alignments, reader, recording, sample
-from spire_ray.settings import Encoder
+from spire_ray.settings import SAMPLE_RATE, Encoder
 
 if TYPE_CHECKING:
     import numpy as np
 
+_SHORTEST = 0.1
+"""Seconds of a clip in which every encoder hears a frame."""
 _MOST_HOURS = 10.0
 _HELD_OUT = 0.1
 """Share of the utterances that only measure."""
@@ -52,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
 
     if not 0 < options.hours <= _MOST_HOURS:
         raise ValueError(f"--hours {options.hours:g}: must be more than 0 and at most {_MOST_HOURS:g}; all is kept in memory")
+    if wrong := [number for number in (*options.layers, *options.k) if number < 1]:
+        raise ValueError(f"--layers, --k: {wrong[0]} is none; both count from 1")
     clips = _clips(options)
     held_out = [utt_id for utt_id in clips if sample.chance(utt_id, options.seed, "held out") < _HELD_OUT]
     if not held_out or len(held_out) == len(clips):
@@ -91,7 +95,10 @@ def _clips(options: argparse.Namespace) -> "dict[str, np.ndarray]":
             if row["utt_id"] not in wanted:
                 continue
             try:
-                clips[row["utt_id"]] = decode.load(recording.source(row["audio"]), *recording.part(row))
+                waveform = decode.load(recording.source(row["audio"]), *recording.part(row))
+                if len(waveform) < _SHORTEST * SAMPLE_RATE:
+                    raise decode.AudioError(f"shorter than {_SHORTEST:g} s")
+                clips[row["utt_id"]] = waveform
             except decode.AudioError as error:
                 print(f"units: {row['utt_id']}: {error}", file=sys.stderr)
     return clips

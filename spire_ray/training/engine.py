@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from spire_ray import processor, storage
 from spire_ray.settings import Optimiser, Training
-from spire_ray.training import attention, trainable
+from spire_ray.training import attention, sizes, trainable
 from spire_ray.training.batch import Batch
 from spire_ray.training.loss import PackedLoss, can_fuse
 
@@ -46,43 +46,21 @@ def _hidden(module: str) -> Iterator[None]:
             sys.modules[module] = loaded
 
 
-def rows_of_a_step(training: Training, row_length: int) -> int:
-    """Packed rows in one optimiser step. Raises ValueError unless the batch is given once and in whole rows."""
-    if bool(training.batch_rows) == bool(training.batch_tokens):
-        raise ValueError(
-            f"training.batch_tokens={training.batch_tokens}, training.batch_rows={training.batch_rows}: give one of the two"
-        )
-    rows, rest = divmod(training.batch_tokens, row_length)
-    if rest:
-        raise ValueError(f"training.batch_tokens={training.batch_tokens}: must be a multiple of the row length {row_length}")
-    return training.batch_rows or rows
-
-
 def configuration(path: str, training: Training, rows: int, world_size: int) -> dict[str, Any]:
     """DeepSpeed's configuration: the JSON file with batch sizes, clipping and, for Muon, the optimiser filled in.
 
-    Raises ValueError for batch sizes that do not divide, and for what Muon cannot do: DeepSpeed clips after the
-    orthogonalisation, which would scale the update itself.
+    Raises ValueError as `sizes.accumulation` and `sizes.check_optimiser` do.
     """
     filled = dict(storage.read_json(path))
-    accumulation, rest = divmod(rows, training.micro_batch_rows * world_size)
-    if rest or not accumulation:
-        raise ValueError(
-            f"training.batch_rows={rows}: must be a multiple of micro_batch_rows × workers "
-            f"= {training.micro_batch_rows} × {world_size}"
-        )
+    sizes.check_optimiser(training)
     optimiser = training.optimiser
     filled["train_micro_batch_size_per_gpu"] = training.micro_batch_rows
-    filled["gradient_accumulation_steps"] = accumulation
+    filled["gradient_accumulation_steps"] = sizes.accumulation(training, rows, world_size)
     filled["gradient_clipping"] = optimiser.clip
     filled["steps_per_print"] = 10**9
     filled["zero_allow_untested_optimizer"] = True  # torch's AdamW, fused on GPUs: nothing to compile
     filled["zero_force_ds_cpu_optimizer"] = False
     if optimiser.name == "muon":
-        if optimiser.clip:
-            raise ValueError(f"training.optimiser.clip={optimiser.clip}: must be 0 with muon, whose update DeepSpeed would clip")
-        if training.trainable != "full":
-            raise ValueError(f"training.trainable={training.trainable}: use optimiser.name=adamw; muon trains whole matrices")
         filled["optimizer"] = _muon(optimiser)
     bf16 = dict(filled.get("bf16", {}))
     if bf16.get("enabled") == "auto":

@@ -10,7 +10,7 @@ import pytest
 
 from spire_ray import config
 from spire_ray.distributed import export, group, plan_train, train
-from spire_ray.settings import Train, Training
+from spire_ray.settings import Optimiser, Train, Training, Workers
 
 SETTINGS = Train(stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, batch_rows=2))
 
@@ -103,6 +103,26 @@ def test_units_that_the_model_does_not_know_are_refused_before_the_workers_start
         plan_train.plan(
             replace(SETTINGS, model=request.getfixturevalue(model) if model != "other" else str(tmp_path / model), **settings)
         )
+
+
+@pytest.mark.parametrize(
+    ("training", "told"),
+    [
+        (Training(steps=9), "batch_tokens=0, training.batch_rows=0: give one of the two"),
+        (Training(steps=9, batch_rows=2, batch_tokens=96), "give one of the two"),
+        (Training(steps=9, batch_tokens=97), "batch_tokens=97: must be a multiple of the row length"),
+        (
+            Training(steps=9, batch_rows=3, micro_batch_rows=2),
+            r"batch_rows=3: must be a multiple of micro_batch_rows × workers = 2 × 1",
+        ),
+        (Training(steps=9, batch_rows=2, optimiser=Optimiser(name="muon", clip=1.0)), "clip=1.0: must be 0 with muon"),
+    ],
+)
+def test_what_a_step_cannot_be_is_refused_by_the_plan(training, told, fresh_model, tiny_pack, tmp_path):
+    (tmp_path / "zero1.json").write_text("{}")
+    given = {"model": fresh_model, "pack": tiny_pack, "deepspeed": f"{tmp_path}/zero1.json", "workers": Workers(count=1)}
+    with pytest.raises(ValueError, match=told):
+        plan_train.plan(replace(SETTINGS, training=training, **given))
 
 
 @pytest.mark.parametrize("made", ["", '{"stage": "corpus", "resolved": {}}'])

@@ -9,7 +9,7 @@ import pytest
 
 from spire_ray import processor
 from spire_ray.settings import Optimiser, Training
-from spire_ray.training import engine
+from spire_ray.training import engine, sizes
 
 PRESET = {"zero_optimization": {"stage": 1}, "bf16": {"enabled": "auto", "immediate_grad_update": True}}
 
@@ -46,7 +46,7 @@ def test_clipping_comes_from_the_settings_and_the_rest_from_the_file(path):
 
 @pytest.mark.parametrize(("given", "rows"), [({"batch_rows": 8}, 8), ({"batch_tokens": 8 * 48}, 8), ({"batch_tokens": 48}, 1)])
 def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
-    assert engine.rows_of_a_step(Training(steps=1, **given), 48) == rows
+    assert sizes.rows_of_a_step(Training(steps=1, **given), 48) == rows
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
 )
 def test_a_batch_that_is_not_given_once_in_whole_rows_is_refused(given, reason):
     with pytest.raises(ValueError, match=reason):
-        engine.rows_of_a_step(Training(steps=1, **given), 48)
+        sizes.rows_of_a_step(Training(steps=1, **given), 48)
 
 
 def test_muon_with_adapters_is_refused(path):

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from spire_ray.settings import HeldOut, Training
 from spire_ray.text.pack import Pack
 from spire_ray.training import engine as engines
-from spire_ray.training import loop
+from spire_ray.training import loop, sizes
 from spire_ray.training.store import Store
 
 
@@ -34,7 +34,7 @@ def work(phase, rank):
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     training = TypeAdapter(Training).validate_python(phase["training"])
     pack = Pack(phase["pack"])
-    rows = engines.rows_of_a_step(training, pack.index["row_length"])
+    rows = sizes.rows_of_a_step(training, pack.index["row_length"])
     filled = engines.configuration(phase["deepspeed"], training, rows, world)
     torch.manual_seed(training.seed)
     model = AutoModelForCausalLM.from_pretrained(phase["model"], dtype=engines.precision(phase["deepspeed"]))
