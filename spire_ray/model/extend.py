@@ -40,25 +40,25 @@ def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendMo
         raise ValueError(f"model={model}: already extended; its units are described in {UNITS_FILE}")
     shards = _shards(Path(model))
     Path(output).mkdir(parents=True, exist_ok=True)
-    vocabulary, used, size = _extend_tokenizer(model, output, fingerprint, settings)
+    vocabulary, used, size, stop = _extend_tokenizer(model, output, fingerprint, settings)
     config = json.loads((Path(model) / "config.json").read_text())
     rows = max(-(-size // settings.pad_to_multiple_of) * settings.pad_to_multiple_of, config["vocab_size"])
     _extend_weights(Path(model), Path(output), shards, used, rows, settings)
     config["vocab_size"] = rows
     (Path(output) / "config.json").write_text(json.dumps(config, indent=2))
-    for name in ("generation_config.json", CARD):
-        if (Path(model) / name).exists():
-            shutil.copy(Path(model) / name, output)
+    if (Path(model) / CARD).exists():
+        shutil.copy(Path(model) / CARD, output)
+    _write_generation(Path(model), Path(output), config, stop)
     vocabulary.save(output)
     return vocabulary
 
 
 def _extend_tokenizer(
     model: str, output: str, fingerprint: Fingerprint, settings: ExtendModel
-) -> tuple[UnitVocabulary, int, int]:
+) -> tuple[UnitVocabulary, int, int, int | None]:
     """The words of the preset, the units as ordinary words, then the ChatML tokens.
 
-    Returns the vocabulary, and how many token ids were in use before and are now.
+    Returns the vocabulary, how many token ids were in use before and are now, and the id that ends a turn of the chat.
     """
     from tokenizers import AddedToken
     from transformers import AutoTokenizer
@@ -82,7 +82,20 @@ def _extend_tokenizer(
         tokenizer.chat_template = CHATML_TEMPLATE
     tokenizer.save_pretrained(output)
     size = max(tokenizer.get_vocab().values()) + 1
-    return UnitVocabulary(first, count, settings.surface, fingerprint, used), used, size
+    stop = tokenizer.convert_tokens_to_ids(IM_END) if settings.chat == "chatml" else None
+    return UnitVocabulary(first, count, settings.surface, fingerprint, used), used, size, stop
+
+
+def _write_generation(model: Path, output: Path, config: dict[str, Any], stop: int | None) -> None:
+    """`generation_config.json`, by which Hugging Face and vLLM end an answer at the end of a turn, too."""
+    there = model / "generation_config.json"
+    generation = json.loads(there.read_text()) if there.exists() else {}
+    if stop is not None:
+        ends = generation.get("eos_token_id", config.get("eos_token_id"))
+        known = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        generation["eos_token_id"] = [*known, *({stop} - set(known))]
+    if generation:
+        (output / there.name).write_text(json.dumps(generation, indent=2))
 
 
 def _shards(model: Path) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spire_ray import storage
 from spire_ray.distributed import extend_model
@@ -141,7 +141,7 @@ def test_the_fingerprint_of_the_codebook_stands_in_units_json(extended):
 
 
 def test_the_extended_folder_loads_and_hears(extended):
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base, output, vocabulary = extended
     model, old = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (output, base))
@@ -183,6 +183,13 @@ def test_a_folder_without_weights_is_refused(bases, tmp_path):
     shutil.copytree(bases / "tied", tmp_path / "copy", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(ValueError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json there"):
         extend(str(tmp_path / "copy"), str(tmp_path / "out"), FINGERPRINT, SETTINGS)
+
+
+def test_whoever_generates_with_the_folder_ends_at_the_end_of_a_turn(extended):
+    base, output, _ = extended
+    end = AutoTokenizer.from_pretrained(output).convert_tokens_to_ids("<|im_end|>")
+    base_end = json.loads((base / "config.json").read_text())["eos_token_id"]
+    assert AutoModelForCausalLM.from_pretrained(output).generation_config.eos_token_id == [base_end, end]
 
 
 def test_a_model_is_extended_from_a_bucket_into_a_bucket(s3, bases, tiny_codebook, tmp_path, monkeypatch):
