@@ -141,7 +141,7 @@ def test_the_fingerprint_of_the_codebook_stands_in_units_json(extended):
 
 
 def test_the_extended_folder_loads_and_hears(extended):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     base, output, vocabulary = extended
     model, old = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (output, base))
