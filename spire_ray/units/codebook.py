@@ -72,8 +72,13 @@ class Codebook:
         Fingerprint(identity=mine).require(Fingerprint(identity=identity), where, "the encoder that was loaded")
 
     def check_sound(self, where: str) -> None:
-        """Raise ValueError with the figures if the fit has collapsed: few units in use, or of few of them nearly all."""
-        if why := quality.collapse(self.fit.get("quality", {})):
+        """Raise ValueError with the figures if the fit has collapsed: few units in use, or of few of them nearly all.
+
+        Of an imported codebook no use is known, but centroids that are equal make one unit.
+        """
+        distinct = len(np.unique(self.centroids, axis=0))
+        equal = f"{distinct} of {len(self.centroids)} centroids are distinct" if 2 * distinct < len(self.centroids) else ""
+        if why := quality.collapse(self.fit.get("quality", {})) or equal:
             raise ValueError(f"codebook={where}: has collapsed: {why}; fit another one on more audio, or with fewer clusters")
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -107,15 +107,15 @@ def job_of(settings):
 
 @pytest.mark.long
 @pytest.mark.parametrize("batch_frames", [0, 1_500])
-def test_one_and_four_workers_of_ray_train_make_the_same_codebook(manifest, tmp_path, monkeypatch, batch_frames):
+def test_one_two_and_four_workers_of_ray_train_make_the_same_codebook(manifest, tmp_path, monkeypatch, batch_frames):
     monkeypatch.setattr(fit_codebook, "_SHARD_SECONDS", 15.0)
     codebooks = []
-    for workers in (1, 4):
+    for workers in (1, 2, 4):
         settings = settings_of(manifest, tmp_path / str(workers), workers=workers, batch_frames=batch_frames)
         job = job_of(settings)
         fit_codebook.run(job)
         codebooks.append((tmp_path / str(workers) / "codebook.safetensors").read_bytes())
-    assert codebooks[0] == codebooks[1]
+    assert codebooks[0] == codebooks[1] == codebooks[2]
     assert (job.facts["rows"], job.facts["rejected_by_reason"]) == (41, {"not readable as audio": 1})
     assert len(Codebook.load(settings.output).fit["inertia"]) == 6  # five iterations, and the last centroids
     assert sorted(path.name for path in (tmp_path / "4").iterdir()) == [

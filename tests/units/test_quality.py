@@ -72,13 +72,16 @@ def test_tokens_per_second_follow_from_frame_rate_and_deduplication():
 def test_a_collapsed_codebook_is_refused_with_its_figures_and_a_sound_or_unknown_one_is_not():
     identity = Identity(encoder="e", weights="w", layer=1, norm="none", waveform="none", frame_rate=50)
 
-    def made(fit):
-        return Codebook.create(np.zeros((100, 2), np.float32), Encoder(), identity, fit)
+    def made(fit, distinct=100):
+        centroids = np.repeat(np.arange(100)[:distinct], 100 // distinct)[:, None].repeat(2, axis=1).astype(np.float32)
+        return Codebook.create(centroids, Encoder(), identity, fit)
 
     def measured(counts):
         return {"quality": quality.figures(counts, quality.Tally(), 50.0)}
 
     made({}).check_sound("c")
+    with pytest.raises(ValueError, match=r"codebook=c: has collapsed: 10 of 100 centroids are distinct"):
+        made({}, distinct=10).check_sound("c")
     made(measured(np.full(100, 9))).check_sound("c")
     few = np.where(np.arange(100) < 30, 100, 0)
     with pytest.raises(ValueError, match=r"codebook=c: has collapsed: 30% of 100 units are used"):
