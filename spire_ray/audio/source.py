@@ -54,6 +54,8 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
     except AudioError:
         raise
     except (ValueError, ImportError, IsADirectoryError, OverflowError) as error:  # a scheme, a name that cannot be
+        if source.startswith("s3://"):  # its region or its credentials, no fault of the row
+            raise
         raise AudioError(f"not a path of audio: {' '.join(str(error).split())}") from None
     except FileNotFoundError:
         raise AudioError("no such file" if storage.is_local(source) else "no such key") from None
