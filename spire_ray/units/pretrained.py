@@ -29,11 +29,11 @@ def load(settings: Encoder, device: str, plain: bool = False) -> SpeechEncoder:
     from transformers import AutoConfig
 
     folder = storage.localize(settings.name)
-    if not os.path.isdir(folder) and (folder.startswith(("/", ".")) or folder.count("/") > 1):
-        raise ValueError(f"encoder.name={settings.name}: no such folder, and no id of the hub")
-    if not os.path.isdir(folder) and "@" in folder:
+    if not os.path.isdir(folder):
+        if folder.startswith(("/", ".")) or folder.count("/") > 1:
+            raise ValueError(f"encoder.name={settings.name}: no such folder, and no id of the hub")
         folder, _, revision = folder.partition("@")
-        settings = replace(settings, revision=revision)
+        settings = replace(settings, revision=revision or settings.revision)
     config = AutoConfig.from_pretrained(folder, revision=settings.revision or None)
     waveform = _Waveform if plain or not can_pack(config) else _PackedWaveform
     kinds: dict[str, Callable[[Encoder, str, Any, str], SpeechEncoder]] = {
