@@ -45,19 +45,19 @@ def seconds(work: Callable[[], object], repetitions: int) -> tuple[float, float]
     return min(took), round(max(took) / min(took) - 1, 3)
 
 
-def packing(documents: int, row_length: int) -> dict[str, float]:
+def packing(documents: int, sequence_length: int) -> dict[str, float]:
     """The pooled mix of CPT: clips of 2 to 20 s at 35 units a second with their transcripts, and sentences."""
     draw = np.random.default_rng(0)
     clips = (draw.uniform(2, 20, documents * 3 // 4) * 45).astype(int)
-    sentences = np.clip(draw.lognormal(4, 0.6, documents - len(clips)), 10, row_length).astype(int)
+    sentences = np.clip(draw.lognormal(4, 0.6, documents - len(clips)), 10, sequence_length).astype(int)
     lengths = [int(n) for n in draw.permutation(np.concatenate([clips, sentences]))]
-    rows = best_fit(lengths, row_length)
-    cost, spread = seconds(lambda: best_fit(lengths, row_length), 5)
+    rows = best_fit(lengths, sequence_length)
+    cost, spread = seconds(lambda: best_fit(lengths, sequence_length), 5)
     return {
         "documents": documents,
         "documents_per_minute_and_core": round(60 * documents / cost),
         "spread": spread,
-        "fill": round(sum(lengths) / (len(rows) * row_length), 5),
+        "fill": round(sum(lengths) / (len(rows) * sequence_length), 5),
     }
 
 

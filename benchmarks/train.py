@@ -113,9 +113,9 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
 
     model = build(options)
     loss = PackedLoss(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, fused=_device() == "cuda" or None)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=_device() == "cuda" or None)
     if way == "bare":
-        (attention.by_bounds if _device() == "cuda" else attention.on_cpu)(model)
+        (attention.use_varlen if _device() == "cuda" else attention.on_cpu)(model)
     batches = padded_batches(options) if way == "padded" else packed_batches(options)
 
     def summed(batch: Any) -> torch.Tensor:
@@ -136,8 +136,8 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
             value.backward()
             total += float(value.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         return sum(tokens for _, tokens in taken), total
 
     return measured(step, options)
@@ -147,7 +147,7 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
     """The engine of the jobs, ZeRO-1, on one worker."""
     import torch.distributed as dist
 
-    from spire_ray.settings import Optimiser, Training
+    from spire_ray.settings import Optimizer, Training
     from spire_ray.training.engine import Engine, configuration
 
     os.environ.setdefault("LOCAL_RANK", "0")
@@ -162,14 +162,14 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
         file.flush()
         training = Training(
             steps=1,
-            batch_rows=options.rows * options.micro_batches,
-            micro_batch_rows=options.rows,
-            optimiser=Optimiser(lr=RATE, clip=1.0),
+            global_batch_size=options.rows * options.micro_batches,
+            micro_batch_size=options.rows,
+            optimizer=Optimizer(lr=RATE, clip=1.0),
             gradient_checkpointing=options.checkpointing,
             compile=options.compile,
         )
-        filled = configuration(file.name, training, training.batch_rows, 1)
-    worker = Engine(build(options), training, filled, sys.maxsize)
+        ds_config = configuration(file.name, training, training.global_batch_size, 1)
+    worker = Engine(build(options), training, ds_config, sys.maxsize)
     batches = packed_batches(options)
 
     def step() -> tuple[int, float]:
@@ -206,7 +206,7 @@ def trainer(options: argparse.Namespace) -> dict[str, float]:
     """`transformers.Trainer` with padding to the longest of a batch, grouped by length."""
     from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
-    given = documents(options.documents, options.row_length)
+    given = documents(options.documents, options.sequence_length)
     data = [{"input_ids": ids, "labels": np.where(counted, ids, -100), "length": len(ids)} for ids, counted in given]
     from tokenizers import Tokenizer, models
 
@@ -256,10 +256,10 @@ def packed_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
     from spire_ray.text.packing import best_fit
     from spire_ray.training.batch import collate
 
-    given = documents(options.documents, options.row_length)
+    given = documents(options.documents, options.sequence_length)
     rows = []
-    for chosen in best_fit([len(ids) for ids, _ in given], options.row_length):
-        ids, counted = np.zeros(options.row_length, np.int64), np.zeros(options.row_length, bool)
+    for chosen in best_fit([len(ids) for ids, _ in given], options.sequence_length):
+        ids, counted = np.zeros(options.sequence_length, np.int64), np.zeros(options.sequence_length, bool)
         lengths = np.array([len(given[i][0]) for i in chosen])
         ids[: lengths.sum()] = np.concatenate([given[i][0] for i in chosen])
         counted[: lengths.sum()] = np.concatenate([given[i][1] for i in chosen])
@@ -275,7 +275,7 @@ def padded_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
     """Batches padded to their longest document, neighbours in length together, without end."""
     import torch
 
-    given = sorted(documents(options.documents, options.row_length), key=lambda pair: len(pair[0]))
+    given = sorted(documents(options.documents, options.sequence_length), key=lambda pair: len(pair[0]))
     size = options.batch_documents
     order = np.random.default_rng(1).permutation(len(given) // size)
     while True:

@@ -33,7 +33,7 @@ from spire_ray.settings import SAMPLE_RATE, Encoder
 from spire_ray.units import attention, pretrained
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
-from spire_ray.units.encoder import load_encoder, normalise
+from spire_ray.units.encoder import load_encoder, normalize
 from spire_ray.units.labeler import Labeler
 from spire_ray.units.products import Linear
 
@@ -156,7 +156,7 @@ class Reference:
         """Waveforms → frame labels of each."""
         found: dict[int, list[int]] = {}
         for batch in _padded_batches(clips):
-            waveforms = [torch.from_numpy(normalise(clips[i])) for i in batch]
+            waveforms = [torch.from_numpy(normalize(clips[i])) for i in batch]
             padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self._device, self._dtype)
             lengths = torch.tensor([len(waveform) for waveform in waveforms])
             mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long().to(self._device)
@@ -282,8 +282,8 @@ def _parts(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str
     nearest = _watched(labeler._assign.labels, "nearest centroid", taken, device)
     labeler._assign = SimpleNamespace(labels=nearest)  # type: ignore[assignment]
     whole = _watched(labeler, "all", taken, device)
-    among = attention.among
-    with mock.patch.object(attention, "among", lambda *given: _watched(among(*given), "attention", taken, device)):
+    packed = attention.packed_attention
+    with mock.patch.object(attention, "packed_attention", lambda *given: _watched(packed(*given), "attention", taken, device)):
         whole(clips)
     taken["projections of the attention"] = taken.pop("attention and its projections") - taken["attention"]
     taken["rest"] = 2 * taken["all"] - sum(taken.values())

@@ -16,7 +16,7 @@ _NOBODY_READS = 128 + signal.SIGPIPE
 Main = Callable[[Sequence[str] | None], int]
 
 
-def told(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Main], Main]:
+def cli_errors(name: str, words: Callable[[BaseException], str] = str) -> Callable[[Main], Main]:
     """Let a command end with USER_ERROR and one line on stderr, in its `words`, for what a user can mend.
 
     That is a ValueError or OSError, here or in an actor of Ray, and an error of S3.

@@ -36,9 +36,9 @@ STAGES: dict[str, type[settings.Stage]] = {
 }
 
 _NOT_IDENTITY = (
-    *("root", "storage", "tracking", "licence", "workers", "gpus_per_worker", "threads", "decode", "host"),
+    *("root", "storage", "tracking", "license", "workers", "gpus_per_worker", "threads", "decode", "host"),
     *("port", "keep", "expected"),
-    *("deepspeed", "training.micro_batch_rows", "training.gradient_checkpointing", "training.compile"),
+    *("deepspeed", "training.micro_batch_size", "training.gradient_checkpointing", "training.compile"),
     *("training.save_every", "training.keep", "training.log_every", "training.max_loss_jump", "held_out"),
 )
 """Where and with what a stage runs; all other fields, dotted, decide what it makes."""

@@ -17,7 +17,7 @@ from spire_ray.settings import Stage
 
 RUN_FILE = "run.json"
 CORPUS_FILE = "corpus.json"
-"""Beside the rows of a corpus that was fetched: its name and licence."""
+"""Beside the rows of a corpus that was fetched: its name and license."""
 _PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
@@ -112,16 +112,16 @@ def _there(path: str) -> bool:
         return False
 
 
-def licences_of(place: str) -> dict[str, str]:
-    """Licences of what rows were made of, by name: their corpus and the models that labelled them, as far back as records go."""
+def licenses_of(place: str) -> dict[str, str]:
+    """Licenses of what rows were made of, by name: their corpus and the models that labelled them, as far back as records go."""
     for folder in (place, place.rpartition("/")[0]):
         if _there(path := storage.join(folder, CORPUS_FILE)):
             fetched = storage.read_json(path)
-            return {fetched["corpus"]: fetched["licence"]}
+            return {fetched["corpus"]: fetched["license"]}
         for record in _record(folder):
             sources = [record["resolved"].get(key) for key in ("manifest", "data")]
-            found = {name: stated for source in sources if source for name, stated in licences_of(source).items()}
-            return {**found, **record["facts"].get("licences", {})} if record["status"] == "complete" else found
+            found = {name: stated for source in sources if source for name, stated in licenses_of(source).items()}
+            return {**found, **record["facts"].get("licenses", {})} if record["status"] == "complete" else found
     return {}
 
 

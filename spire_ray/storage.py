@@ -265,7 +265,7 @@ def localize(uri: str) -> str:
     fs, path = filesystem(uri)
     found = {name[len(path.rstrip("/")) + 1 :]: info for name, info in sorted(fs.find(path, detail=True).items())}
     if not found:
-        raise FileNotFoundError(f"{uri}: not there")
+        raise FileNotFoundError(f"{uri}: not found")
     state = [f"{name} {info['size']} {info.get('ETag') or info.get('mtime')}" for name, info in found.items()]
     copy = Path(scratch("\n".join([uri, *state])))
     copy.parent.mkdir(parents=True, exist_ok=True)

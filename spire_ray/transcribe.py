@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from spire_ray.generation.generate import HuggingFaceGenerator
-    from spire_ray.text.chat import Markup
+    from spire_ray.text.chat import ChatFormat
     from spire_ray.text.prompts import Span
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.labeler import Labeler
@@ -27,7 +27,7 @@ _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """What is fetched from the Hugging Face Hub."""
 
 
-@command.told("transcribe")
+@command.cli_errors("transcribe")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool: one line `path<TAB>text` for each clip; returns the exit status.
 
@@ -53,14 +53,14 @@ def model_folder(model: str) -> str:
     if storage.exists(model):
         return storage.localize(model)
     if not storage.is_local(model):
-        raise ValueError(f"model={model}: not there")
+        raise ValueError(f"model={model}: not found")
     return _from_hub(model)
 
 
 def codebook_of(model: str, folder: str = "") -> "Codebook":
     """The codebook in `folder`, by default the one in the local model folder.
 
-    Raises ValueError for a model that speaks no units, a missing codebook and one that makes other units.
+    Raises ValueError for a model that has no unit tokens, a missing codebook and one that makes other units.
     """
     from spire_ray import storage
     from spire_ray.text.tokenizer import UNITS_FILE, UnitVocabulary
@@ -69,7 +69,7 @@ def codebook_of(model: str, folder: str = "") -> "Codebook":
     vocabulary = UnitVocabulary.load(model)
     if vocabulary is None:
         raise ValueError(
-            f"model={model}: no {UNITS_FILE} there, so it hears nothing; extend it with the stage extend_model, "
+            f"model={model}: no {UNITS_FILE} there, so it has no unit tokens; extend it with the stage extend_model, "
             "or, if its vocabulary has units already as SpireFull's does, say which codebook made them with `spire units adopt`"
         )
     folder = folder or storage.join(model, "codebook")
@@ -78,7 +78,7 @@ def codebook_of(model: str, folder: str = "") -> "Codebook":
     return codebook
 
 
-def question(markup: "Markup", units: "np.ndarray", language: str = "en", to: str = "") -> "list[Span]":
+def question(markup: "ChatFormat", units: "np.ndarray", language: str = "en", to: str = "") -> "list[Span]":
     """The prompt that asks for the transcript of units or, with `to`, for their translation, in the chat format of a model."""
     from spire_ray.text import prompts
 

@@ -70,7 +70,7 @@ def tiny_model(tmp_path_factory, tiny_codebook):
 
 @pytest.fixture(scope="session")
 def tiny_base(tiny_model):
-    """The text model that `tiny_model` was made of; it speaks no units."""
+    """The text model that `tiny_model` was made of; it has no unit tokens."""
     return str(Path(tiny_model).parent / "base")
 
 
@@ -143,11 +143,11 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
         opened = Pack(pack)
-        rows = sizes.rows_of_a_step(training, opened.index["row_length"])
-        units, first_new = new_rows(fresh_model)
+        rows = sizes.rows_of_a_step(training, opened.index["sequence_length"])
+        units, first_new_token_id = new_rows(fresh_model)
         store = Store(str(folder), training.keep, {"mlflow_run_id": "r"})
-        filled = engines.configuration(str(preset), training, rows, 1)
-        engine, done = loop.begin(model, training, filled, first_new, store)
+        ds_config = engines.configuration(str(preset), training, rows, 1)
+        engine, done = loop.begin(model, training, ds_config, first_new_token_id, store)
         loop.train(loop.Run(engine, opened, training, rows, store, units=units, log=note, **more), done)
         return lines, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spire_ray import cli
-from spire_ray.command import USER_ERROR, told
+from spire_ray.command import USER_ERROR, cli_errors
 
 SPIRE = str(Path(sys.executable).parent / "spire")
 
@@ -55,7 +55,7 @@ def test_a_reader_that_has_enough_ends_a_command_quietly(arguments):
 
 
 def test_a_connection_that_breaks_is_told(capsys):
-    @told("fetch")
+    @cli_errors("fetch")
     def fails(arguments):
         raise BrokenPipeError(32, "Broken pipe", "s3://bucket/key")
 
@@ -102,7 +102,7 @@ def refusing(received):
         def __init__(self):
             raise received
 
-    @told("evaluate")
+    @cli_errors("evaluate")
     def fails(arguments=None):
         return ray.get(ray.remote(Actor).remote().__ray_ready__.remote())
 

@@ -9,7 +9,7 @@ import yaml
 
 from spire_ray import config
 from spire_ray.distributed import runner
-from spire_ray.settings import Optimiser, Pack, Train
+from spire_ray.settings import Optimizer, Pack, Train
 
 TRAIN = {
     "stage": "cpt",
@@ -17,7 +17,7 @@ TRAIN = {
     "model": "{root}/model",
     "pack": "{root}/pack",
     "deepspeed": "zero1.json",
-    "training": {"steps": 10, "batch_rows": 8, "optimiser": {"lr": 3e-4}},
+    "training": {"steps": 10, "global_batch_size": 8, "optimizer": {"lr": 3e-4}},
 }
 PACK = {
     "stage": "pack",
@@ -38,8 +38,8 @@ def write(folder, data):
 def test_a_configuration_becomes_the_settings_of_its_stage(tmp_path):
     settings = config.load(write(tmp_path, TRAIN))
     assert isinstance(settings, Train)
-    assert settings.training.optimiser == Optimiser(lr=3e-4)
-    assert settings.training.batch_rows == 8
+    assert settings.training.optimizer == Optimizer(lr=3e-4)
+    assert settings.training.global_batch_size == 8
     assert config.load(write(tmp_path, PACK)).sources[1].target_language == "de"
 
 
@@ -56,18 +56,18 @@ def test_root_stands_in_every_path(tmp_path):
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [
-        ("training.optimiser.lr=1e-4", "training.optimiser.lr", 1e-4),
-        ("training.optimiser.lr=2.5E-05", "training.optimiser.lr", 2.5e-5),
+        ("training.optimizer.lr=1e-4", "training.optimizer.lr", 1e-4),
+        ("training.optimizer.lr=2.5E-05", "training.optimizer.lr", 2.5e-5),
         ("training.steps=200", "training.steps", 200),
         ("training.steps=1e3", "training.steps", 1000),
         ("training.gradient_checkpointing=full", "training.gradient_checkpointing", "full"),
         ("training.compile=true", "training.compile", True),
-        ("training.optimiser.betas=[0.9, 0.95]", "training.optimiser.betas", (0.9, 0.95)),
-        ("training.optimiser.betas=[9e-1, 0.95]", "training.optimiser.betas", (0.9, 0.95)),
+        ("training.optimizer.betas=[0.9, 0.95]", "training.optimizer.betas", (0.9, 0.95)),
+        ("training.optimizer.betas=[9e-1, 0.95]", "training.optimizer.betas", (0.9, 0.95)),
         ("workers.count=4", "workers.count", 4),
         ("tracking.run_name=a=b", "tracking.run_name", "a=b"),
         ("tracking.experiment=deep", "tracking.experiment", "deep"),
-        ("licence.accept=[cc-by-nc-4.0]", "licence.accept", ("cc-by-nc-4.0",)),
+        ("license.accept=[cc-by-nc-4.0]", "license.accept", ("cc-by-nc-4.0",)),
     ],
 )
 def test_overrides_are_dotted_and_typed(tmp_path, override, key, value):
@@ -79,32 +79,32 @@ def test_overrides_are_dotted_and_typed(tmp_path, override, key, value):
 
 
 def test_overrides_may_come_as_a_mapping(tmp_path):
-    settings = config.load(write(tmp_path, TRAIN), {"training.steps": 7, "training.optimiser.lr": "1e-4"})
-    assert (settings.training.steps, settings.training.optimiser.lr) == (7, 1e-4)
+    settings = config.load(write(tmp_path, TRAIN), {"training.steps": 7, "training.optimizer.lr": "1e-4"})
+    assert (settings.training.steps, settings.training.optimizer.lr) == (7, 1e-4)
 
 
 def test_a_rate_written_as_1e_4_in_a_file_is_a_number(tmp_path):
-    text = "stage: cpt\noutput: o\nmodel: m\npack: p\ndeepspeed: d\ntraining: {steps: 1, batch_rows: 1, optimiser: {lr: 1e-4}}\n"
-    assert config.load(write(tmp_path, text)).training.optimiser.lr == 1e-4
+    text = "stage: cpt\noutput: o\nmodel: m\npack: p\ndeepspeed: d\ntraining: {steps: 1, global_batch_size: 1, optimizer: {lr: 1e-4}}\n"
+    assert config.load(write(tmp_path, text)).training.optimizer.lr == 1e-4
 
 
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ("training.optimiser.learning_rate=1", "unknown key training.optimiser.learning_rate: known are name, lr"),
+        ("training.optimizer.learning_rate=1", "unknown key training.optimizer.learning_rate: known are name, lr"),
         ("training.stepps=1", "unknown key training.stepps: did you mean steps?"),
         ("modle=x", "unknown key modle: did you mean model?"),
         ("workers.gpu=true", "unknown key workers.gpu: did you mean gpus?"),
         ("training.steps=many", "training.steps='many': "),
         ("training.steps=1.5", "training.steps=1.5: "),
-        ("training.optimiser.name=sgd", "training.optimiser.name='sgd': .*'adamw' or 'muon'"),
-        ("training.optimiser.betas=0.9", "training.optimiser.betas=0.9: "),
+        ("training.optimizer.name=sgd", "training.optimizer.name='sgd': .*'adamw' or 'muon'"),
+        ("training.optimizer.betas=0.9", "training.optimizer.betas=0.9: "),
         ("training=5", "training=5: "),
-        ("training.optimiser.betas=[0.9", r"training.optimiser.betas='\[0.9': "),
+        ("training.optimizer.betas=[0.9", r"training.optimizer.betas='\[0.9': "),
         ("training.steps=-1", "training.steps=-1: .*greater than or equal to 1"),
-        ("training.batch_rows=-1", "training.batch_rows=-1: .*greater than or equal to 0"),
-        ("training.optimiser.lr=0", "training.optimiser.lr=0: .*greater than 0"),
-        ("training.optimiser.decay_share=1.5", "training.optimiser.decay_share=1.5: .*less than or equal to 1"),
+        ("training.global_batch_size=-1", "training.global_batch_size=-1: .*greater than or equal to 0"),
+        ("training.optimizer.lr=0", "training.optimizer.lr=0: .*greater than 0"),
+        ("training.optimizer.decay_share=1.5", "training.optimizer.decay_share=1.5: .*less than or equal to 1"),
         ("workers.count=0", "workers.count=0: .*greater than or equal to 1"),
         ("training.steps=[e", r"training.steps='\[e': "),
         ("training.steps.more=5", "override training.steps.more: steps is not a group of settings"),
@@ -155,7 +155,7 @@ def test_a_missing_field_is_named(tmp_path):
 
 def test_several_faults_are_counted(tmp_path):
     with pytest.raises(ValueError, match=r"\(and 1 more\)$"):
-        config.load(write(tmp_path, TRAIN), ["training.steps=x", "training.batch_rows=y"])
+        config.load(write(tmp_path, TRAIN), ["training.steps=x", "training.global_batch_size=y"])
 
 
 def test_a_configuration_of_another_stage_is_refused(tmp_path):
@@ -199,8 +199,8 @@ def test_where_and_with_what_a_stage_runs_is_no_part_of_its_identity(tmp_path):
 
 def test_the_difference_of_two_configurations_names_key_and_values(tmp_path):
     path = write(tmp_path, TRAIN)
-    one, other = (config.to_dict(config.load(path, o)) for o in ([], ["training.steps=11", "training.optimiser.lr=1e-5"]))
-    assert config.difference(one, other) == "training.optimiser.lr: 0.0003 → 1e-05; training.steps: 10 → 11"
+    one, other = (config.to_dict(config.load(path, o)) for o in ([], ["training.steps=11", "training.optimizer.lr=1e-5"]))
+    assert config.difference(one, other) == "training.optimizer.lr: 0.0003 → 1e-05; training.steps: 10 → 11"
     assert config.difference(one, one) == ""
 
 

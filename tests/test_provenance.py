@@ -6,8 +6,8 @@ import json
 import pytest
 
 from spire_ray import storage
-from spire_ray.provenance import Output, inputs_of, licences_of
-from spire_ray.settings import ExtendModel, FitCodebook, Licence, Pack, Source, Tracking
+from spire_ray.provenance import Output, inputs_of, licenses_of
+from spire_ray.settings import ExtendModel, FitCodebook, License, Pack, Source, Tracking
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_folder_in_which_nothing_was_made_yet_is_free_for_another_configuratio
 def test_other_resources_tracking_and_consent_may_continue_a_folder(settings):
     finish(settings)
     other = dataclasses.replace(
-        settings, workers=9, gpus_per_worker=1.0, tracking=Tracking(enabled=False), licence=Licence(accept=("x",))
+        settings, workers=9, gpus_per_worker=1.0, tracking=Tracking(enabled=False), license=License(accept=("x",))
     )
     assert Output.open(other).complete
 
@@ -129,19 +129,19 @@ def test_the_same_work_has_the_same_id_wherever_it_lies(settings, tmp_path):
     assert finish(dataclasses.replace(settings, output=str(tmp_path / "other"), seed=1)).record["id"] != one
 
 
-def test_rows_have_the_licences_of_their_corpus_and_of_the_models_that_labelled_them(tmp_path):
+def test_rows_have_the_licenses_of_their_corpus_and_of_the_models_that_labelled_them(tmp_path):
     corpus, units, labels = (f"{tmp_path}/{name}" for name in ("corpus", "units", "labels"))
-    storage.write_json(f"{corpus}/corpus.json", {"corpus": "mls", "licence": "cc-by-4.0"})
+    storage.write_json(f"{corpus}/corpus.json", {"corpus": "mls", "license": "cc-by-4.0"})
     storage.write_json(
         f"{units}/run.json",
         {"stage": "label", "status": "complete", "resolved": {"manifest": f"{corpus}/part-*.parquet"}, "facts": {}},
     )
-    named = {"licences": {"tower": "cc-by-nc-4.0"}}
+    named = {"licenses": {"tower": "cc-by-nc-4.0"}}
     storage.write_json(
         f"{labels}/run.json",
         {"stage": "pseudo_label", "status": "complete", "resolved": {"data": units, "model": "tower"}, "facts": named},
     )
-    assert licences_of(units) == {"mls": "cc-by-4.0"}
-    assert licences_of(labels) == {"mls": "cc-by-4.0", "tower": "cc-by-nc-4.0"}
-    assert licences_of(f"{labels}/part-000000.parquet") == licences_of(labels)
-    assert licences_of(f"{tmp_path}/mine") == {}
+    assert licenses_of(units) == {"mls": "cc-by-4.0"}
+    assert licenses_of(labels) == {"mls": "cc-by-4.0", "tower": "cc-by-nc-4.0"}
+    assert licenses_of(f"{labels}/part-000000.parquet") == licenses_of(labels)
+    assert licenses_of(f"{tmp_path}/mine") == {}

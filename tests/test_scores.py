@@ -19,7 +19,7 @@ def test_the_word_error_rate_is_that_of_the_whole_corpus():
     assert wer(REFERENCES, REFERENCES) == 0
 
 
-def test_texts_are_compared_after_whispers_english_normaliser():
+def test_texts_are_compared_after_whispers_english_normalizer():
     assert wer(["Mr. Smith paid twenty dollars, didn't he?"], ["mister smith paid $20 did not he"]) == 0
     assert wer(["The neighbour's colour."], ["the neighbor's color"]) == 0
 

@@ -111,7 +111,7 @@ def test_a_remote_folder_is_copied_once_for_what_it_holds_and_a_local_one_is_its
     assert storage.read_bytes(f"{storage.localize('s3://spire/model')}/config.json") == b"{}"
     storage.write_bytes("s3://spire/model/config.json", b"[]")
     assert storage.read_bytes(f"{storage.localize('s3://spire/model')}/config.json") == b"[]"
-    with pytest.raises(FileNotFoundError, match="s3://spire/none: not there"):
+    with pytest.raises(FileNotFoundError, match="s3://spire/none: not found"):
         storage.localize("s3://spire/none")
 
 

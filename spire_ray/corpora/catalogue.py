@@ -21,7 +21,7 @@ class Corpus:
     name: str
     title: str
     use: Literal["speech", "text", "evaluation"]
-    licence: str
+    license: str
     gated: bool = False
     """Terms have to be accepted before it can be downloaded."""
     hub: str = ""

@@ -39,7 +39,7 @@ class Recipe:
 def load(path: str) -> Recipe:
     """Read a recipe. Raises ValueError for an unknown key and for a value of the wrong kind."""
     if not storage.exists(path):
-        raise ValueError(f"recipe={path}: not there")
+        raise ValueError(f"recipe={path}: not found")
     data: Any = yaml.safe_load(storage.read_bytes(path))
     known = {each.name for each in fields(Recipe)}
     if not isinstance(data, dict) or set(data) - known:
@@ -66,7 +66,7 @@ def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, 
         raise ValueError(f"not to be downloaded: {'; '.join(absent)}; then name the copy under local: in the recipe")
     for name, copy in recipe.local.items():
         if not Path(copy).exists():
-            raise ValueError(f"local.{name}={copy}: not there")
+            raise ValueError(f"local.{name}={copy}: not found")
     givers = {corpus.translations_of for corpus in corpora if corpus.translations_of}
     for corpus in corpora:
         for split in recipe.splits if corpus.name not in givers else ():
@@ -118,7 +118,7 @@ def _fetch_corpus(corpus: Corpus, recipe: Recipe, splits: Sequence[str], base: s
             counts = {key: counts[key] + done[key] for key in counts}
     if not counts["rows"]:
         raise ValueError(f"{corpus.name}: no rows of the splits {', '.join(splits)}")
-    storage.write_json(storage.join(to, CORPUS_FILE), {"corpus": corpus.name, "licence": corpus.licence, **form, **counts})
+    storage.write_json(storage.join(to, CORPUS_FILE), {"corpus": corpus.name, "license": corpus.license, **form, **counts})
     return counts
 
 

@@ -21,7 +21,7 @@ Rows = Iterator[dict[str, Any]]
 
 def _table(file: Path, delimiter: str = "\t", *, quoted: bool = False) -> list[dict[str, str]]:
     if not file.exists():
-        raise ValueError(f"{file}: not there")
+        raise ValueError(f"{file}: not found")
     with file.open(newline="") as lines:
         return list(csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
 

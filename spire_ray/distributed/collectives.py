@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 
-def summed(array: np.ndarray) -> np.ndarray:
+def all_reduce_sum(array: np.ndarray) -> np.ndarray:
     """The sum of what every worker gives, on all of them; of whole numbers the same in any order."""
     import torch
 
@@ -14,7 +14,7 @@ def summed(array: np.ndarray) -> np.ndarray:
     return total.numpy()
 
 
-def gathered(one: Any) -> list[Any]:
+def all_gather(one: Any) -> list[Any]:
     """What every worker gives, on all of them, in their order."""
     from torch import distributed
 
@@ -23,7 +23,7 @@ def gathered(one: Any) -> list[Any]:
     return found
 
 
-def to_first(one: Any) -> list[Any]:
+def gather_to_first(one: Any) -> list[Any]:
     """What every worker gives, on the first of them; nothing on the others."""
     from torch import distributed
 
@@ -32,7 +32,7 @@ def to_first(one: Any) -> list[Any]:
     return found
 
 
-def from_first(one: Any) -> Any:
+def broadcast(one: Any) -> Any:
     """What the first worker gives, on all of them."""
     from torch import distributed
 

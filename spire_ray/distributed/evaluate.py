@@ -12,7 +12,7 @@ from spire_ray.distributed.label import FINGERPRINT_FILE
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.fingerprint import Fingerprint
 from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED
-from spire_ray.model import licence
+from spire_ray.model import license
 from spire_ray.settings import Evaluate, Evaluated
 
 _READ = ["utt_id", "text", "translations", "speaker", "duration", "units", "durations"]
@@ -37,7 +37,7 @@ def run(job: Job[Evaluate]) -> None:
 
     settings = job.settings
     for model in settings.models:
-        licence.check(storage.localize(model.model), settings.licence.accept)
+        license.check(storage.localize(model.model), settings.license.accept)
     rows = _rows(settings)
     actor = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus_per_worker)(_Asker)
     fingerprint = storage.read_json(storage.join(settings.units, FINGERPRINT_FILE))
@@ -79,7 +79,7 @@ class _Asker:
         if units := generator.tokenizer.units:
             units.fingerprint.require(Fingerprint.from_dict(fingerprint), model.model, settings.units)
         elif speech := _SPEECH & set(model.tasks):
-            raise ValueError(f"models.{model.name}.tasks: {', '.join(sorted(speech))} need a model that speaks units")
+            raise ValueError(f"models.{model.name}.tasks: {', '.join(sorted(speech))} need a model with unit tokens")
         self._tasks = Tasks(generator, model.format)
         self._source, self._target = "en", settings.target_language
         self._units = [np.asarray(row["units"], np.uint16) for row in rows]
@@ -98,7 +98,7 @@ class _Asker:
                 return tasks.transcribe(others)
             case "mt" | "st_gold":
                 return tasks.translate_text(self._text, source, target)
-            case "kept":
+            case "mt_reverse":
                 return tasks.translate_text(self._translation, target, source, form="cpt")
             case "st_direct":
                 return tasks.translate_speech(self._units, target)
@@ -141,7 +141,7 @@ def _score(settings: Evaluate, rows: list[dict[str, Any]], answers: dict[str, di
             if task.startswith("asr"):
                 results[f"{key}.wer"] = wer(hypotheses, text)
                 continue
-            scored = score(hypotheses, text if task == "kept" else translation, settings.bleu_tokenizer)
+            scored = score(hypotheses, text if task == "mt_reverse" else translation, settings.bleu_tokenizer)
             results |= {f"{key}.bleu": scored.bleu, f"{key}.chrf": scored.chrf}
             results["signature"] = scored.signature
     shuffled = [*translation[1:], *translation[:1]]

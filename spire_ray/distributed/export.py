@@ -10,7 +10,7 @@ from spire_ray import storage
 from spire_ray.distributed import stage
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.distributed.train import read_metrics
-from spire_ray.model import licence
+from spire_ray.model import license
 from spire_ray.model.card import Card
 from spire_ray.settings import Export, Lora
 
@@ -52,10 +52,10 @@ def run(job: Job[Export]) -> None:
                 loaded = replace(loaded, encoder=replace(loaded.encoder, name=BUNDLED))
             loaded.save(storage.join(folder, "codebook"))
         card = _card(settings, made, base, record)
-        storage.write_bytes(storage.join(folder, licence.CARD), card.markdown().encode())
+        storage.write_bytes(storage.join(folder, license.CARD), card.markdown().encode())
         if settings.samples:
             job.tracker.log_artifact("samples.md", _samples(settings, folder, made, base).encode())
-    job.facts |= {"step": record["step"], **({"licence": card.licence} if card.licence else {})}
+    job.facts |= {"step": record["step"], **({"license": card.license} if card.license else {})}
 
 
 def _training(folder: str) -> dict[str, Any]:
@@ -70,14 +70,14 @@ def _training(folder: str) -> dict[str, Any]:
 
 def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, Any]) -> Card:
     index = storage.read_json(storage.join(made["pack"], "index.json"))
-    licences = {"base model": licence.licence(base), **index.get("licences", {})}
+    licenses = {"base model": license.license(base), **index.get("licenses", {})}
     last = {key: value for line in read_metrics(settings.training) for key, value in line.items()}
     shown = {key: value for key, value in last.items() if key in ("loss", "epoch", "rows") or key.startswith("held_out/")}
     return Card(
         name=os.path.basename(os.path.dirname(os.path.abspath(settings.output))) or "spire",
         base=made["model"],
-        licences=licences,
-        licence=licence.strictest(licences.values()),
+        licenses=licenses,
+        license=license.strictest(licenses.values()),
         languages=tuple(index.get("languages", ())),
         step=record["step"],
         pack=index,

@@ -23,12 +23,12 @@ def plan(settings: ExtendModel) -> Plan:
 
 def run(job: Job[ExtendModel]) -> None:
     """Extend tokenizer and embeddings and take the codebook along."""
-    from spire_ray.model import licence
+    from spire_ray.model import license
     from spire_ray.model.extend import extend
     from spire_ray.units.codebook import Codebook
 
     settings = job.settings
-    licence.check(storage.localize(settings.model), settings.licence.accept)
+    license.check(storage.localize(settings.model), settings.license.accept)
     codebook = Codebook.load(settings.codebook)
     with storage.new_folder(settings.output) as folder:
         vocabulary = extend(storage.localize(settings.model), folder, codebook.fingerprint, settings)

@@ -21,7 +21,7 @@ from spire_ray.distributed import collectives, context, frames, group, stage
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.evaluation import codebook_plots
 from spire_ray.manifest import planning, sample
-from spire_ray.model import licence
+from spire_ray.model import license
 from spire_ray.settings import FitCodebook
 from spire_ray.units import lloyd, quality
 from spire_ray.units.codebook import Codebook
@@ -57,7 +57,7 @@ def plan(settings: FitCodebook) -> Plan:
 def run(job: Job[FitCodebook]) -> None:
     """Sample, and let the workers encode, fit, measure and save."""
     settings = job.settings
-    licence.check_encoder(settings.encoder.name, settings.licence.accept)
+    license.check_encoder(settings.encoder.name, settings.license.accept)
     place = storage.join(settings.output, SAMPLE_FILE)
     job.facts["rows"] = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
     planned = list(planning.planned(place, {}, _SHARD_SECONDS))
@@ -108,7 +108,7 @@ def _worker(given: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(settings.threads)
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    share = frames.Share(settings, given["planned"][rank::world], group.device(settings.gpus_per_worker))
+    share = frames.FrameStore(settings, given["planned"][rank::world], group.device(settings.gpus_per_worker))
     fit = _Fit(settings, share, given["tracker"] if rank == 0 else None)
     fit.encode()
     return fit.save(fit.iterate())
@@ -117,9 +117,9 @@ def _worker(given: dict[str, Any]) -> dict[str, Any]:
 class _Fit:
     """The fit as one worker sees it. The first one has the tracker, and writes."""
 
-    def __init__(self, settings: FitCodebook, share: frames.Share, tracker: Any) -> None:
+    def __init__(self, settings: FitCodebook, share: frames.FrameStore, tracker: Any) -> None:
         self._settings, self._share, self._tracker = settings, share, tracker
-        self._made: list[frames.Made] = []
+        self._made: list[frames.ShardStats] = []
         self._exponent = 0
 
     def encode(self) -> None:
@@ -132,7 +132,7 @@ class _Fit:
             found: Any = self._share.made
         except (OSError, ValueError) as error:  # which a restart would not mend
             found = str(error)
-        everywhere = collectives.gathered(found)
+        everywhere = collectives.all_gather(found)
         for one in everywhere:
             if isinstance(one, str):
                 raise ValueError(one)
@@ -146,7 +146,7 @@ class _Fit:
     def iterate(self) -> lloyd.State:
         """The state after the last iteration."""
         settings = self._settings
-        state: lloyd.State = collectives.from_first(_read(settings.output) if self._tracker else None) or self._begin()
+        state: lloyd.State = collectives.broadcast(_read(settings.output) if self._tracker else None) or self._begin()
         while (step := len(state.inertia)) < settings.iterations:
             began = time.monotonic()
             found = self._statistics(state.centroids, settings.batch_frames, step)
@@ -163,7 +163,7 @@ class _Fit:
     def save(self, state: lloyd.State) -> dict[str, Any]:
         """Measure the last centroids over all frames, write the codebook, and draw it."""
         found = self._statistics(state.centroids)
-        held_out = sum(collectives.gathered(self._share.held_out(state.centroids)), quality.Tally())
+        held_out = sum(collectives.all_gather(self._share.held_out(state.centroids)), quality.Tally())
         if not self._tracker:
             return {}
         settings, identity = self._settings, self._share.identity()
@@ -185,15 +185,15 @@ class _Fit:
         """The first centroids, which the first worker draws from what every worker has drawn."""
         settings = self._settings
         some = frames.quota(self._made, lloyd.SEEDING_FRAMES * settings.clusters)
-        drawn = collectives.to_first(self._share.draw(some, (settings.seed,)))
-        return lloyd.State.begin(collectives.from_first(self._share.first_centroids(drawn) if drawn else None))
+        drawn = collectives.gather_to_first(self._share.draw(some, (settings.seed,)))
+        return lloyd.State.begin(collectives.broadcast(self._share.first_centroids(drawn) if drawn else None))
 
     def _statistics(self, centroids: np.ndarray, batch: int = 0, step: int = 0) -> lloyd.Statistics:
         """Of all frames of all workers, or of a mini-batch of them."""
         some = frames.quota(self._made, batch) if batch else None
         found = self._share.statistics(centroids, self._exponent, some, (self._settings.seed, step))
-        squares = tuple(chain.from_iterable(collectives.gathered(found.squares)))
-        return lloyd.Statistics(collectives.summed(found.sums), collectives.summed(found.counts), squares)
+        squares = tuple(chain.from_iterable(collectives.all_gather(found.squares)))
+        return lloyd.Statistics(collectives.all_reduce_sum(found.sums), collectives.all_reduce_sum(found.counts), squares)
 
     def _tell(self, done: float, total: float, text: str) -> None:
         if self._tracker:

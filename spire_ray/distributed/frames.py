@@ -32,7 +32,7 @@ _DECODED_AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Made:
+class ShardStats:
     """What is known of the frames of a shard."""
 
     shard: int
@@ -51,20 +51,20 @@ def discard(folder: str) -> None:
     storage.remove(storage.join(folder, _FOLDER))
 
 
-def quota(made: Sequence[Made], frames: int) -> dict[int, int]:
+def quota(made: Sequence[ShardStats], frames: int) -> dict[int, int]:
     """How many of so many frames each shard gives, by its size."""
     counts = np.array([one.frames for one in made])
     ends = np.round(np.cumsum(counts) * min(1.0, frames / max(1, counts.sum()))).astype(int)
     return {one.shard: int(n) for one, n in zip(made, np.diff(ends, prepend=0), strict=True)}
 
 
-class Share:
+class FrameStore:
     """The shards of one worker."""
 
     def __init__(self, settings: FitCodebook, planned: Sequence[Shard], device: str = "cpu") -> None:
         self._settings, self._planned, self._device = settings, planned, device
         self.rows = sum(shard.rows for shard in planned)
-        self.made: list[Made] = []
+        self.made: list[ShardStats] = []
         self._encoder: Any = None
         self._resident: dict[int, dict[str, Any]] = {}
 
@@ -73,19 +73,19 @@ class Share:
         found: Identity = self._loaded().identity
         return found
 
-    def encode(self) -> Iterator[Made]:
+    def encode(self) -> Iterator[ShardStats]:
         """Make the frames of every shard that has none yet; what is known of each, as it comes."""
         place = storage.join(self._settings.output, _FOLDER)
         files = {_name(shard.shard, ".json"): shard for shard in self._planned}
         done = [name for name in storage.listing(place) if name in files]
-        self.made = [Made(**json.loads(content)) for content in storage.read_files(place, done)]
+        self.made = [ShardStats(**json.loads(content)) for content in storage.read_files(place, done)]
         yield from self.made
         for decoded in _decoded([files[name] for name in sorted(files.keys() - set(done))]):
             self.made.append(self._encode(decoded))
             yield self.made[-1]
         self.made.sort(key=lambda made: made.shard)
 
-    def _encode(self, shard: shards.Decoded) -> Made:
+    def _encode(self, shard: shards.Decoded) -> ShardStats:
         """Decoded shard → a file of frames, and what is known of them."""
         import torch
         from safetensors.torch import save
@@ -109,7 +109,7 @@ class Share:
         tensors["utt_ids"] = torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8)
         self._write(shard.shard, ".safetensors", save(tensors))
         rejected = dict(Counter(marks.reason(error) for error in shard.errors if error))
-        made = Made(shard.shard, len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
+        made = ShardStats(shard.shard, len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
         self._write(shard.shard, ".json", json.dumps(asdict(made)).encode())
         return made
 

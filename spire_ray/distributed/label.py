@@ -46,13 +46,13 @@ def plan(settings: Label) -> Plan:
 
 def run(job: Job[Label]) -> None:
     """Label every shard that is not done."""
-    from spire_ray.model import licence
+    from spire_ray.model import license
     from spire_ray.units.codebook import Codebook
 
     settings = job.settings
     codebook = Codebook.load(settings.codebook)
     codebook.check_sound(settings.codebook)
-    licence.check_encoder(codebook.encoder.name, settings.licence.accept)
+    license.check_encoder(codebook.encoder.name, settings.license.accept)
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), codebook.fingerprint.to_dict())
     planned = planning.plan(
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)

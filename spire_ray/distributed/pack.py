@@ -14,7 +14,7 @@ from spire_ray.distributed import context, stage
 from spire_ray.distributed.label import FINGERPRINT_FILE
 from spire_ray.distributed.stage import Job, Plan
 from spire_ray.fingerprint import Fingerprint
-from spire_ray.provenance import licences_of
+from spire_ray.provenance import licenses_of
 from spire_ray.settings import Pack, Source
 from spire_ray.text import card, choice, mixture, tokens
 
@@ -32,12 +32,12 @@ def plan(settings: Pack) -> Plan:
     mixture.check(settings.sources)
     if not settings.sources:
         raise ValueError("sources: name at least one")
-    if settings.row_length < 2:
-        raise ValueError(f"row_length={settings.row_length}: a row holds 2 tokens at least")
+    if settings.sequence_length < 2:
+        raise ValueError(f"sequence_length={settings.sequence_length}: a row holds 2 tokens at least")
     inputs = {"model": settings.model}
     inputs |= {f"sources.{mixture.name(source)}": source.data for source in settings.sources}
     lines = [f"{mixture.name(s)}: {card.planned(s, settings.scale)}, as {s.format}" for s in settings.sources]
-    return Plan(inputs, (*lines, f"rows of {settings.row_length} tokens, {settings.packing}, prompts {settings.prompts}"))
+    return Plan(inputs, (*lines, f"rows of {settings.sequence_length} tokens, {settings.packing}, prompts {settings.prompts}"))
 
 
 def run(job: Job[Pack]) -> None:
@@ -60,7 +60,7 @@ def run(job: Job[Pack]) -> None:
     for count in _tokenise(settings, todo):
         job.progress.update(len(numbered) - len(todo) + count, len(numbered), f"{count}/{len(todo)} blocks tokenised")
     chosen = ray.get(ray.remote(choice.choose).remote(settings, len(numbered)))
-    form = pack.Form(settings.row_length, tokenizer.vocabulary_size, settings.packing, settings.seed)
+    form = pack.Form(settings.sequence_length, tokenizer.vocabulary_size, settings.packing, settings.seed)
     groups = []
     for group in _pack(settings, form, chosen, len(numbered)):
         groups.append(group)
@@ -73,7 +73,7 @@ def run(job: Job[Pack]) -> None:
         "model": settings.model,
         "prompts": settings.prompts,
         "rejected": chosen.rejected,
-        "licences": {name: stated for source in settings.sources for name, stated in licences_of(source.data).items()},
+        "licenses": {name: stated for source in settings.sources for name, stated in licenses_of(source.data).items()},
         "languages": sorted({code for s in settings.sources for code in (s.source_language, s.target_language)} - {"", "any"}),
     }
     facts = pack.write_index(settings.output, groups, form, index)
@@ -155,7 +155,7 @@ def _check_model(source: Source, tokenizer: Any, model: str) -> None:
     if not storage.exists(path):
         raise ValueError(f"{field}.data={source.data}: no {FINGERPRINT_FILE}; expected a folder of the stage label")
     if tokenizer.units is None:
-        raise ValueError(f"model={model}: speaks no units; extend it with the stage extend_model")
+        raise ValueError(f"model={model}: has no unit tokens; extend it with the stage extend_model")
     tokenizer.units.fingerprint.require(Fingerprint.from_dict(storage.read_json(path)), model, source.data)
 
 

@@ -17,21 +17,21 @@ def plan(settings: Train) -> Plan:
     and for a pack of units that the model does not know.
     """
     if not storage.exists(settings.deepspeed):
-        raise ValueError(f"deepspeed={settings.deepspeed}: not there; configs/deepspeed/ has one for each ZeRO stage")
+        raise ValueError(f"deepspeed={settings.deepspeed}: not found; configs/deepspeed/ has one for each ZeRO stage")
     index = _index(settings)
     config = shape_of(settings)
     if index.get("fingerprint") and storage.exists(storage.join(settings.model, "config.json")):
         _check_units(settings, index)
-    length = index.get("row_length") or settings.expected.row_length or (config or {}).get("max_position_embeddings", 0)
+    length = index.get("sequence_length") or settings.expected.sequence_length or (config or {}).get("max_position_embeddings", 0)
     training, workers = settings.training, settings.workers
-    sizes.check_optimiser(training)
+    sizes.check_optimizer(training)
     if length:
         sizes.accumulation(training, sizes.rows_of_a_step(training, length), workers.count)
-    tokens = training.batch_tokens or training.batch_rows * length
-    size = f"{tokens:,} token slots" if tokens else f"{training.batch_rows} rows"
+    tokens = training.global_batch_tokens or training.global_batch_size * length
+    size = f"{tokens:,} tokens" if tokens else f"{training.global_batch_size} rows"
     lines = [f"{training.steps} steps of {size} on {workers.count} workers"]
     if tokens:
-        lines.append(f"{training.steps * tokens / 1e6:,.2f} M token slots" + _epochs(settings, index, length))
+        lines.append(f"{training.steps * tokens / 1e6:,.2f} M tokens" + _epochs(settings, index, length))
     if config:
         lines += _resources(settings, Shape.read(config), config, index, length, tokens)
     elif workers.gpus:
@@ -52,7 +52,7 @@ def shape_of(settings: Train) -> dict[str, Any] | None:
 
 def flops(settings: Train, index: dict[str, Any], config: dict[str, Any]) -> float:
     """Operations of one token; documents are counted in their mean length."""
-    span = index["tokens"] / index["documents"] if index.get("documents") else index["row_length"]
+    span = index["tokens"] / index["documents"] if index.get("documents") else index["sequence_length"]
     return Shape.read(config).flops(span, settings.training.trainable == "full")
 
 
@@ -64,7 +64,7 @@ def _index(settings: Train) -> dict[str, Any]:
 def _epochs(settings: Train, index: dict[str, Any], length: int) -> str:
     if not index:
         return ""
-    rows = settings.training.batch_rows or settings.training.batch_tokens // length
+    rows = settings.training.global_batch_size or settings.training.global_batch_tokens // length
     return f", {settings.training.steps * rows / max(1, index['rows']):.2f} epochs of {index['rows']} rows"
 
 
@@ -84,11 +84,11 @@ def _resources(
     if total > workers.gpu_memory_gb:
         raise ValueError(
             f"workers.gpu_memory_gb={workers.gpu_memory_gb:g}: the training needs {total:.1f} GiB of each GPU ({told}); "
-            "use fewer training.micro_batch_rows, training.gradient_checkpointing=full, a higher ZeRO stage or more workers"
+            "use fewer training.micro_batch_size, training.gradient_checkpointing=full, a higher ZeRO stage or more workers"
         )
     if on_hosts := budget.host_memory(shape, training, machine, new):
         lines.append(f"{on_hosts / GIB:.1f} GiB of the nodes' own memory, over all workers, for what is offloaded")
-    each = flops(settings, index or {"row_length": length}, config)
+    each = flops(settings, index or {"sequence_length": length}, config)
     speed = workers.count * workers.gpu_tflops * 1e12 * workers.mfu / each
     hours = training.steps * tokens / speed / 3600
     lines.append(
@@ -108,7 +108,7 @@ def _resources(
 def _check_units(settings: Train, index: dict[str, Any]) -> None:
     path = storage.join(settings.model, "units.json")
     if not storage.exists(path):
-        raise ValueError(f"model={settings.model}: knows no units, but pack={settings.pack} holds some; extend_model adds them")
+        raise ValueError(f"model={settings.model}: has no unit tokens, but pack={settings.pack} holds some; extend_model adds them")
     known = Fingerprint.from_dict(storage.read_json(path)["fingerprint"])
     known.require(Fingerprint.from_dict(index["fingerprint"]), f"model={settings.model}", f"pack={settings.pack}")
 

@@ -76,11 +76,11 @@ def _grown(settings: PseudoLabel) -> bool:
 
 def run(job: Job[PseudoLabel]) -> None:
     """Translate every shard that is not done, then keep the best."""
-    from spire_ray.model import licence
+    from spire_ray.model import license
 
     settings = job.settings
-    job.facts["licences"] = {
-        model: licence.check(local, settings.licence.accept)
+    job.facts["licenses"] = {
+        model: license.check(local, settings.license.accept)
         for model in (settings.model, settings.quality.model)
         if model and os.path.isdir(local := storage.localize(model))
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from spire_ray import command
 
 
-@command.told("run")
+@command.cli_errors("run")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a recipe; returns the exit status."""
     parser = argparse.ArgumentParser("spire run", description="Run the stages of a recipe; finished ones are kept.")

@@ -57,7 +57,7 @@ def main(
     `grown` says whether a finished folder has more to do because its input has grown.
     """
     work = partial(_main, name, run, plan, instead, grown)
-    return command.told(name, _words)(work)(arguments)
+    return command.cli_errors(name, _words)(work)(arguments)
 
 
 def _main(
@@ -114,7 +114,7 @@ def _dry_run(settings: Stage, plan: Plan, strict: bool) -> int:
 def _require(plan: Plan) -> None:
     for name, path in plan.inputs.items():
         if _where(name, path) == "absent":
-            raise ValueError(f"{name}={path}: not there")
+            raise ValueError(f"{name}={path}: not found")
 
 
 def _where(name: str, path: str) -> str:
@@ -172,5 +172,5 @@ def _words(error: BaseException) -> str:
         error = cause
     text = _RAY_DATA_ADVICE.sub("", str(error))
     if isinstance(error, FileNotFoundError) and error.errno is None:  # of pyarrow: the path alone
-        text += ": not there"
+        text += ": not found"
     return text

@@ -14,7 +14,7 @@ from typing import Any
 from spire_ray import storage
 from spire_ray.distributed import context, group, plan_train, stage
 from spire_ray.distributed.stage import Job
-from spire_ray.model import licence
+from spire_ray.model import license
 from spire_ray.settings import Train
 
 METRICS_FILE = "metrics.jsonl"
@@ -28,12 +28,12 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 def run(job: Job[Train]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
     settings = job.settings
-    licence.check(storage.localize(settings.model), settings.licence.accept)
+    license.check(storage.localize(settings.model), settings.license.accept)
     given = {"settings": settings, "tracker": job.tracker, "watched": context.nodes() > 1}
     with group.watched(job.progress, settings.output, lambda: _progress(settings)):
         group.run(_group(settings), _worker, given)
     metrics = {key: value for line in read_metrics(settings.output) for key, value in line.items()}
-    length = storage.read_json(storage.join(settings.pack, "index.json"))["row_length"]
+    length = storage.read_json(storage.join(settings.pack, "index.json"))["sequence_length"]
     job.facts |= {"rows": metrics["rows"], "tokens": metrics["rows"] * length, "loss": round(metrics["loss"], 4)}
     job.facts |= {key: round(value, 4) for key, value in metrics.items() if key.startswith("held_out/")}
 
@@ -49,7 +49,7 @@ def _group(settings: Train) -> group.Group:
         patience=1800.0,
         restarts=workers.max_failures,
         output=settings.output,
-        smaller="fewer training.micro_batch_rows",
+        smaller="fewer training.micro_batch_size",
         kept="the newest checkpoint",
     )
 
@@ -79,17 +79,17 @@ def _worker(given: dict[str, Any]) -> None:
     engines.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
     training, rank = settings.training, torch.distributed.get_rank()
     pack = Pack(settings.pack)
-    rows = sizes.rows_of_a_step(training, pack.index["row_length"])
-    filled = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
+    rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
+    ds_config = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
     local = storage.localize(settings.model)
     torch.manual_seed(training.seed)
     model = AutoModelForCausalLM.from_pretrained(local, dtype=engines.precision(settings.deepspeed))
-    units, first_new = new_rows(local)
+    units, first_new_token_id = new_rows(local)
     facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
     store = Store(settings.output, training.keep, facts)
-    engine, done = loop.begin(model, training, filled, first_new, store)
+    engine, done = loop.begin(model, training, ds_config, first_new_token_id, store)
     run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
-    run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.nothing
+    run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.noop
     if given["watched"]:
         run.seconds_left = _seconds_left
     if settings.workers.gpus:

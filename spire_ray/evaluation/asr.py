@@ -1,4 +1,4 @@
-"""Word error rate as SPIRE computes it: Whisper's English normaliser, jiwer, corpus level."""
+"""Word error rate as SPIRE computes it: Whisper's English normalizer, jiwer, corpus level."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import jiwer
 
 
 def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus word error rate in percent after normalisation.
+    """Corpus word error rate in percent after normalization.
 
-    References that are empty after normalisation are left out. Raises ValueError if none remains.
+    References that are empty after normalization are left out. Raises ValueError if none remains.
     """
     from whisper_normalizer.english import EnglishTextNormalizer
 
-    normalise = EnglishTextNormalizer()
-    pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
+    normalize = EnglishTextNormalizer()
+    pairs = [(normalize(r), normalize(h)) for r, h in zip(references, hypotheses, strict=True)]
     pairs = [(reference, hypothesis) for reference, hypothesis in pairs if reference]
     if not pairs:
         raise ValueError("no reference with words to score against")

@@ -97,7 +97,7 @@ def _head(source: _Source) -> str:
         _tile(report, "asr.wer", "%", "word errors after IT"),
         _tile(report, "st.direct.bleu", "", f"BLEU, speech → {target}"),
         _kept_tile(report, "mt", f"of the base model’s BLEU kept, English text → {target}"),
-        _kept_tile(report, "kept", f"of the base model’s BLEU kept, {target} text → English"),
+        _kept_tile(report, "mt_reverse", f"of the base model’s BLEU kept, {target} text → English"),
     ]
     return (
         f'<header><p class="eyebrow">spire-ray · {escape(source.recipe["title"])}</p><h1>Teaching a text model to hear</h1>'

@@ -23,7 +23,7 @@ GROUPS = {
     "asr": ("Speech written down", "Word error rate (WER) in percent. Lower is better."),
     "st": ("Speech translated", "BLEU and chrF of English speech → {target}. Higher is better."),
     "mt": ("Text translated", "BLEU and chrF of English text → {target}: the skill the base model came with."),
-    "kept": ("Text skill kept", "BLEU and chrF of {target} text → English, asked in the same plain form of every model."),
+    "mt_reverse": ("Text skill kept", "BLEU and chrF of {target} text → English, asked in the same plain form of every model."),
 }
 """Group of figures → heading and what is measured."""
 
@@ -55,9 +55,9 @@ FIGURES = (
     Figure("mt.base", "base.mt", "base model", "Before it heard anything."),
     Figure("mt.cpt", "cpt.mt", "after CPT", "After continued pre-training on speech and text."),
     Figure("mt.it", "it.mt", "after IT", "After instruction tuning, asked by an instruction."),
-    Figure("kept.base", "base.kept", "base model", "Before it heard anything."),
-    Figure("kept.cpt", "cpt.kept", "after CPT", "After continued pre-training on speech and text."),
-    Figure("kept.it", "it.kept", "after IT", "After instruction tuning, which in the quickstart never asks for this."),
+    Figure("mt_reverse.base", "base.mt_reverse", "base model", "Before it heard anything."),
+    Figure("mt_reverse.cpt", "cpt.mt_reverse", "after CPT", "After continued pre-training on speech and text."),
+    Figure("mt_reverse.it", "it.mt_reverse", "after IT", "After instruction tuning, which in the quickstart never asks for this."),
 )
 METRICS = ("wer", "bleu", "chrf")
 

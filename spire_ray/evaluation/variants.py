@@ -19,7 +19,7 @@ MEASURES = {
     "st_direct.bleu": "ST direct, BLEU",
     "st_cascade.bleu": "ST cascade, BLEU",
     "mt.bleu": "MT, BLEU",
-    "kept.bleu": "text skill kept, BLEU",
+    "mt_reverse.bleu": "text skill kept, BLEU",
 }
 BOUGHT = {"CPT": "tower_full", "pseudo-ST": "no_pseudo", "text IT": "no_blocks"}
 """What SpireFull has beyond each of its controls."""

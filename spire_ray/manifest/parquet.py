@@ -35,7 +35,7 @@ def tables(file: str, columns: Columns, audio_bytes: bool) -> Iterator[pa.Table]
         parquet = _opened(raw, file)
         first = 0
         for batch in parquet.iter_batches(_BATCH, columns=_needed(parquet.schema_arrow, columns, audio_bytes, file)):
-            yield _normalised(pa.Table.from_batches([batch]), columns, file, first)
+            yield _normalized(pa.Table.from_batches([batch]), columns, file, first)
             first += len(batch)
 
 
@@ -56,7 +56,7 @@ def rows(file: str, columns: Columns, first: int, count: int, audio_bytes: bool 
         table = parquet.read_row_groups(groups, columns=needed, use_threads=False).slice(first - begin, count)
     if len(table) != count:
         raise ValueError(f"{file}: has {begin + len(table)} rows now, {first + count} were planned; it has changed")
-    return _normalised(table, columns, file, first)
+    return _normalized(table, columns, file, first)
 
 
 def _opened(raw: IO[bytes], file: str) -> pq.ParquetFile:
@@ -86,7 +86,7 @@ def _needed(schema: pa.Schema, columns: Columns, audio_bytes: bool, file: str) -
     return wanted
 
 
-def _normalised(table: pa.Table, columns: Columns, file: str, first: int) -> pa.Table:
+def _normalized(table: pa.Table, columns: Columns, file: str, first: int) -> pa.Table:
     made = {field.name: _column(table, field, columns, file) for field in MANIFEST}
     if made["split"].null_count == len(table) and (named := _HUB_NAME.fullmatch(file)):
         made["split"] = pa.array([named[1]] * len(table))

@@ -31,7 +31,7 @@ def files(uri: str) -> list[str]:
     found = []
     for file in storage.expand(uri):
         if not storage.exists(file):
-            raise ValueError(f"manifest={file}: not there")
+            raise ValueError(f"manifest={file}: not found")
         inside = parquet.files(file) if not file.endswith(".parquet") and storage.is_folder(file) else []
         found += inside or [file]
     return found

@@ -1,4 +1,4 @@
-"""A published model that speaks units, such as SpireFull: recognised by its tokenizer and given its fingerprint."""
+"""A published model with unit tokens, such as SpireFull: recognised by its tokenizer and given its fingerprint."""
 
 import json
 from dataclasses import replace

@@ -12,9 +12,9 @@ class Card:
 
     name: str
     base: str
-    licences: dict[str, str]
+    licenses: dict[str, str]
     """Of base model, data and other models, by what they are of."""
-    licence: str
+    license: str
     """The strictest of them."""
     languages: tuple[str, ...]
     step: int
@@ -25,7 +25,7 @@ class Card:
     def markdown(self) -> str:
         """The whole `README.md`."""
         head = {
-            **({"license": self.licence} if self.licence else {}),
+            **({"license": self.license} if self.license else {}),
             **({"language": list(self.languages)} if self.languages else {}),
             "base_model": self.base,
             "datasets": [source["name"] for source in self.pack.get("sources", ())],
@@ -34,7 +34,7 @@ class Card:
             "tags": ["speech", "speech-translation", "discrete-units", "spire"],
         }
         parts = [f"---\n{yaml.safe_dump(head, sort_keys=False)}---", f"# {self.name}", self._about(), self._data()]
-        return "\n\n".join([*parts, *self._fingerprint(), *self._metrics(), *self._licences(), self._use()]) + "\n"
+        return "\n\n".join([*parts, *self._fingerprint(), *self._metrics(), *self._licenses(), self._use()]) + "\n"
 
     def _about(self) -> str:
         return (
@@ -44,7 +44,7 @@ class Card:
 
     def _data(self) -> str:
         rows = "\n".join(f"| {source['name']} | {source.get('documents', '')} |" for source in self.pack.get("sources", ()))
-        total = f"{self.pack.get('tokens', 0):,} tokens in {self.pack.get('rows', 0):,} rows of {self.pack.get('row_length')}."
+        total = f"{self.pack.get('tokens', 0):,} tokens in {self.pack.get('rows', 0):,} rows of {self.pack.get('sequence_length')}."
         return f"## Data\n\n| source | documents |\n|---|---|\n{rows}\n\n{total}"
 
     def _fingerprint(self) -> list[str]:
@@ -59,9 +59,9 @@ class Card:
         lines = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(self.metrics.items()))
         return [f"## Training\n\n| | |\n|---|---|\n{lines}"] if lines else []
 
-    def _licences(self) -> list[str]:
-        lines = "\n".join(f"| {what} | {licence} |" for what, licence in self.licences.items() if licence)
-        return [f"## Licences\n\nThe strictest of these holds.\n\n| of | licence |\n|---|---|\n{lines}"] if lines else []
+    def _licenses(self) -> list[str]:
+        lines = "\n".join(f"| {what} | {license} |" for what, license in self.licenses.items() if license)
+        return [f"## Licenses\n\nThe strictest of these holds.\n\n| of | license |\n|---|---|\n{lines}"] if lines else []
 
     def _use(self) -> str:
         return "## Use\n\n```bash\nspire transcribe clip.wav --model .\n```"

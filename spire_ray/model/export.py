@@ -73,7 +73,7 @@ def _trained(folder: str, step: int) -> dict[str, torch.Tensor]:
 
         with redirect_stdout(StringIO()):  # it prints its steps
             found = get_fp32_state_dict_from_zero_checkpoint(folder, tag=tag, exclude_frozen_parameters=True)
-    else:  # without ZeRO and in float32 the weights lie beside the optimiser
+    else:  # without ZeRO and in float32 the weights lie beside the optimizer
         (path,) = (Path(folder) / tag).glob("*model_states.pt")
         found = torch.load(path, map_location="cpu", weights_only=False)["module"]
     return {name.removeprefix("model."): tensor for name, tensor in found.items()}

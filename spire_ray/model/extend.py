@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from spire_ray.fingerprint import Fingerprint
-from spire_ray.model.licence import CARD
+from spire_ray.model.license import CARD
 from spire_ray.settings import ExtendModel
 from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START
 from spire_ray.text.tokenizer import END_OF_DOCUMENT, UNITS_FILE, UnitVocabulary, unit_words
@@ -33,7 +33,7 @@ _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendModel) -> UnitVocabulary:
     """Write the extended model folder; `model` is a local Hugging Face folder with safetensors.
 
-    Raises ValueError for a model that already speaks units.
+    Raises ValueError for a model that already has unit tokens.
     """
     if known := UnitVocabulary.load(model):
         known.fingerprint.require(fingerprint, f"model={model}", "the codebook")

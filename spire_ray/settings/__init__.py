@@ -5,7 +5,7 @@ model and training run on a machine that has torch, transformers, numpy and pyar
 A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@revision` to pin it.
 """
 
-from spire_ray.settings.common import SAMPLE_RATE, Licence, Stage, Storage, Tracking
+from spire_ray.settings.common import SAMPLE_RATE, License, Stage, Storage, Tracking
 from spire_ray.settings.inference import Evaluate, Evaluated, EvaluationTask, Serve
 from spire_ray.settings.recipe import Recipe, Step
 from spire_ray.settings.text import (
@@ -19,7 +19,7 @@ from spire_ray.settings.text import (
     Source,
     Task,
 )
-from spire_ray.settings.training import Expected, Export, HeldOut, Lora, Optimiser, Train, Training, Workers
+from spire_ray.settings.training import Expected, Export, HeldOut, Lora, Optimizer, Train, Training, Workers
 from spire_ray.settings.units import Corpus, Encoder, FitCodebook, Label, Splits
 
 __all__ = [
@@ -38,9 +38,9 @@ __all__ = [
     "HeldOut",
     "InitModel",
     "Label",
-    "Licence",
+    "License",
     "Lora",
-    "Optimiser",
+    "Optimizer",
     "Pack",
     "PseudoLabel",
     "QualityEstimate",

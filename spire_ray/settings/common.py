@@ -17,11 +17,11 @@ class Storage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Licence:
-    """Consent to terms. A job prints the licence of every model it uses."""
+class License:
+    """Consent to terms. A job prints the license of every model it uses."""
 
     accept: tuple[str, ...] = ()
-    """Non-commercial licences accepted by name, such as cc-by-nc-4.0."""
+    """Non-commercial licenses accepted by name, such as cc-by-nc-4.0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,4 +47,4 @@ class Stage:
     """The folder this stage makes. One folder belongs to one configuration."""
     storage: Storage = field(default_factory=Storage)
     tracking: Tracking = field(default_factory=Tracking)
-    licence: Licence = field(default_factory=Licence)
+    license: License = field(default_factory=License)

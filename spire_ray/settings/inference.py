@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spire_ray.settings.common import Stage
-from spire_ray.settings.numbers import Count, NotNegative, Share, Whole
+from spire_ray.settings.numbers import PositiveInt, NonNegativeFloat, Fraction, NonNegativeInt
 
-EvaluationTask = Literal["asr", "asr_control", "mt", "kept", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"]
+EvaluationTask = Literal["asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class Evaluate(Stage):
     target_language: str = "de"
     bleu_tokenizer: Literal["flores200", "13a", "zh", "ja-mecab", "ko-mecab", "intl"] = "flores200"
     """spBLEU is `flores200`, which downloads a tokenizer at first use."""
-    utterances: Whole = 0
+    utterances: NonNegativeInt = 0
     """At most so many of the split; 0: all."""
-    batch_size: Count = 64
-    max_new_tokens: Count = 256
-    workers: Count = 2
-    gpus_per_worker: NotNegative = 0.0
-    threads: Count = 1
+    batch_size: PositiveInt = 64
+    max_new_tokens: PositiveInt = 256
+    workers: PositiveInt = 2
+    gpus_per_worker: NonNegativeFloat = 0.0
+    threads: PositiveInt = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +51,17 @@ class Serve(Stage):
     """Name of the model in the API."""
     host: str = "127.0.0.1"
     port: int = 8000
-    replicas: Count = 1
+    replicas: PositiveInt = 1
     """Replicas of the speech encoder, and of the language model, that always run."""
-    max_replicas: Count = 1
+    max_replicas: PositiveInt = 1
     """Replicas of each at most, under load."""
-    gpus_per_replica: Share = 0.0
+    gpus_per_replica: Fraction = 0.0
     """At most 1: the speech encoder takes 0.2 of it, the language model 0.8."""
-    max_batch_size: Count = 16
+    max_batch_size: PositiveInt = 16
     """Answers that one replica of the language model writes at once."""
-    max_upload_mb: Count = 25
+    max_upload_mb: PositiveInt = 25
     """Larger files are refused; one megabyte is 2^20 bytes."""
-    max_new_tokens: Count = 256
+    max_new_tokens: PositiveInt = 256
     """Tokens of an answer at most. They share the model's positions with the units of the audio."""
     manifest: str = ""
     """Manifest with the clip that the check asks about; empty: no check."""

@@ -17,8 +17,8 @@ class Bound:
         return {**handler(source), self.kind: self.value}
 
 
-Count = Annotated[int, Bound("ge", 1)]
-Whole = Annotated[int, Bound("ge", 0)]
-Positive = Annotated[float, Bound("gt", 0)]
-NotNegative = Annotated[float, Bound("ge", 0)]
-Share = Annotated[float, Bound("ge", 0), Bound("le", 1)]
+PositiveInt = Annotated[int, Bound("ge", 1)]
+NonNegativeInt = Annotated[int, Bound("ge", 0)]
+PositiveFloat = Annotated[float, Bound("gt", 0)]
+NonNegativeFloat = Annotated[float, Bound("ge", 0)]
+Fraction = Annotated[float, Bound("ge", 0), Bound("le", 1)]

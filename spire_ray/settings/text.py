@@ -4,19 +4,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import Stage
-from spire_ray.settings.numbers import Count, NotNegative, Positive, Whole
+from spire_ray.settings.numbers import PositiveInt, NonNegativeFloat, PositiveFloat, NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The shape of a Llama made from scratch."""
 
-    hidden_size: Count = 192
-    layers: Count = 3
-    heads: Count = 3
-    intermediate_size: Count = 512
+    hidden_size: PositiveInt = 192
+    layers: PositiveInt = 3
+    heads: PositiveInt = 3
+    intermediate_size: PositiveInt = 512
     tied: bool = True
-    max_positions: Count = 512
+    max_positions: PositiveInt = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class InitModel(Stage):
     stage: Literal["init_model"] = "init_model"
     text: str
     """Manifest whose `text` and `translations` train the tokenizer."""
-    vocabulary: Count = 512
+    vocabulary: PositiveInt = 512
     architecture: Architecture = field(default_factory=Architecture)
     seed: int = 0
 
@@ -46,7 +46,7 @@ class ExtendModel(Stage):
     """`chatml`: the two tokens and the template of SPIRE; `keep`: the model's own special tokens and template."""
     init: Literal["normal", "mean"] = "normal"
     """New rows from N(mean, 1e-5 · covariance) of the old ones, or their mean."""
-    pad_to_multiple_of: Count = 64
+    pad_to_multiple_of: PositiveInt = 64
     seed: int = 42
 
 
@@ -57,11 +57,11 @@ Task = Literal["asr", "mt", "st", "st_multiturn", "text"]
 class Filters:
     """Which rows of a source make no document; each is counted under its reason. A limit of 0 is none."""
 
-    length_ratio: NotNegative = 0.0
+    length_ratio: NonNegativeFloat = 0.0
     """Most that the longer of text and translation may be, as a multiple of the shorter, in characters."""
     characters_per_second: tuple[float, float] = (0.0, 0.0)
     """Fewest and most characters of transcript in a second of audio."""
-    unit_entropy: NotNegative = 0.0
+    unit_entropy: NonNegativeFloat = 0.0
     """Least entropy of the units of a clip, in bits: noise and silence repeat few units."""
     languages: tuple[str, ...] = ()
     """Languages that a row may be in; empty: any."""
@@ -82,13 +82,13 @@ class Source:
     """Empty: the language of each row."""
     target_language: str = ""
     """Empty for asr and text in the source language; `any` for a document of each translation that a row has."""
-    weight: Positive = 1.0
+    weight: PositiveFloat = 1.0
     """How often each row is used: 0.5 takes half of the rows, 2 takes each row twice."""
-    tokens: NotNegative = 0.0
+    tokens: NonNegativeFloat = 0.0
     """Budget: tokens that this source brings, instead of `weight`."""
-    units: NotNegative = 0.0
+    units: NonNegativeFloat = 0.0
     """Budget in deduplicated units, as Table 2 of the paper counts them, instead of `weight`."""
-    max_epochs: Positive = 1.0
+    max_epochs: PositiveFloat = 1.0
     """With a budget: how often a row may be used. A source that falls short is reported."""
     format: Literal["cpt", "it"] = "cpt"
     """`cpt`: plain text between BOS and terminator, loss on every token; `it`: chat turns, loss on the answers."""
@@ -105,9 +105,9 @@ class Pack(Stage):
     model: str
     """Model folder whose tokenizer and unit vocabulary are used."""
     sources: tuple[Source, ...]
-    scale: Positive = 1.0
+    scale: PositiveFloat = 1.0
     """Factor of every budget: 0.005 makes a two-hundredth of the recipe."""
-    row_length: Count = 2048
+    sequence_length: PositiveInt = 2048
     packing: Literal["best_fit", "megatron"] = "best_fit"
     """`best_fit`: no document is cut but plain text longer than a row, and none sees another; `megatron`: documents without
     BOS, joined, cut at the row's edge, attention through the row."""
@@ -115,7 +115,7 @@ class Pack(Stage):
     """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
     prompts: Literal["spire-2025", "spire-2026"] = "spire-2026"
     """Form of the prompts where the sources disagree about a space: at the time of the paper, or as released."""
-    workers: Count = 2
+    workers: PositiveInt = 2
     seed: int = 0
 
 
@@ -130,9 +130,9 @@ class QualityEstimate:
     """Interpreter of the environment that holds unbabel-comet, which cannot live beside this platform's packages."""
     threshold: float = 0.85
     """Translations that score lower are dropped."""
-    top_k: Whole = 0
+    top_k: NonNegativeInt = 0
     """At most so many translations of each target language are kept, the best first; 0: all."""
-    batch_size: Count = 64
+    batch_size: PositiveInt = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class ExpectedLabels:
 
     shape: str = ""
     """`config.json` of a model of that shape."""
-    rows: NotNegative = 0.0
+    rows: NonNegativeFloat = 0.0
     """Transcripts."""
 
 
@@ -159,11 +159,11 @@ class PseudoLabel(Stage):
     languages: tuple[str, ...]
     """Target languages. A row is never translated into its own."""
     quality: QualityEstimate = field(default_factory=QualityEstimate)
-    rows_per_shard: Count = 10_000
+    rows_per_shard: PositiveInt = 10_000
     """Transcripts in one shard: the unit of work, commit and resume."""
-    max_new_tokens: Count = 256
-    workers: Count = 1
+    max_new_tokens: PositiveInt = 256
+    workers: PositiveInt = 1
     """Actors, each with the model."""
-    gpus_per_worker: NotNegative = 0.0
-    threads: Count = 1
+    gpus_per_worker: NonNegativeFloat = 0.0
+    threads: PositiveInt = 1
     expected: ExpectedLabels = field(default_factory=ExpectedLabels)

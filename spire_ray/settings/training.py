@@ -4,35 +4,35 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import Stage
-from spire_ray.settings.numbers import Count, NotNegative, Positive, Share, Whole
+from spire_ray.settings.numbers import PositiveInt, NonNegativeFloat, PositiveFloat, Fraction, NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimiser:
+class Optimizer:
     """Update rule and its schedule."""
 
     name: Literal["adamw", "muon"] = "adamw"
     """`muon` takes the matrices of the transformer blocks; the rest stays with AdamW."""
-    lr: Positive = 7e-6
-    new_rows_lr: NotNegative = 0.0
+    lr: PositiveFloat = 7e-6
+    new_rows_lr: NonNegativeFloat = 0.0
     """Rate of the embedding and output rows that the extension added; 0: `lr`."""
-    muon_lr: Positive = 0.02
+    muon_lr: PositiveFloat = 0.02
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: NotNegative = 0.0
-    clip: NotNegative = 1.0
+    weight_decay: NonNegativeFloat = 0.0
+    clip: NonNegativeFloat = 1.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: Whole = 100
-    decay_share: Share = 1.0
+    warmup_steps: NonNegativeInt = 100
+    decay_share: Fraction = 1.0
     """`linear`: share of the steps, at the end, over which the rate falls to `final_lr_share`."""
-    final_lr_share: Share = 0.0
+    final_lr_share: Fraction = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     """Low-rank adapters (Hu et al., arXiv 2106.09685), read with `trainable: lora`."""
 
-    rank: Count = 64
-    alpha: Positive = 128.0
+    rank: PositiveInt = 64
+    alpha: PositiveFloat = 128.0
     """The update is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Linear layers of the transformer blocks that get one."""
@@ -44,9 +44,9 @@ class HeldOut:
 
     pack: str = ""
     """Empty: no held-out loss."""
-    every: Count = 200
+    every: PositiveInt = 200
     """Steps between two measurements; the last step is always measured."""
-    rows: Count = 256
+    rows: PositiveInt = 256
     """At most so many of the pack, the same ones each time."""
 
 
@@ -54,34 +54,34 @@ class HeldOut:
 class Training:
     """One training of a model on a pack."""
 
-    steps: Count
-    batch_tokens: Whole = 0
-    """Token slots in one optimiser step, over all workers: rows × their length. Accumulation follows."""
-    batch_rows: Whole = 0
+    steps: PositiveInt
+    global_batch_tokens: NonNegativeInt = 0
+    """Tokens in one optimizer step, over all workers: rows × their length. Accumulation follows."""
+    global_batch_size: NonNegativeInt = 0
     """The same counted in packed rows; one of the two is given."""
-    micro_batch_rows: Count = 1
+    micro_batch_size: PositiveInt = 1
     """Packed rows in one forward pass of one worker."""
-    optimiser: Optimiser = field(default_factory=Optimiser)
+    optimizer: Optimizer = field(default_factory=Optimizer)
     trainable: Literal["full", "lora", "units_only"] = "full"
     """`lora`: adapters, and the new rows in full; `units_only`: the new rows alone. Old rows are frozen in both."""
     lora: Lora = field(default_factory=Lora)
     loss_norm: Literal["global_batch", "micro_batch"] = "global_batch"
     """What a step's loss is divided by: the counted tokens of the whole batch; or of each micro-batch, then the mean."""
-    unit_loss_weight: NotNegative = 1.0
+    unit_loss_weight: NonNegativeFloat = 1.0
     """Weight of unit tokens in the loss; 1 is the paper's plain loss."""
-    text_loss_weight: NotNegative = 1.0
+    text_loss_weight: NonNegativeFloat = 1.0
     """Weight of all other tokens in the loss."""
     gradient_checkpointing: Literal["none", "selective", "full"] = "none"
     """What a backward pass computes again: nothing; all but matrix products and attention; every block from its input."""
     compile: bool = False
     """torch.compile of each transformer block."""
-    max_loss_jump: NotNegative = 0.0
+    max_loss_jump: NonNegativeFloat = 0.0
     """Nats above the mean loss of the last 20 steps at which the training stops; 0: never. A loss that is not finite stops it."""
-    save_every: Count = 400
+    save_every: PositiveInt = 400
     """Steps between checkpoints; the last step is always saved."""
-    keep: Count = 1
+    keep: PositiveInt = 1
     """Newest complete checkpoints that are kept."""
-    log_every: Count = 10
+    log_every: PositiveInt = 10
     seed: int = 0
 
 
@@ -89,18 +89,18 @@ class Training:
 class Workers:
     """The Ray Train worker group."""
 
-    count: Count = 1
+    count: PositiveInt = 1
     gpus: bool = False
     """One GPU for each worker."""
-    cpus: Count = 1
+    cpus: PositiveInt = 1
     """CPUs, and threads, of each worker."""
-    max_failures: Whole = 3
+    max_failures: NonNegativeInt = 3
     """Restarts of the group before the run fails."""
-    gpu_memory_gb: Positive = 80.0
+    gpu_memory_gb: PositiveFloat = 80.0
     """Memory of one GPU, for the plan: a training that cannot fit is refused."""
-    gpu_tflops: Positive = 989.0
+    gpu_tflops: PositiveFloat = 989.0
     """bfloat16 rate of one GPU by its data sheet, for MFU; 989 is an H100 or H200."""
-    mfu: Positive = 0.4
+    mfu: PositiveFloat = 0.4
     """Share of that rate which the plan counts on."""
 
 
@@ -110,9 +110,9 @@ class Expected:
 
     shape: str = ""
     """`config.json` of a model of that shape."""
-    row_length: Whole = 0
+    sequence_length: NonNegativeInt = 0
     """Tokens in a row; 0: the positions of the shape."""
-    new_rows: Whole = 5056
+    new_rows: NonNegativeInt = 5056
     """Rows that the extension adds, of which `lora` and `units_only` train all."""
 
 
@@ -124,7 +124,7 @@ class Train(Stage):
     model: str
     pack: str
     deepspeed: str
-    """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimiser come from `training`."""
+    """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimizer come from `training`."""
     training: Training
     held_out: HeldOut = field(default_factory=HeldOut)
     workers: Workers = field(default_factory=Workers)
@@ -141,7 +141,7 @@ class Export(Stage):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     with_encoder: bool = False
     """Put the speech encoder into the folder too, so that nothing else is needed to hear."""
-    samples: Whole = 0
+    samples: NonNegativeInt = 0
     """Documents of the training's held-out pack that the exported model answers, in `samples.md` and MLflow."""
-    max_new_tokens: Count = 64
+    max_new_tokens: PositiveInt = 64
     """Tokens of such an answer at most."""

@@ -4,17 +4,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import Stage
-from spire_ray.settings.numbers import Count, NotNegative, Positive, Share, Whole
+from spire_ray.settings.numbers import PositiveInt, NonNegativeFloat, PositiveFloat, Fraction, NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
     """Sentences of the talking corpus in each split; every sentence is spoken once, by one voice."""
 
-    train: Count = 4000
-    dev: Count = 100
-    test: Count = 250
-    text: Whole = 12_000
+    train: PositiveInt = 4000
+    dev: PositiveInt = 100
+    test: PositiveInt = 250
+    text: NonNegativeInt = 12_000
     """Sentence pairs that are never spoken, for the text side of training."""
 
 
@@ -25,7 +25,7 @@ class Corpus(Stage):
     stage: Literal["corpus"] = "corpus"
     languages: tuple[Literal["de", "fr"], ...] = ("de",)
     splits: Splits = field(default_factory=Splits)
-    phrase_share: Share = 0.3
+    phrase_share: Fraction = 0.3
     """Share of short noun phrases among the training utterances; dev and test hold sentences only."""
     train_voices: tuple[str, ...] = ()
     """espeak-ng voices `language+variant`; empty: 48 voices, 2 accents by 24 variants."""
@@ -33,7 +33,7 @@ class Corpus(Stage):
     """Voices of dev; must not occur in training. Empty: 4 voices."""
     test_voices: tuple[str, ...] = ()
     """Voices of test; must not occur in training. Empty: 4 voices, none of them in dev."""
-    workers: Count = 2
+    workers: PositiveInt = 2
     seed: int = 0
 
 
@@ -44,17 +44,17 @@ class Encoder:
     name: str = "facebook/hubert-large-ll60k"
     """Hugging Face id or folder; `mfcc` for mel-frequency cepstra without a model."""
     revision: str = ""
-    layer: Count = 22
+    layer: PositiveInt = 22
     """The output of this transformer block, 1-based; equals `hidden_states[layer]`. Not read by `mfcc`."""
     final_layer_norm: bool = False
     """Apply the encoder's final layer norm after the cut (SPIRE does not)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    hop_ms: Count = 20
+    hop_ms: PositiveInt = 20
     """`mfcc` only: milliseconds between two frames."""
-    context: Count = 5
+    context: PositiveInt = 5
     """`mfcc` only: neighbouring 10 ms cepstra stacked into one frame."""
     pooling: Literal["mean", "max"] = "mean"
-    pooling_width: Count = 1
+    pooling_width: PositiveInt = 1
     """Neighbouring frames that are pooled into one; 1 for none (SPIRE)."""
 
 
@@ -67,15 +67,15 @@ class FitCodebook(Stage):
     split: str = "train"
     """`all`: every row, also those without a split."""
     encoder: Encoder = field(default_factory=Encoder)
-    clusters: Count = 5000
-    hours: Positive = 100.0
+    clusters: PositiveInt = 5000
+    hours: PositiveFloat = 100.0
     """Audio sampled for the fit."""
-    weights: dict[str, Positive] = field(default_factory=dict)
+    weights: dict[str, PositiveFloat] = field(default_factory=dict)
     """Corpus, as the manifest's column names it → its share of the hours, as 2 to 1; empty: by chance over all rows."""
-    speaker_hours: NotNegative = 0.0
+    speaker_hours: NonNegativeFloat = 0.0
     """A speaker of whom so much is sampled gives no more; 0: no limit."""
-    iterations: Count = 20
-    batch_frames: Whole = 0
+    iterations: PositiveInt = 20
+    batch_frames: NonNegativeInt = 0
     """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""
     engine: Literal["torch", "faiss"] = "torch"
     """What finds the nearest centroids during the fit."""
@@ -83,9 +83,9 @@ class FitCodebook(Stage):
     """Parquet of `utt_id` and `phonemes` (list of `symbol`, `start`, `end` in seconds), for phone purity and PNMI of held-out
     utterances."""
     seed: int = 0
-    workers: Count = 2
-    gpus_per_worker: NotNegative = 0.0
-    threads: Count = 1
+    workers: PositiveInt = 2
+    gpus_per_worker: NonNegativeFloat = 0.0
+    threads: PositiveInt = 1
     """CPU threads of one worker."""
 
 
@@ -98,21 +98,21 @@ class Label(Stage):
     columns: dict[str, str] = field(default_factory=dict)
     """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     codebook: str
-    shard_seconds: Positive = 3600.0
+    shard_seconds: PositiveFloat = 3600.0
     """Seconds of audio in one shard: the unit of work, commit and resume."""
-    workers: Count = 2
+    workers: PositiveInt = 2
     """Encoder actors."""
     decode: Literal["auto", "tasks", "actors"] = "auto"
     """Where audio is decoded: in CPU tasks of their own, so that GPUs do not wait for it, or in the encoder actors, so that it is
     not copied; `auto`: in tasks where actors have GPUs."""
-    gpus_per_worker: NotNegative = 0.0
-    threads: Count = 1
+    gpus_per_worker: NonNegativeFloat = 0.0
+    threads: PositiveInt = 1
     """CPU threads of one encoder actor."""
-    batch_seconds: Positive = 240.0
+    batch_seconds: PositiveFloat = 240.0
     """Audio in one forward pass of the encoder."""
-    max_seconds: Positive = 120.0
+    max_seconds: PositiveFloat = 120.0
     """Longer audio is rejected."""
-    cut_seconds: NotNegative = 0.0
+    cut_seconds: NonNegativeFloat = 0.0
     """Cut longer recordings at quiet places into pieces of at most so many seconds, rows of their own; 0: do not cut."""
     silence: Literal["keep", "reject"] = "keep"
     """What becomes of audio whose every sample is zero."""

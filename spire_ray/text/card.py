@@ -36,7 +36,7 @@ def _text(facts: dict[str, Any]) -> str:
     lines = [
         "# Data card",
         "",
-        f"{facts['rows']} rows of {facts['row_length']} tokens, {facts['fill']:.2%} full, {facts['packing']}, "
+        f"{facts['rows']} rows of {facts['sequence_length']} tokens, {facts['fill']:.2%} full, {facts['packing']}, "
         f"prompts {facts['prompts']}, seed {facts['seed']}.",
         "",
         "| source | task | form | documents | units | hours | tokens | share | planned | reached |",

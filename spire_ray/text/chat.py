@@ -19,7 +19,7 @@ CHATML_TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class Markup:
+class ChatFormat:
     """opening Q asking A closing between Q asking A closing ending; a system turn S makes `system S instructed` of opening."""
 
     opening: str
@@ -38,7 +38,7 @@ class Markup:
     """From a system turn to the first question; empty where the template has no form for one."""
 
 
-CHATML = Markup(
+CHATML = ChatFormat(
     opening=f"{IM_START}user\n",
     asking=f"{IM_END}\n{IM_START}assistant\n",
     closing=IM_END,
@@ -49,7 +49,7 @@ CHATML = Markup(
 )
 
 
-def markup(folder: str) -> Markup:
+def markup(folder: str) -> ChatFormat:
     """The markup of a local model folder; ChatML where it has no template.
 
     Raises ValueError for a template that does not close answers with a special token.
@@ -66,7 +66,7 @@ def _template(folder: Path) -> str | None:
     return str(template) if template else None
 
 
-def _read_off(folder: str) -> Markup:
+def _read_off(folder: str) -> ChatFormat:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -85,7 +85,7 @@ def _read_off(folder: str) -> Markup:
     token = max(special, key=len)
     closing = after_first[: after_first.index(token) + len(token)]
     system, instructed = _system(tokenizer, options)
-    return Markup(
+    return ChatFormat(
         opening=opening.removeprefix(tokenizer.bos_token or ""),
         asking=asking,
         closing=closing,

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from spire_ray.settings import Source
-from spire_ray.text.mixture import SPEECH_TASKS, Unusable
+from spire_ray.text.mixture import SPEECH_TASKS, SkipRow
 
 
 def check(source: Source, row: Mapping[str, Any]) -> None:
-    """Raise Unusable for a row that the filters of its source leave out. Duplicates are found later, over all rows."""
+    """Raise SkipRow for a row that the filters of its source leave out. Duplicates are found later, over all rows."""
     filters = source.filters
     if filters.languages and row.get("language") not in filters.languages:
-        raise Unusable("language", f"{row.get('language')} is not one of {', '.join(filters.languages)}")
+        raise SkipRow("language", f"{row.get('language')} is not one of {', '.join(filters.languages)}")
     if filters.length_ratio and source.target_language:
         _length_ratio(source, row, filters.length_ratio)
     if source.task in SPEECH_TASKS:
@@ -28,7 +28,7 @@ def _length_ratio(source: Source, row: Mapping[str, Any], most: float) -> None:
     code = source.source_language or row.get("language")
     lengths = sorted(len(str(translations.get(c) or "").strip()) for c in (code, source.target_language))
     if lengths[0] and lengths[1] / lengths[0] > most:
-        raise Unusable("length ratio", f"{lengths[1] / lengths[0]:.1f} is above {most:g}")
+        raise SkipRow("length ratio", f"{lengths[1] / lengths[0]:.1f} is above {most:g}")
 
 
 def _characters_per_second(row: Mapping[str, Any], fewest: float, most: float) -> None:
@@ -37,14 +37,14 @@ def _characters_per_second(row: Mapping[str, Any], fewest: float, most: float) -
         return
     rate = len(str(row.get("text") or "")) / seconds
     if rate < fewest or (most and rate > most):
-        raise Unusable("characters per second", f"{rate:.1f} is not within {fewest:g} to {most:g}")
+        raise SkipRow("characters per second", f"{rate:.1f} is not within {fewest:g} to {most:g}")
 
 
 def _unit_entropy(row: Mapping[str, Any], least: float) -> None:
     units = row.get("units")
     entropy = unit_entropy(np.asarray(units)) if units is not None and len(units) else least
     if entropy < least:
-        raise Unusable("unit entropy", f"{entropy:.2f} bits are below {least:g}")
+        raise SkipRow("unit entropy", f"{entropy:.2f} bits are below {least:g}")
 
 
 def unit_entropy(units: np.ndarray) -> float:

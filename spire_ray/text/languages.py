@@ -25,8 +25,8 @@ class Language:
     """Code of three letters, where data uses it."""
     error_rate: Literal["wer", "cer"] = "wer"
     """What the error rate of a transcript counts: words, or characters where words are not written apart."""
-    normaliser: Literal["english", "basic"] = "basic"
-    """Which of Whisper's normalisers a transcript passes before it is scored."""
+    normalizer: Literal["english", "basic"] = "basic"
+    """Which of Whisper's normalizers a transcript passes before it is scored."""
     sacrebleu: str = "13a"
     """Tokenizer of sacrebleu for BLEU other than spBLEU."""
 
@@ -54,5 +54,5 @@ def language(code_or_name: str) -> Language:
     raise ValueError(
         f"language {code_or_name!r} is unknown; known are {', '.join(registry())} and their English names. "
         "To add it: "
-        f"`{wanted[:2] or 'xx'}: {{name: …, error_rate: wer, normaliser: basic, sacrebleu: 13a}}` in configs/languages.yaml"
+        f"`{wanted[:2] or 'xx'}: {{name: …, error_rate: wer, normalizer: basic, sacrebleu: 13a}}` in configs/languages.yaml"
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from spire_ray.settings import Source
 from spire_ray.text import prompts
-from spire_ray.text.chat import CHATML, Markup
+from spire_ray.text.chat import CHATML, ChatFormat
 from spire_ray.text.languages import language
 from spire_ray.text.prompts import RELEASED, Span, Style, Turn
 
@@ -18,7 +18,7 @@ ANY = "any"
 """As target language: a document of each translation that a row has."""
 
 
-class Unusable(ValueError):
+class SkipRow(ValueError):
     """A row that makes no document: `kind: detail`."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
@@ -72,29 +72,29 @@ def check(sources: Iterable[Source]) -> None:
 
 
 def each_target(source: Source, row: Mapping[str, Any]) -> list[Source]:
-    """The source, with one target language at a time where it takes any. Raises Unusable for a row without translations."""
+    """The source, with one target language at a time where it takes any. Raises SkipRow for a row without translations."""
     if source.target_language != ANY:
         return [source]
     codes = [code for code in sorted(dict(row.get("translations") or ())) if code != source.source_language]
     if not codes and row.get("status") != "rejected":
-        raise Unusable("no translation", "in any language")
+        raise SkipRow("no translation", "in any language")
     return [replace(source, target_language=code) for code in codes or [source.source_language]]
 
 
-def prompted(source: Source, row: Mapping[str, Any], style: Style = RELEASED, markup: Markup = CHATML) -> Prompted:
-    """The document that a source makes of a row. Raises Unusable, with the reason, where it makes none."""
+def prompted(source: Source, row: Mapping[str, Any], style: Style = RELEASED, markup: ChatFormat = CHATML) -> Prompted:
+    """The document that a source makes of a row. Raises SkipRow, with the reason, where it makes none."""
     if row.get("status") == "rejected":
-        raise Unusable("not labelled", str(row.get("error") or ""))
+        raise SkipRow("not labelled", str(row.get("error") or ""))
     conversation = row.get("conversations")
     if conversation and source.task != "text":
-        raise Unusable("a conversation", f"the task {source.task} needs text")
+        raise SkipRow("a conversation", f"the task {source.task} needs text")
     if conversation:
         system, turns = _turns(conversation)
         if system and not markup.instructed:
-            raise Unusable("system turn", "the chat template of the model has no form for it")
+            raise SkipRow("system turn", "the chat template of the model has no form for it")
         return Prompted(row["utt_id"], prompts.chat(turns, markup=markup, system=system), False)
     if source.task == "text" and source.format == "it":
-        raise Unusable("no conversations", "the task text in the format it needs rows with conversations")
+        raise SkipRow("no conversations", "the task text in the format it needs rows with conversations")
     spoken = _units(row) if source.task in SPEECH_TASKS else None
     code = source.source_language or str(row.get("language") or "")
     text = _text(row, code, "no text")
@@ -108,7 +108,7 @@ def prompted(source: Source, row: Mapping[str, Any], style: Style = RELEASED, ma
 def _units(row: Mapping[str, Any]) -> np.ndarray:
     units = row.get("units")
     if units is None or not len(units):
-        raise Unusable("no units")
+        raise SkipRow("no units")
     return np.asarray(units, np.uint16)
 
 
@@ -116,10 +116,10 @@ def _text(row: Mapping[str, Any], code: str, lacking: str) -> str:
     try:
         language(code)
     except ValueError as error:
-        raise Unusable("unknown language", str(error)) from None
+        raise SkipRow("unknown language", str(error)) from None
     text = row.get("text") if code == row.get("language") else dict(row.get("translations") or ()).get(code)
     if not text or not text.strip():
-        raise Unusable(lacking, f"in {code}")
+        raise SkipRow(lacking, f"in {code}")
     return str(text)
 
 
@@ -148,17 +148,17 @@ def _chat(source: Source, code: str, text: str, target: str, style: Style) -> li
 def _turns(conversation: str) -> tuple[str, list[Turn]]:
     """ShareGPT turns → the system turn, which may stand first, and exchanges.
 
-    Raises Unusable where human and gpt do not alternate or a turn is empty.
+    Raises SkipRow where human and gpt do not alternate or a turn is empty.
     """
     try:
         values = [(turn["from"], turn["value"]) for turn in json.loads(conversation)]
     except (json.JSONDecodeError, KeyError, TypeError):
-        raise Unusable("malformed conversation", 'expected a JSON list of {"from": …, "value": …}') from None
+        raise SkipRow("malformed conversation", 'expected a JSON list of {"from": …, "value": …}') from None
     speakers = [speaker for speaker, _ in values]
     asked = values[1:] if speakers[:1] == ["system"] else values
     if not asked or [speaker for speaker, _ in asked] != ["human", "gpt"] * (len(asked) // 2):
-        raise Unusable("malformed conversation", f"human and gpt must alternate, got {speakers}")
+        raise SkipRow("malformed conversation", f"human and gpt must alternate, got {speakers}")
     if not all(isinstance(text, str) and text.strip() for _, text in values):
-        raise Unusable("empty turn")
+        raise SkipRow("empty turn")
     system = values[0][1] if asked is not values else ""
     return system, [Turn(question, answer) for (_, question), (_, answer) in zip(asked[::2], asked[1::2], strict=True)]

@@ -44,7 +44,7 @@ class Document:
 class Form:
     """How the documents of a pack are laid into rows."""
 
-    row_length: int
+    sequence_length: int
     vocabulary: int
     """Token ids in use; beyond 65,536 an id takes 32 bits."""
     packing: Packing = "best_fit"
@@ -60,17 +60,17 @@ def write_group(folder: str, number: int, documents: Sequence[Document], form: F
     draw = np.random.default_rng([form.seed, number])
     too_long: dict[int, int] = {}
     for document in documents if form.packing == "best_fit" else ():
-        if len(document.ids) > form.row_length and not document.cuttable:
+        if len(document.ids) > form.sequence_length and not document.cuttable:
             too_long[document.source] = too_long.get(document.source, 0) + 1
-    rows = _best_fit(documents, form.row_length) if form.packing == "best_fit" else _joined(documents, form.row_length, draw)
+    rows = _best_fit(documents, form.sequence_length) if form.packing == "best_fit" else _joined(documents, form.sequence_length, draw)
     draw.shuffle(rows)  # type: ignore[arg-type]
     width = np.uint16 if form.vocabulary <= 1 << 16 else np.uint32
-    schema = _schema(form.row_length, pa.from_numpy_dtype(width))
+    schema = _schema(form.sequence_length, pa.from_numpy_dtype(width))
     name = f"rows-{number:05d}.arrow"
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as file:
         for start in range(0, len(rows), ROWS_IN_A_BATCH):
-            file.write_batch(_record_batch(rows[start : start + ROWS_IN_A_BATCH], start, schema, form.row_length, width))
+            file.write_batch(_record_batch(rows[start : start + ROWS_IN_A_BATCH], start, schema, form.sequence_length, width))
     storage.write_bytes(storage.join(folder, name), sink.getvalue().to_pybytes())
     placed = [document for row in rows for document in row]
     return {
@@ -94,12 +94,12 @@ def write_index(folder: str, groups: Sequence[dict[str, Any]], form: Form, index
     facts = {
         **index,
         "rows": rows,
-        "row_length": form.row_length,
+        "sequence_length": form.sequence_length,
         "packing": form.packing,
         "documents": sum(group["documents"] for group in groups),
         "tokens": tokens,
         "counted_tokens": sum(group["counted_tokens"] for group in groups),
-        "fill": round(tokens / (rows * form.row_length), 5) if rows else 0.0,
+        "fill": round(tokens / (rows * form.sequence_length), 5) if rows else 0.0,
         "too_long": too_long,
         "seed": form.seed,
         "files": [group["file"] for group in groups],
@@ -109,27 +109,27 @@ def write_index(folder: str, groups: Sequence[dict[str, Any]], form: Form, index
 
 
 def write(
-    folder: str, documents: Sequence[Document], row_length: int, vocabulary: int, seed: int, index: dict[str, Any]
+    folder: str, documents: Sequence[Document], sequence_length: int, vocabulary: int, seed: int, index: dict[str, Any]
 ) -> dict[str, Any]:
     """A pack of one group; returns what `index.json` says."""
-    form = Form(row_length, vocabulary, seed=seed)
+    form = Form(sequence_length, vocabulary, seed=seed)
     return write_index(folder, [write_group(folder, 0, documents, form)], form, index)
 
 
-def _best_fit(documents: Sequence[Document], row_length: int) -> list[list[Document]]:
+def _best_fit(documents: Sequence[Document], sequence_length: int) -> list[list[Document]]:
     """Whole documents, and pieces of plain text that is longer than a row."""
     fitting: list[Document] = []
     for document in documents:
-        if len(document.ids) <= row_length:
+        if len(document.ids) <= sequence_length:
             fitting.append(document)
         elif document.cuttable:
-            fitting += [document.piece(start, start + row_length) for start in range(0, len(document.ids), row_length)]
-    return [[fitting[i] for i in row] for row in best_fit([len(d.ids) for d in fitting], row_length)]
+            fitting += [document.piece(start, start + sequence_length) for start in range(0, len(document.ids), sequence_length)]
+    return [[fitting[i] for i in row] for row in best_fit([len(d.ids) for d in fitting], sequence_length)]
 
 
-def _joined(documents: Sequence[Document], row_length: int, draw: np.random.Generator) -> list[list[Document]]:
+def _joined(documents: Sequence[Document], sequence_length: int, draw: np.random.Generator) -> list[list[Document]]:
     shuffled = [documents[i] for i in draw.permutation(len(documents))]
-    return [[shuffled[i].piece(a, b) for i, a, b in row] for row in joined([len(d.ids) for d in shuffled], row_length)]
+    return [[shuffled[i].piece(a, b) for i, a, b in row] for row in joined([len(d.ids) for d in shuffled], sequence_length)]
 
 
 @dataclass(frozen=True)
@@ -205,12 +205,12 @@ class Pack:
         return found
 
 
-def _schema(row_length: int, token: pa.DataType) -> pa.Schema:
+def _schema(sequence_length: int, token: pa.DataType) -> pa.Schema:
     return pa.schema(
         [
             ("row", pa.int64()),
-            ("input_ids", pa.list_(token, row_length)),
-            ("loss_mask", pa.list_(pa.uint8(), row_length)),
+            ("input_ids", pa.list_(token, sequence_length)),
+            ("loss_mask", pa.list_(pa.uint8(), sequence_length)),
             ("document_lengths", pa.list_(pa.int32())),
             ("utt_ids", pa.list_(pa.string())),
             ("source", pa.list_(pa.uint8())),
@@ -219,18 +219,18 @@ def _schema(row_length: int, token: pa.DataType) -> pa.Schema:
 
 
 def _record_batch(
-    rows: list[list[Document]], first: int, schema: pa.Schema, row_length: int, width: type[np.unsignedinteger[Any]]
+    rows: list[list[Document]], first: int, schema: pa.Schema, sequence_length: int, width: type[np.unsignedinteger[Any]]
 ) -> pa.RecordBatch:
-    ids = np.zeros((len(rows), row_length), width)
-    mask = np.zeros((len(rows), row_length), np.uint8)
+    ids = np.zeros((len(rows), sequence_length), width)
+    mask = np.zeros((len(rows), sequence_length), np.uint8)
     for number, documents in enumerate(rows):
         joined = np.concatenate([d.ids for d in documents])
         ids[number, : len(joined)] = joined
         mask[number, : len(joined)] = np.concatenate([d.counted for d in documents])
     columns = [
         pa.array(range(first, first + len(rows)), pa.int64()),
-        pa.FixedSizeListArray.from_arrays(pa.array(ids.reshape(-1)), row_length),
-        pa.FixedSizeListArray.from_arrays(pa.array(mask.reshape(-1)), row_length),
+        pa.FixedSizeListArray.from_arrays(pa.array(ids.reshape(-1)), sequence_length),
+        pa.FixedSizeListArray.from_arrays(pa.array(mask.reshape(-1)), sequence_length),
         pa.array([[len(d.ids) for d in documents] for documents in rows], schema.field("document_lengths").type),
         pa.array([[d.utt_id for d in documents] for documents in rows], schema.field("utt_ids").type),
         pa.array([[d.source for d in documents] for documents in rows], schema.field("source").type),

@@ -4,22 +4,22 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 
-def best_fit(lengths: Sequence[int], row_length: int) -> list[list[int]]:
+def best_fit(lengths: Sequence[int], sequence_length: int) -> list[list[int]]:
     """Indices of documents for each row; every document goes whole into exactly one row.
 
     Documents are placed longest first into the row with the least room that still holds them. Raises ValueError for a
     document longer than a row.
     """
     rows: list[list[int]] = []
-    with_room: list[list[int]] = [[] for _ in range(row_length + 1)]
+    with_room: list[list[int]] = [[] for _ in range(sequence_length + 1)]
     rooms: list[int] = []  # sizes of room that some row has, sorted
     for document in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         length = lengths[document]
-        if length > row_length:
-            raise ValueError(f"a document of {length} tokens does not fit into a row of {row_length}")
+        if length > sequence_length:
+            raise ValueError(f"a document of {length} tokens does not fit into a row of {sequence_length}")
         place = bisect_left(rooms, length)
         if place == len(rooms):
-            row, free = len(rows), row_length
+            row, free = len(rows), sequence_length
             rows.append([])
         else:
             free = rooms[place]
@@ -34,7 +34,7 @@ def best_fit(lengths: Sequence[int], row_length: int) -> list[list[int]]:
     return rows
 
 
-def joined(lengths: Sequence[int], row_length: int) -> list[list[tuple[int, int, int]]]:
+def joined(lengths: Sequence[int], sequence_length: int) -> list[list[tuple[int, int, int]]]:
     """Pieces (document, start, stop) for each row: documents one after another, cut at the edge of a row."""
     rows: list[list[tuple[int, int, int]]] = []
     free = 0
@@ -43,7 +43,7 @@ def joined(lengths: Sequence[int], row_length: int) -> list[list[tuple[int, int,
         while start < length:
             if not free:
                 rows.append([])
-                free = row_length
+                free = sequence_length
             stop = min(length, start + free)
             rows[-1].append((document, start, stop))
             free -= stop - start

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spire_ray.text.chat import CHATML, Markup
+from spire_ray.text.chat import CHATML, ChatFormat
 from spire_ray.text.languages import language
 
 SPEECH = "\ufffc"
@@ -139,7 +139,7 @@ def few_shot(shots: Sequence[list[Span]], question: list[Span]) -> list[Span]:
     return [span for shot in shots for span in (*shot, Span("\n"))] + question
 
 
-def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: Markup = CHATML, system: str = "") -> list[Span]:
+def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: ChatFormat = CHATML, system: str = "") -> list[Span]:
     """An IT document: turns with the loss on each answer and on what closes it.
 
     An empty answer in the last turn makes the prompt that asks for it. The units go where the first question wants them.

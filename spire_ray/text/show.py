@@ -14,7 +14,7 @@ def row(pack: Pack, tokenizer: SpeechTokenizer, number: int, colour: bool = True
     """
     described = pack.described(number)
     names = [source["name"] for source in pack.index["sources"]]
-    lines, start = [f"row {number} of {len(pack)}, {sum(described['document_lengths'])} of {pack.index['row_length']} tokens"], 0
+    lines, start = [f"row {number} of {len(pack)}, {sum(described['document_lengths'])} of {pack.index['sequence_length']} tokens"], 0
     documents = zip(described["document_lengths"], described["utt_ids"], described["source"], strict=True)
     for length, utt_id, source in documents:
         ids = described["input_ids"][start : start + length]

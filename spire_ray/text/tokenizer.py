@@ -1,6 +1,6 @@
 """The words of an extended model: text through its tokenizer, units by arithmetic.
 
-A model folder that speaks units holds `units.json`: the id of unit 0, how many there are, their surface form, and their
+A model folder with unit tokens holds `units.json`: the id of unit 0, how many there are, their surface form, and their
 fingerprint. Unit ids never pass through text: a document is tokenised with one placeholder unit for each stretch of
 speech, which the unit ids then replace. That gives the ids of the whole text without building it.
 """
@@ -43,7 +43,7 @@ class UnitVocabulary:
 
     @staticmethod
     def load(folder: str) -> "UnitVocabulary | None":
-        """Read it; None for a model that speaks no units."""
+        """Read it; None for a model that has no unit tokens."""
         path = storage.join(folder, UNITS_FILE)
         if not storage.exists(path):
             return None
@@ -92,7 +92,7 @@ class SpeechTokenizer:
         return int(max(self.text.get_vocab().values())) + 1
 
     @cached_property
-    def chat(self) -> chat.Markup:
+    def chat(self) -> chat.ChatFormat:
         """How this model wants questions and answers."""
         return chat.markup(self._folder)
 
@@ -127,7 +127,7 @@ class SpeechTokenizer:
                 raise ValueError(f"units written as text: {span.text[:60]!r}")
         if self.units is None:
             if any(span.units is not None for span in document):
-                raise ValueError("this model speaks no units; extend it with the stage extend_model")
+                raise ValueError("this model has no unit tokens; extend it with the stage extend_model")
             return [span.text for span in document]
         placeholder = codec.token(0, self.units.surface)
         return [placeholder if span.units is not None else span.text for span in document]

@@ -13,7 +13,7 @@ from spire_ray.fingerprint import content_hash
 from spire_ray.manifest.schema import in_split
 from spire_ray.settings import Pack
 from spire_ray.text import budget, filters, mixture, prompts
-from spire_ray.text.mixture import Prompted, Unusable
+from spire_ray.text.mixture import Prompted, SkipRow
 from spire_ray.text.tokenizer import SpeechTokenizer
 
 WORK_FOLDER = "_tokens"
@@ -86,14 +86,14 @@ class Tokeniser:
         for row in rows:
             try:
                 singles = mixture.each_target(source, row)
-            except Unusable as reason:
+            except SkipRow as reason:
                 rejected.append({"utt_id": row["utt_id"], "reason": str(reason)})
                 continue
             for single in singles:
                 try:
                     filters.check(single, row)
                     usable.append((mixture.prompted(single, row, self._style, self._tokenizer.chat), row))
-                except Unusable as reason:
+                except SkipRow as reason:
                     rejected.append({"utt_id": row["utt_id"], "reason": str(reason)})
         made = []
         for (document, row), encoded in zip(usable, self._encode([d for d, _ in usable]), strict=True):
@@ -116,7 +116,7 @@ class Tokeniser:
         except ValueError as error:
             return error
         except TypeError:  # what the tokenizer says of half a pair of surrogates
-            return Unusable("not Unicode", "half a pair of surrogates")
+            return SkipRow("not Unicode", "half a pair of surrogates")
 
     def _framed(
         self, document: Prompted, row: dict[str, Any], encoded: "tuple[np.ndarray, np.ndarray] | ValueError"
@@ -136,8 +136,8 @@ class Tokeniser:
             ids = whole
         spoken = sum(len(span.units) for span in document.spans if span.units is not None)
         cuttable = document.everything_counts and not spoken
-        if settings.packing == "best_fit" and len(ids) > settings.row_length and not cuttable:
-            raise Unusable("longer than a row", f"{len(ids)} tokens of {settings.row_length}")
+        if settings.packing == "best_fit" and len(ids) > settings.sequence_length and not cuttable:
+            raise SkipRow("longer than a row", f"{len(ids)} tokens of {settings.sequence_length}")
         return {
             "key": budget.key(settings.seed, document.utt_id, document.target),
             "utt_id": document.utt_id,

@@ -65,7 +65,7 @@ class Audit:
         return float(-(share * np.log2(share)).sum()) + 0.0
 
 
-@command.told("audit")
+@command.cli_errors("audit")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool: prints the account and writes `audit.json` and `audit.png`; the status is 1 if rows are lost."""
     parser = argparse.ArgumentParser("spire audit", description="Account for every row of a labelling job.")

@@ -7,7 +7,7 @@ from spire_ray import command
 from spire_ray.corpora import catalogue
 
 
-@command.told("data")
+@command.cli_errors("data")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser("spire data", description="Corpora: what there is, fetch them, check a copy.")
@@ -43,4 +43,4 @@ def _run(options: argparse.Namespace) -> None:
             size = (
                 f"{corpus.hours:g} h" if corpus.hours else f"{corpus.rows} rows" if corpus.rows else "size not in the catalogue"
             )
-            print(f"{name:<20}{corpus.use:<12}{size:<28}{corpus.licence}{gate}")
+            print(f"{name:<20}{corpus.use:<12}{size:<28}{corpus.license}{gate}")

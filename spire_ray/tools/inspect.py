@@ -21,7 +21,7 @@ _LONGEST = 100
 _PLAYERS = (["ffplay", "-nodisp", "-autoexit", "-v", "error"], ["aplay", "-q"], ["afplay"], ["play", "-q"])
 
 
-@command.told("inspect")
+@command.cli_errors("inspect")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire inspect", description="Print rows of a manifest, of units or of any other stage.")
@@ -70,7 +70,7 @@ def _print_packed(path: str, model: str, numbers: range) -> None:
 def rows(path: str) -> Iterator[Row]:
     """Rows one by one. Raises ValueError for what has none."""
     if storage.is_local(path) and not storage.exists(storage.first(path)):
-        raise ValueError(f"{path}: not there")
+        raise ValueError(f"{path}: not found")
     for file in reader.files(path):
         if reader.is_parquet(file):
             yield from _parquet(file)

@@ -7,7 +7,7 @@ from spire_ray import command
 from spire_ray.manifest import reader, writer
 
 
-@command.told("manifest")
+@command.cli_errors("manifest")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire manifest", description="Convert a manifest; its rows are checked on the way.")

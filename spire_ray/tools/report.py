@@ -7,7 +7,7 @@ from spire_ray import command
 from spire_ray.evaluation import report, seeds
 
 
-@command.told("report")
+@command.cli_errors("report")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire report", description="Rebuild a report, or compare the seeds of one recipe.")

@@ -12,7 +12,7 @@ _WINDOW = 600.0
 """Seconds over which the present speed is taken."""
 
 
-@command.told("status")
+@command.cli_errors("status")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire status", description="Progress, throughput and failures of a job.")

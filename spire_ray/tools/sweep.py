@@ -26,7 +26,7 @@ _COLUMNS = {
     "dead": "dead",
     "tiny": "tiny",
     "units_per_second": "units/s",
-    "kept_by_deduplication": "kept",
+    "dedup_ratio": "kept",
     "phone_purity": "purity",
     "pnmi": "PNMI",
 }

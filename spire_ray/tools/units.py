@@ -8,7 +8,7 @@ from spire_ray.settings import Encoder
 from spire_ray.tools import sweep
 
 
-@command.told("units")
+@command.cli_errors("units")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser("spire units", description="Units, codebooks and the models that speak them.")
@@ -50,7 +50,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _adopt(options: argparse.Namespace) -> None:
-    from spire_ray.model import licence
+    from spire_ray.model import license
     from spire_ray.model.adopt import adopt
     from spire_ray.units.codebook import Codebook
 
@@ -58,8 +58,8 @@ def _adopt(options: argparse.Namespace) -> None:
     vocabulary = adopt(model, Codebook.load(options.codebook))
     last = vocabulary.first + vocabulary.count - 1
     print(f"{model}: units are ids {vocabulary.first} to {last}, as {vocabulary.surface}; the fingerprint is asserted")
-    if found := licence.licence(model):
-        print(f"  licence: {found}")
+    if found := license.license(model):
+        print(f"  license: {found}")
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ class Batch:
     """int64 [B, L], from 0 in each document."""
     documents: torch.Tensor
     """int64 [B, L]: number of the document in its row; each padding token is a document of its own."""
-    bounds: torch.Tensor
+    cu_seqlens: torch.Tensor
     """int32 [documents + 1]: where documents, and stretches of padding, begin in the rows laid end to end."""
     targets: torch.Tensor
     """int64 [N]: places of the counted targets in the rows laid end to end; each is predicted by the token before it."""
@@ -60,15 +60,15 @@ class Batch:
         """The arguments of a model that attends by mask."""
         return {"input_ids": self.input_ids, "position_ids": self.position_ids, "attention_mask": self.attention_mask()}
 
-    def joined(self) -> dict[str, Any]:
-        """The arguments of a model that attends by bounds: the rows laid end to end, [1, B · L].
+    def varlen_inputs(self) -> dict[str, Any]:
+        """The arguments of a model that attends by cu_seqlens: the rows laid end to end, [1, B · L].
 
         The greatest length is the row's, whatever the documents are, so that a compiled model keeps its shapes.
         """
         return {
             "input_ids": self.input_ids.view(1, -1),
             "position_ids": self.position_ids.view(1, -1),
-            "cu_seq_lens_q": self.bounds,
+            "cu_seq_lens_q": self.cu_seqlens,
             "max_length_q": self.input_ids.shape[1],
         }
 
@@ -84,7 +84,7 @@ def collate(rows: Sequence[Row], weights: LossWeights | None = None, whole: bool
         weight *= np.where(unit, weigh.unit, weigh.text).astype(np.float32)
     positions = np.zeros_like(ids)
     documents = np.zeros_like(ids)
-    bounds = []
+    cu_seqlens = []
     for number, row in enumerate(rows):
         held = np.array([row.lengths.sum()]) if whole else row.lengths
         padding = length - held.sum()
@@ -93,15 +93,15 @@ def collate(rows: Sequence[Row], weights: LossWeights | None = None, whole: bool
         positions[number] = np.arange(length) - np.repeat(starts, lengths)
         documents[number] = np.repeat(np.arange(len(lengths)), lengths)
         weight[number, starts] = 0
-        bounds.append(number * length + starts[: len(held) + bool(padding)])
-    bounds.append(np.array([ids.size]))
+        cu_seqlens.append(number * length + starts[: len(held) + bool(padding)])
+    cu_seqlens.append(np.array([ids.size]))
     weight = weight.reshape(-1)
     targets = np.flatnonzero(weight)
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
         torch.from_numpy(documents),
-        torch.from_numpy(np.concatenate(bounds).astype(np.int32)),
+        torch.from_numpy(np.concatenate(cu_seqlens).astype(np.int32)),
         torch.from_numpy(targets),
         torch.from_numpy(weight[targets]),
     )

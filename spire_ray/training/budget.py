@@ -95,7 +95,7 @@ class Machine:
     stage: int
     half: bool
     """bfloat16 with float32 masters."""
-    offload_optimiser: bool = False
+    offload_optimizer: bool = False
     offload_weights: bool = False
 
     @staticmethod
@@ -106,18 +106,18 @@ class Machine:
             workers=workers,
             stage=zero.get("stage", 0),
             half=deepspeed.get("bf16", {}).get("enabled") in (True, "auto"),
-            offload_optimiser=zero.get("offload_optimizer", {}).get("device", "none") != "none",
+            offload_optimizer=zero.get("offload_optimizer", {}).get("device", "none") != "none",
             offload_weights=zero.get("offload_param", {}).get("device", "none") != "none",
         )
 
 
-def memory(shape: Shape, training: Training, machine: Machine, row_length: int, new_rows: int) -> dict[str, float]:
+def memory(shape: Shape, training: Training, machine: Machine, sequence_length: int, new_rows: int) -> dict[str, float]:
     """Bytes on one GPU by part."""
     width = 2 if machine.half else 4
     trained = shape.trained(training, new_rows)
     among = machine.workers if machine.stage or machine.half else 1
     masters = 12 if machine.half else 8
-    tokens = training.micro_batch_rows * row_length
+    tokens = training.micro_batch_size * sequence_length
     parts = {
         "weights": 0 if machine.offload_weights else shape.parameters * width / (machine.workers if machine.stage == 3 else 1),
         "gradients": trained * width / (machine.workers if machine.stage > 1 else 1),
@@ -127,14 +127,14 @@ def memory(shape: Shape, training: Training, machine: Machine, row_length: int, 
         "logits": min(tokens * shape.vocabulary, _LOGITS_AT_ONCE) * (width + 8),
         "context and buffers": _CONTEXT,
     }
-    if machine.offload_optimiser:
+    if machine.offload_optimizer:
         parts["float32 gradients"] = parts["masters and moments"] = 0
     return parts
 
 
 def host_memory(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
-    """Bytes that offloading keeps in the memory of the nodes, over all workers: the state of the optimiser, and weights."""
-    state = (16 if machine.half else 12) * shape.trained(training, new_rows) if machine.offload_optimiser else 0
+    """Bytes that offloading keeps in the memory of the nodes, over all workers: the state of the optimizer, and weights."""
+    state = (16 if machine.half else 12) * shape.trained(training, new_rows) if machine.offload_optimizer else 0
     return state + (shape.parameters * (2 if machine.half else 4) if machine.offload_weights else 0)
 
 

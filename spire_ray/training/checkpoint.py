@@ -67,12 +67,12 @@ def _damage(path: Path) -> str | None:
     except ValueError:
         return f"{COMPLETE_FILE} is damaged"
     for file, facts in files.items():
-        if reason := harm(path / file, facts):
+        if reason := integrity_error(path / file, facts):
             return f"{file} is {reason}"
     return None
 
 
-def harm(file: Path, facts: dict[str, Any]) -> str | None:
+def integrity_error(file: Path, facts: dict[str, Any]) -> str | None:
     """What a file's size and checksum say: missing, damaged, or None."""
     if not file.is_file():
         return "missing"

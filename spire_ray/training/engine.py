@@ -1,4 +1,4 @@
-"""The DeepSpeed engine: ZeRO, precision and optimiser from a JSON file and the settings of a training."""
+"""The DeepSpeed engine: ZeRO, precision and optimizer from a JSON file and the settings of a training."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from spire_ray import processor, storage
-from spire_ray.settings import Optimiser, Training
+from spire_ray.settings import Optimizer, Training
 from spire_ray.training import attention, sizes, trainable
 from spire_ray.training.batch import Batch
 from spire_ray.training.loss import PackedLoss, can_fuse
@@ -47,30 +47,30 @@ def _hidden(module: str) -> Iterator[None]:
 
 
 def configuration(path: str, training: Training, rows: int, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's configuration: the JSON file with batch sizes, clipping and, for Muon, the optimiser filled in.
+    """DeepSpeed's configuration: the JSON file with batch sizes, clipping and, for Muon, the optimizer ds_config in.
 
-    Raises ValueError as `sizes.accumulation` and `sizes.check_optimiser` do.
+    Raises ValueError as `sizes.accumulation` and `sizes.check_optimizer` do.
     """
-    filled = dict(storage.read_json(path))
-    sizes.check_optimiser(training)
-    optimiser = training.optimiser
-    filled["train_micro_batch_size_per_gpu"] = training.micro_batch_rows
-    filled["gradient_accumulation_steps"] = sizes.accumulation(training, rows, world_size)
-    filled["gradient_clipping"] = optimiser.clip
-    filled["steps_per_print"] = 10**9
-    filled["zero_allow_untested_optimizer"] = True  # torch's AdamW, fused on GPUs: nothing to compile
-    filled["zero_force_ds_cpu_optimizer"] = False
-    if optimiser.name == "muon":
-        filled["optimizer"] = _muon(optimiser)
-    bf16 = dict(filled.get("bf16", {}))
+    ds_config = dict(storage.read_json(path))
+    sizes.check_optimizer(training)
+    optimizer = training.optimizer
+    ds_config["train_micro_batch_size_per_gpu"] = training.micro_batch_size
+    ds_config["gradient_accumulation_steps"] = sizes.accumulation(training, rows, world_size)
+    ds_config["gradient_clipping"] = optimizer.clip
+    ds_config["steps_per_print"] = 10**9
+    ds_config["zero_allow_untested_optimizer"] = True  # torch's AdamW, fused on GPUs: nothing to compile
+    ds_config["zero_force_ds_cpu_optimizer"] = False
+    if optimizer.name == "muon":
+        ds_config["optimizer"] = _muon(optimizer)
+    bf16 = dict(ds_config.get("bf16", {}))
     if bf16.get("enabled") == "auto":
-        filled["bf16"] = {**bf16, "enabled": _fast_bfloat16()}
-    return filled
+        ds_config["bf16"] = {**bf16, "enabled": _fast_bfloat16()}
+    return ds_config
 
 
-def partitioned(filled: dict[str, Any]) -> bool:
-    """Whether checkpoints hold the optimiser's state in as many parts as there are workers."""
-    return bool(filled.get("zero_optimization", {}).get("stage", 0) or filled.get("bf16", {}).get("enabled"))
+def partitioned(ds_config: dict[str, Any]) -> bool:
+    """Whether checkpoints hold the optimizer's state in as many parts as there are workers."""
+    return bool(ds_config.get("zero_optimization", {}).get("stage", 0) or ds_config.get("bf16", {}).get("enabled"))
 
 
 def precision(path: str) -> torch.dtype:
@@ -83,14 +83,14 @@ def _fast_bfloat16() -> bool:
     return processor.fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _muon(optimiser: Optimiser) -> dict[str, Any]:
+def _muon(optimizer: Optimizer) -> dict[str, Any]:
     parameters: dict[str, Any] = {
-        "lr": optimiser.lr,
-        "adam_lr": optimiser.lr,
-        "muon_lr": optimiser.muon_lr,
+        "lr": optimizer.lr,
+        "adam_lr": optimizer.lr,
+        "muon_lr": optimizer.muon_lr,
         "momentum": 0.95,
-        "betas": list(optimiser.betas),
-        "weight_decay": optimiser.weight_decay,
+        "betas": list(optimizer.betas),
+        "weight_decay": optimizer.weight_decay,
     }
     if not _gpu():
         # DeepSpeed's own CPU Adam compiles for minutes; and CPUs lack the float16 in which Muon iterates by default
@@ -98,9 +98,9 @@ def _muon(optimiser: Optimiser) -> dict[str, Any]:
     return {"type": "Muon", "params": parameters}
 
 
-def _adamw(groups: list[trainable.Group], optimiser: Optimiser) -> torch.optim.Optimizer:
+def _adamw(groups: list[trainable.Group], optimizer: Optimizer) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        groups, lr=optimiser.lr, betas=optimiser.betas, weight_decay=optimiser.weight_decay, fused=_gpu() or None
+        groups, lr=optimizer.lr, betas=optimizer.betas, weight_decay=optimizer.weight_decay, fused=_gpu() or None
     )
 
 
@@ -122,36 +122,36 @@ class Engine:
     """One worker's share of a training."""
 
     def __init__(
-        self, model: PreTrainedModel, training: Training, filled: dict[str, Any], first_new: int, universal: bool = False
+        self, model: PreTrainedModel, training: Training, ds_config: dict[str, Any], first_new_token_id: int, universal: bool = False
     ) -> None:
-        """`filled` is DeepSpeed's configuration; `universal` reads checkpoints that any number of workers wrote.
+        """`ds_config` is DeepSpeed's configuration; `universal` reads checkpoints that any number of workers wrote.
 
-        `first_new` is the first row that the extension added to the vocabulary; see `trainable.prepare`.
+        `first_new_token_id` is the first row that the extension added to the vocabulary; see `trainable.prepare`.
         """
-        stage = filled.get("zero_optimization", {}).get("stage", 0)
-        groups = trainable.prepare(model, training, first_new)
-        half = filled.get("bf16", {}).get("enabled", False)
+        stage = ds_config.get("zero_optimization", {}).get("stage", 0)
+        groups = trainable.prepare(model, training, first_new_token_id)
+        half = ds_config.get("bf16", {}).get("enabled", False)
         if _gpu() and half:
-            attention.by_bounds(model)
+            attention.use_varlen(model)
         elif not _gpu():
             attention.on_cpu(model)
         plain = training.unit_loss_weight == training.text_loss_weight == 1.0
         loss = PackedLoss(model, fused=_gpu() and can_fuse(model, plain, partitioned=stage == 3))
-        client = _adamw(groups, training.optimiser) if training.optimiser.name == "adamw" else None
+        client = _adamw(groups, training.optimizer) if training.optimizer.name == "adamw" else None
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         self.state_bytes: int = sum(counts) * (12 + (2 if half else 4))
         """Size of a checkpoint: float32 masters and two moments of the trained parameters, and the weights."""
-        filled = {**filled, "checkpoint": {"load_universal": universal}}
+        ds_config = {**ds_config, "checkpoint": {"load_universal": universal}}
         exact = _float_buffers(model)
         self._engine, *_ = deepspeed().initialize(
-            model=loss, model_parameters=None if client else groups, optimizer=client, config=filled
+            model=loss, model_parameters=None if client else groups, optimizer=client, config=ds_config
         )
         # DeepSpeed rounds buffers to bfloat16 too; errors of rotary frequencies grow with the position
         for owner, name, buffer in exact:
             owner._buffers[name] = buffer.to(self._engine.device)
         self._engine.train()  # without it Hugging Face does not checkpoint gradients
         self.device: torch.device = self._engine.device
-        self.accumulation: int = filled["gradient_accumulation_steps"]
+        self.accumulation: int = ds_config["gradient_accumulation_steps"]
         self._world_size: int = self._engine.dp_world_size
         self._frozen = any(not p.requires_grad for p in model.parameters())
         self._peaks = [group["lr"] for group in self._engine.optimizer.param_groups]
@@ -194,6 +194,6 @@ class Engine:
         )
 
     def load(self, folder: str, tag: str) -> dict[str, Any]:
-        """Read weights and optimiser state; returns the state that was saved with them."""
+        """Read weights and optimizer state; returns the state that was saved with them."""
         _, state = self._engine.load_checkpoint(folder, tag=tag, load_module_strict=not self._frozen)
         return dict(state)

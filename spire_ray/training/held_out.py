@@ -15,17 +15,17 @@ from spire_ray.training.engine import Engine
 class HeldOutRows:
     """The rows of one measurement, spread over the workers."""
 
-    def __init__(self, settings: HeldOut, micro_batch_rows: int) -> None:
+    def __init__(self, settings: HeldOut, micro_batch_size: int) -> None:
         pack = Pack(settings.pack)
         rows = list(islice(pack.epoch(0, 0), settings.rows))
         rank, world = dist.get_rank(), dist.get_world_size()
         self._whole = pack.whole_rows
         self._names: list[str] = [source["name"] for source in pack.index["sources"]]
         # as many forward passes on every worker, which ZeRO-3 needs; rows that fill up count for nothing
-        each = -(-len(rows) // (micro_batch_rows * world)) * micro_batch_rows
+        each = -(-len(rows) // (micro_batch_size * world)) * micro_batch_size
         mine = [(row, True) for row in rows[rank::world]]
         mine += [(rows[0], False)] * (each - len(mine))
-        self._batches = [mine[start : start + micro_batch_rows] for start in range(0, each, micro_batch_rows)]
+        self._batches = [mine[start : start + micro_batch_size] for start in range(0, each, micro_batch_size)]
 
     def measure(self, engine: Engine) -> dict[str, float]:
         """Mean loss over the counted tokens of each source, and over all."""

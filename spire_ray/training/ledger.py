@@ -28,7 +28,7 @@ class Ledger:
         self._open = {}
 
 
-def strike(place: str, after: int) -> None:
+def truncate_after(place: str, after: int) -> None:
     """Forget the steps after a checkpoint, of all workers. Called by one of them, before the others write."""
     folder = storage.join(place, FOLDER)
     fs, path = storage.filesystem(folder)

@@ -27,7 +27,7 @@ _REMEMBERED = 20
 """Steps whose mean loss a jump is measured against."""
 
 
-def nothing(*_: Any) -> None:
+def noop(*_: Any) -> None:
     """What a training does that nobody watches, and that nobody will take the machine of."""
 
 
@@ -43,24 +43,24 @@ class Run:
     store: Store
     units: range = range(0)
     held_out: HeldOut = field(default_factory=HeldOut)
-    log: Log = nothing
+    log: Log = noop
     """Called on rank 0 every `log_every` steps."""
-    seconds_left: Callable[[], float | None] = nothing
+    seconds_left: Callable[[], float | None] = noop
     """Seconds until this machine is taken away; None while nobody wants it. Called by all workers after each step."""
     flops: float = 0.0
     """Floating-point operations of a token at the peak of all workers together: 1 / this is tokens/s at an MFU of 1."""
 
 
-def begin(model: PreTrainedModel, training: Training, filled: dict[str, Any], first_new: int, store: Store) -> tuple[Engine, int]:
+def begin(model: PreTrainedModel, training: Training, ds_config: dict[str, Any], first_new_token_id: int, store: Store) -> tuple[Engine, int]:
     """An engine that stands at the newest complete checkpoint, or at the start, and the steps done."""
     record = store.newest()
-    as_universal = record is not None and store.moved(record) and partitioned(filled)
-    engine = Engine(model, training, filled, first_new, as_universal)
+    as_universal = record is not None and store.moved(record) and partitioned(ds_config)
+    engine = Engine(model, training, ds_config, first_new_token_id, as_universal)
     if record:
         store.load(engine, record, as_universal)
     done = int(record["step"]) if record else 0
     if dist.get_rank() == 0:
-        ledger.strike(store.place, after=done)
+        ledger.truncate_after(store.place, after=done)
     dist.barrier()
     return engine, done
 
@@ -73,7 +73,7 @@ def train(run: Run, first: int) -> None:
     training, engine = run.training, run.engine
     rank, world = dist.get_rank(), dist.get_world_size()
     book = ledger.Ledger(run.store.place, rank)
-    held_out = HeldOutRows(run.held_out, training.micro_batch_rows) if run.held_out.pack else None
+    held_out = HeldOutRows(run.held_out, training.micro_batch_size) if run.held_out.pack else None
     weights = LossWeights(run.units, training.unit_loss_weight, training.text_loss_weight)
     stream = run.pack.stream(training.seed, first * run.rows)
     recent: deque[float] = deque(maxlen=_REMEMBERED)
@@ -83,10 +83,10 @@ def train(run: Run, first: int) -> None:
         rows = list(islice(stream, run.rows))
         mine = rows[rank::world]
         batches = [
-            collate(mine[start : start + training.micro_batch_rows], weights, run.pack.whole_rows)
-            for start in range(0, len(mine), training.micro_batch_rows)
+            collate(mine[start : start + training.micro_batch_size], weights, run.pack.whole_rows)
+            for start in range(0, len(mine), training.micro_batch_size)
         ]
-        share = rate(training.optimiser, step, training.steps)
+        share = rate(training.optimizer, step, training.steps)
         part, norm = engine.step(batches, _scales(batches, training, world), share)
         done = step + 1
         loss, failed = _sum(part, run.store.failed)
@@ -161,11 +161,11 @@ class _Meter:
     def read(self, done: int) -> dict[str, float]:
         run, seconds = self._run, time.monotonic() - self._began
         rows = (done - self._first) * run.rows
-        speed = rows * run.pack.index["row_length"] / seconds
+        speed = rows * run.pack.index["sequence_length"] / seconds
         metrics = {
             "loss": sum(self._losses) / len(self._losses),
             "grad_norm": self._norm,
-            "rate": rate(run.training.optimiser, done - 1, run.training.steps),
+            "rate": rate(run.training.optimizer, done - 1, run.training.steps),
             **run.engine.rates(),
             "tokens_per_second": speed,
             "step_seconds": seconds / (done - self._first),

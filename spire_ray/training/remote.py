@@ -75,10 +75,10 @@ def fetch(place: str, folder: str, record: dict[str, Any]) -> None:
     fs, path = storage.filesystem(storage.join(place, name))
     for file, facts in record["files"].items():
         local = Path(folder) / name / file
-        if checkpoint.harm(local, facts):
+        if checkpoint.integrity_error(local, facts):
             local.parent.mkdir(parents=True, exist_ok=True)
             fs.get_file(f"{path}/{file}", str(local))
-            if reason := checkpoint.harm(local, facts):
+            if reason := checkpoint.integrity_error(local, facts):
                 raise ValueError(f"{place}/{name}: {file} is {reason}; delete this checkpoint to start from the one before")
 
 

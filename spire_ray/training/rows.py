@@ -40,20 +40,20 @@ class SplitHead(_Split):
         return nn.functional.linear(hidden, self.joined())
 
 
-def split(model: PreTrainedModel, first_new: int) -> list[nn.Parameter]:
-    """Split embedding and head before row `first_new`; returns the new parts, one if the two matrices are tied."""
+def split(model: PreTrainedModel, first_new_token_id: int) -> list[nn.Parameter]:
+    """Split embedding and head before row `first_new_token_id`; returns the new parts, one if the two matrices are tied."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         raise ValueError("training.trainable: the model's output layer has a bias, which cannot be split")
-    old, new = _parts(embedding.weight, first_new)
+    old, new = _parts(embedding.weight, first_new_token_id)
     model.set_input_embeddings(SplitEmbedding(old, new))
     if head.weight is embedding.weight:
         model.set_output_embeddings(SplitHead(old, new))
         return [new]
-    old, new_head = _parts(head.weight, first_new)
+    old, new_head = _parts(head.weight, first_new_token_id)
     model.set_output_embeddings(SplitHead(old, new_head))
     return [new, new_head]
 
 
-def _parts(weight: nn.Parameter, first_new: int) -> tuple[nn.Parameter, nn.Parameter]:
-    return nn.Parameter(weight.detach()[:first_new].clone()), nn.Parameter(weight.detach()[first_new:].clone())
+def _parts(weight: nn.Parameter, first_new_token_id: int) -> tuple[nn.Parameter, nn.Parameter]:
+    return nn.Parameter(weight.detach()[:first_new_token_id].clone()), nn.Parameter(weight.detach()[first_new_token_id:].clone())

@@ -12,7 +12,7 @@ from spire_ray.settings import Lora, Training
 from spire_ray.training import lora, rows
 
 Group = dict[str, Any]
-"""Parameters with one rate: `name`, `params`, and `lr` where it is not the optimiser's."""
+"""Parameters with one rate: `name`, `params`, and `lr` where it is not the optimizer's."""
 
 _KEPT = (
     torch.ops.aten.mm.default,
@@ -25,18 +25,18 @@ _KEPT = (
 """Selective checkpointing keeps the results of these and computes everything else again."""
 
 
-def prepare(model: PreTrainedModel, training: Training, first_new: int) -> list[Group]:
+def prepare(model: PreTrainedModel, training: Training, first_new_token_id: int) -> list[Group]:
     """Freeze, split and adapt a model as the settings say; returns the groups of its trained parameters.
 
-    `first_new` is the first row of the extension; the number of rows where there is none.
+    `first_new_token_id` is the first row of the extension; the number of rows where there is none.
     """
     new: list[nn.Parameter] = []
     if splits(training):
-        if first_new >= model.config.vocab_size:
+        if first_new_token_id >= model.config.vocab_size:
             raise ValueError(
                 f"training.trainable={training.trainable}: the model has no new rows; extend it by the stage extend_model"
             )
-        new = rows.split(model, first_new)
+        new = rows.split(model, first_new_token_id)
     if training.trainable != "full":
         model.requires_grad_(False)
         if training.trainable == "lora":
@@ -49,7 +49,7 @@ def prepare(model: PreTrainedModel, training: Training, first_new: int) -> list[
             block.compile()
     ours = {id(parameter) for parameter in new}
     trained = [p for p in model.parameters() if p.requires_grad]
-    rate = training.optimiser.new_rows_lr
+    rate = training.optimizer.new_rows_lr
     groups: list[Group] = [
         {"name": "weights", "params": [p for p in trained if id(p) not in ours]},
         {"name": "new_rows", "params": [p for p in trained if id(p) in ours], **({"lr": rate} if rate else {})},
@@ -59,7 +59,7 @@ def prepare(model: PreTrainedModel, training: Training, first_new: int) -> list[
 
 def splits(training: Training) -> bool:
     """Whether the new rows are parameters of their own."""
-    return training.trainable != "full" or training.optimiser.new_rows_lr > 0
+    return training.trainable != "full" or training.optimizer.new_rows_lr > 0
 
 
 def merged(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor], adapters: Lora) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ FOLDER = "universal"
 def convert(folder: str, step: int) -> None:
     """Write a checkpoint in the universal format into the folder `universal` beside it, once.
 
-    Called by one worker. Raises ValueError for an optimiser whose state DeepSpeed cannot take apart.
+    Called by one worker. Raises ValueError for an optimizer whose state DeepSpeed cannot take apart.
     """
     target = Path(folder) / FOLDER / checkpoint.name(step)
     if target.exists():
@@ -40,6 +40,6 @@ def convert(folder: str, step: int) -> None:
     except KeyError as error:
         raise ValueError(
             f"workers.count: the checkpoint in {folder} cannot be moved to another number of workers (no {error} in its "
-            "optimiser state; Muon has none); use as many as before"
+            "optimizer state; Muon has none); use as many as before"
         ) from None
     partial.rename(target)

@@ -13,12 +13,12 @@ _SCORES = 1 << 20
 """Held at once, 2 MB: what the caches of a core or two hold."""
 
 
-def among(lengths: list[int], heads: int, device: torch.device, dtype: torch.dtype) -> Attend:
+def packed_attention(lengths: list[int], heads: int, device: torch.device, dtype: torch.dtype) -> Attend:
     """The attention of clips of the given lengths, one after the other, by the fastest way of the device."""
     if dtype == torch.bfloat16 and device.type == "cuda":
         return _varlen(lengths, heads, device)
     few = dtype == torch.bfloat16 and device.type == "cpu" and processor.fast_bfloat16() and not processor.matrix_units()
-    attend = few_at_once if few else functional.scaled_dot_product_attention
+    attend = chunked_sdpa if few else functional.scaled_dot_product_attention
 
     def each(qkv: torch.Tensor) -> torch.Tensor:
         clips = torch.split(qkv.view(len(qkv), 3, heads, -1).permute(1, 2, 0, 3), lengths, dim=2)
@@ -27,7 +27,7 @@ def among(lengths: list[int], heads: int, device: torch.device, dtype: torch.dty
     return each
 
 
-def few_at_once(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def chunked_sdpa(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """`scaled_dot_product_attention` of [1, heads, T, C] as plain products, for some heads and queries at a time.
 
     PyTorch's own kernel cuts these products into pieces that are too small for a processor which has AVX-512 for bfloat16 but no

@@ -1,6 +1,6 @@
 """Mel-frequency cepstra as frames: the quickstart's encoder, which needs no weights.
 
-13 cepstra every 10 ms (25 ms Hann window, 26 mel bands), mean and variance normalised over the utterance, with
+13 cepstra every 10 ms (25 ms Hann window, 26 mel bands), mean and variance normalized over the utterance, with
 neighbouring vectors stacked. One frame every `hop_ms`.
 """
 

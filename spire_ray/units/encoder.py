@@ -14,7 +14,7 @@ import torch
 from spire_ray.fingerprint import Identity
 from spire_ray.settings import SAMPLE_RATE, Encoder
 
-NORMALISE_EPS = 1e-7
+NORMALIZE_EPS = 1e-7
 """Added to the variance of a waveform (`Wav2Vec2FeatureExtractor`)."""
 
 
@@ -69,10 +69,10 @@ class Pooled:
         ]
 
 
-def normalise(waveform: np.ndarray) -> np.ndarray:
+def normalize(waveform: np.ndarray) -> np.ndarray:
     """Zero mean and unit variance over the utterance, as `Wav2Vec2FeatureExtractor` does it."""
     waveform = waveform.astype(np.float32)
-    return np.asarray((waveform - waveform.mean()) / np.sqrt(waveform.var() + NORMALISE_EPS))
+    return np.asarray((waveform - waveform.mean()) / np.sqrt(waveform.var() + NORMALIZE_EPS))
 
 
 def seconds(waveforms: list[np.ndarray]) -> float:

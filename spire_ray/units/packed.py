@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spire_ray.units import attention
 from spire_ray.units.convolutions import FrontEnd, Norm, PositionalConvolution, norm_of
-from spire_ray.units.encoder import NORMALISE_EPS, normalise
+from spire_ray.units.encoder import NORMALIZE_EPS, normalize
 from spire_ray.units.products import Linear, RowWise
 
 _PACK, _PIECE = 1500, 200
@@ -58,11 +58,11 @@ class PackedModel:
     """
 
     @torch.inference_mode()
-    def __init__(self, model: Any, normalises: bool, at_once: bool | None = None) -> None:
+    def __init__(self, model: Any, normalizes: bool, at_once: bool | None = None) -> None:
         from transformers.activations import ACT2FN
 
         config, encoder = model.config, model.encoder
-        self._device, self._normalises = model.device, normalises
+        self._device, self._normalizes = model.device, normalizes
         self._on_gpu = self._device.type == "cuda"
         self._at_once = self._on_gpu if at_once is None else at_once
         self._fused: Callable[..., Any] = _compiled if self._on_gpu else lambda function: function
@@ -107,13 +107,13 @@ class PackedModel:
         if isinstance(hidden, tuple):  # wav2vec 2.0 gives the features as well
             hidden = hidden[0]
         hidden = self._add_positions(hidden, self._positions(hidden, lengths))
-        attend = attention.among(lengths, self._heads, hidden.device, hidden.dtype)
+        attend = attention.packed_attention(lengths, self._heads, hidden.device, hidden.dtype)
         return self._pre(hidden, attend) if self._pre_norm else self._post(hidden, attend)
 
     def _features(self, waveforms: list[np.ndarray], lengths: list[int]) -> torch.Tensor:
         """[N, C] of the front end, clip by clip in pieces, or at once where no frame depends on its whole clip."""
         if not self._at_once:
-            clips = [torch.from_numpy(normalise(w) if self._normalises else w.astype(np.float32)) for w in waveforms]
+            clips = [torch.from_numpy(normalize(w) if self._normalizes else w.astype(np.float32)) for w in waveforms]
             return torch.cat([piece for clip in clips for piece in self._front.pieces(clip, _PIECE)])
         joined, starts = self._joined(waveforms)
         if self._front.over_time:
@@ -125,7 +125,7 @@ class PackedModel:
         return frames[kept.to(self._device, non_blocking=True)]
 
     def _joined(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, list[int]]:
-        """One waveform on the device, normalised there, and where each clip starts: at a sample that starts a frame."""
+        """One waveform on the device, normalized there, and where each clip starts: at a sample that starts a frame."""
         hop = self._front.hop
         rows = torch.tensor([-(-len(waveform) // hop) for waveform in waveforms])
         starts: list[int] = ((rows.cumsum(0) - rows) * hop).tolist()
@@ -133,14 +133,14 @@ class PackedModel:
         for start, waveform in zip(starts, waveforms, strict=True):
             host[start : start + len(waveform)] = torch.from_numpy(waveform)
         joined = host.to(self._device, non_blocking=True)
-        if not self._normalises:
+        if not self._normalizes:
             return joined, starts
         clip = torch.repeat_interleave(torch.arange(len(rows)), rows).to(self._device, non_blocking=True)
         lengths = torch.tensor([len(w) for w in waveforms], dtype=torch.float64).to(self._device, non_blocking=True)
         parts = joined.view(-1, hop).double()
         sums = torch.stack([parts.sum(1), parts.square().sum(1)], 1)
         mean, square = (sums.new_zeros(len(rows), 2).index_add_(0, clip, sums) / lengths[:, None]).unbind(1)
-        scale = (square - mean.square() + NORMALISE_EPS).rsqrt()
+        scale = (square - mean.square() + NORMALIZE_EPS).rsqrt()
         return ((parts - mean[clip, None]) * scale[clip, None]).float().view(-1), starts
 
     def _pre(self, hidden: torch.Tensor, attend: attention.Attend) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 from spire_ray import storage
 from spire_ray.fingerprint import Identity, content_hash
 from spire_ray.settings import SAMPLE_RATE, Encoder
-from spire_ray.units.encoder import SpeechEncoder, normalise
+from spire_ray.units.encoder import SpeechEncoder, normalize
 from spire_ray.units.packed import PackedModel, can_pack
 
 
@@ -119,8 +119,8 @@ class _Waveform(_Pretrained):
 
     def _read(self) -> None:
         self._pads = self._config.feat_extract_norm == "layer"
-        self._normalises = bool(self._extractor.do_normalize)
-        self._waveform = "utterance" if self._normalises else "none"
+        self._normalizes = bool(self._extractor.do_normalize)
+        self._waveform = "utterance" if self._normalizes else "none"
         self.shortest = 1
         for kernel, stride in zip(reversed(self._config.conv_kernel), reversed(self._config.conv_stride), strict=True):
             self.shortest = (self.shortest - 1) * stride + kernel  # unpadded convolutions
@@ -131,8 +131,8 @@ class _Waveform(_Pretrained):
     @torch.inference_mode()
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
         """See `SpeechEncoder.encode`. A short waveform in a batch changes no other one's frames."""
-        if self._normalises:
-            waveforms = [normalise(waveform) for waveform in waveforms]
+        if self._normalizes:
+            waveforms = [normalize(waveform) for waveform in waveforms]
         if self._pads:
             return self._forward(waveforms)
         frames: dict[int, torch.Tensor] = {}
@@ -155,7 +155,7 @@ class _PackedWaveform(_Waveform):
 
     def _read(self) -> None:
         super()._read()
-        self._packed = PackedModel(self._model, self._normalises)
+        self._packed = PackedModel(self._model, self._normalizes)
         self._model = None
 
     def encode(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
@@ -164,7 +164,7 @@ class _PackedWaveform(_Waveform):
 
 
 class _FilterBank(_Pretrained):
-    """w2v-BERT 2.0, which reads pairs of mel filter-bank frames, normalised over the utterance, under a mask."""
+    """w2v-BERT 2.0, which reads pairs of mel filter-bank frames, normalized over the utterance, under a mask."""
 
     def _cut(self, model: Any, settings: Encoder) -> Any:
         if settings.final_layer_norm:

@@ -48,7 +48,7 @@ def figures(counts: np.ndarray, held_out: Tally, frame_rate: float) -> dict[str,
     }
     if held_out.frames:
         found["held_out_inertia"] = math.fsum(held_out.squares) / held_out.frames
-        found["kept_by_deduplication"] = held_out.units / held_out.frames
+        found["dedup_ratio"] = held_out.units / held_out.frames
         found["units_per_second"] = frame_rate * held_out.units / held_out.frames
     if held_out.joint:
         joint = np.stack(list(held_out.joint.values())).astype(np.float64)

@@ -161,7 +161,7 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
     (row,) = pq.read_table(tmp_path / "units" / "part-000000.parquet").to_pylist()
     assert (row["status"], row["text"]) == ("labelled", "AS THEY'RE LEAVING, CAN KASH PULL ZAHRA ASIDE?")
     sources = (Source(task="asr", data=str(tmp_path / "units")), Source(task="text", data=str(to / "towerblocks"), format="it"))
-    settings = Pack(model=tiny_model, output=str(tmp_path / "pack"), sources=sources, row_length=256)
+    settings = Pack(model=tiny_model, output=str(tmp_path / "pack"), sources=sources, sequence_length=256)
     tokeniser = tokens.Tokeniser(settings)
     for number, file in enumerate((tmp_path / "units" / "part-000000.parquet", next((to / "towerblocks").glob("part-*")))):
         tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": number})
@@ -177,7 +177,7 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
         ("{corpora: gigaspeech}", "corpora='gigaspeech': expected a list"),
         ("{corpora: [wmt23], casing: upper}", "casing='upper': expected keep, lower, sentence"),
         ("{corpora: [wmt23], splits: [train]}", "splits: wmt23 has no 'train'; it has test"),
-        ("{corpora: [commonvoice], local: {commonvoice: /nowhere}}", "local.commonvoice=/nowhere: not there"),
+        ("{corpora: [commonvoice], local: {commonvoice: /nowhere}}", "local.commonvoice=/nowhere: not found"),
         ("{corpus: [wmt23]}", "expected a mapping with any of casing, corpora, local, models, splits"),
     ],
 )

@@ -180,13 +180,13 @@ def test_the_catalogue_holds_what_table_2_of_the_paper_counts():
     assert sum(it) == pytest.approx(973e6, rel=0.002)
     assert sum(c.spire_hours for c in known.values()) == pytest.approx(42_480, rel=0.002)
     assert known["mls"].hours == 44_700
-    assert all(c.licence and (c.hub or c.obtain) for c in known.values())
+    assert all(c.license and (c.hub or c.obtain) for c in known.values())
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("titel: x", "unknown field titel"), ("{title: x, use: text, licence: l}", "says neither hub nor obtain"),
-     ("{title: x, use: text, licence: l, hub: a/b, preparation: plain-9}", "preparation='plain-9': known are plain-1")],
+    [("titel: x", "unknown field titel"), ("{title: x, use: text, license: l}", "says neither hub nor obtain"),
+     ("{title: x, use: text, license: l, hub: a/b, preparation: plain-9}", "preparation='plain-9': known are plain-1")],
 )  # fmt: skip
 def test_a_wrong_entry_is_refused(tmp_path, text, reason):
     (tmp_path / "x.yaml").write_text(text)

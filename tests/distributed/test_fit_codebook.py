@@ -48,7 +48,7 @@ def settings_of(manifest, output, **changes):
 def fitted_here(settings, workers):
     """What the group does, without Ray Train: shards dealt to the workers, statistics added as they come."""
     planned = list(planning.planned(settings.manifest, {}, 15.0))
-    crew = [frames.Share(settings, planned[n::workers]) for n in range(workers)]
+    crew = [frames.FrameStore(settings, planned[n::workers]) for n in range(workers)]
     made = sorted((one for share in crew for one in share.encode()), key=lambda one: one.shard)
     drawn = [share.draw(frames.quota(made, 10**6), (0,)) for share in crew]
     state = lloyd.State.begin(crew[0].first_centroids(drawn))
@@ -81,7 +81,7 @@ def test_held_out_frames_and_rejected_rows_are_counted_and_not_fitted(manifest, 
 
 
 def test_frames_that_are_not_finite_are_refused(manifest, tmp_path, monkeypatch):
-    share = frames.Share(settings_of(manifest, tmp_path), list(planning.planned(manifest, {}, 15.0)))
+    share = frames.FrameStore(settings_of(manifest, tmp_path), list(planning.planned(manifest, {}, 15.0)))
     monkeypatch.setattr(share._loaded(), "encode", lambda waveforms: [torch.full((5, 65), torch.nan)])
     with pytest.raises(ValueError, match="frames: some of shard 0 are not finite"):
         list(share.encode())
@@ -141,5 +141,5 @@ def test_an_encoder_that_is_not_there_is_refused_before_anything_is_sampled(mani
     }
     (tmp_path / "fit.json").write_text(json.dumps(given))
     assert fit_codebook.main(["--config", f"{tmp_path}/fit.json"]) == command.USER_ERROR
-    assert "encoder.name=my/models/hubert: not there" in capsys.readouterr().err
+    assert "encoder.name=my/models/hubert: not found" in capsys.readouterr().err
     assert not (tmp_path / "codebook").exists()

@@ -38,7 +38,7 @@ def recipe(tmp_path, tiny_codebook, tiny_model, monkeypatch):
     ]
 
     def run(name, **changes):
-        config = {"stage": "pack", "output": str(tmp_path / name), "model": tiny_model, "row_length": 96, "sources": sources}
+        config = {"stage": "pack", "output": str(tmp_path / name), "model": tiny_model, "sequence_length": 96, "sources": sources}
         (tmp_path / "pack.yaml").write_text(yaml.safe_dump(config | {"tracking": {"enabled": False}} | changes))
         return pack.main(["--config", str(tmp_path / "pack.yaml")])
 
@@ -122,7 +122,7 @@ def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is
     ("changes", "reason"),
     [
         ({"sources": []}, "sources: name at least one"),
-        ({"row_length": 1}, "row_length=1: a row holds 2 tokens at least"),
+        ({"sequence_length": 1}, "sequence_length=1: a row holds 2 tokens at least"),
         ({"terminator": "<none>"}, "has no such token"),
     ],
 )

@@ -26,7 +26,7 @@ def test_an_error_of_a_worker_is_one_line_that_says_what_was_wrong(raised, told,
     received = RayTaskError("map", "", pickle.loads(pickle.dumps(sent)), "", 1, "127.0.0.1").as_instanceof_cause()
     assert isinstance(received, type(raised))  # what a stage catches
 
-    @command.told("label", stage._words)
+    @command.cli_errors("label", stage._words)
     def fails(arguments):
         raise received
 

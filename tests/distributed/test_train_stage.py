@@ -10,9 +10,9 @@ import pytest
 
 from spire_ray import config
 from spire_ray.distributed import export, group, plan_train, train
-from spire_ray.settings import Optimiser, Train, Training, Workers
+from spire_ray.settings import Optimizer, Train, Training, Workers
 
-SETTINGS = Train(stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, batch_rows=2))
+SETTINGS = Train(stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, global_batch_size=2))
 
 
 class Tracked:
@@ -47,8 +47,8 @@ def test_mlflow_gets_the_same_points_with_names_in_groups(tmp_path):
 
 
 def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_path):
-    units, first_new = train.new_rows(fresh_model)
-    assert first_new == units.start
+    units, first_new_token_id = train.new_rows(fresh_model)
+    assert first_new_token_id == units.start
     assert len(units) == 20
     stated = json.loads(Path(fresh_model, "units.json").read_text())
     assert stated["first_new_row"] == units.start
@@ -67,7 +67,7 @@ def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_pa
         (
             {0: RuntimeError("2 worker(s) were killed due to the node running low on memory. Memory was 9 GB.\nTop 10: 1 2.")},
             "2 worker(s) were killed due to the node running low on memory; use nodes with more memory, or fewer "
-            "training.micro_batch_rows, and run it again",
+            "training.micro_batch_size, and run it again",
         ),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, 
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ("tiny_base", "knows no units, but pack=.* holds some; extend_model adds them"),
+        ("tiny_base", "has no unit tokens, but pack=.* holds some; extend_model adds them"),
         ("other", "the units of model=.* and of pack=.* do not mean the same: codebook 'another' against "),
     ],
 )
@@ -108,14 +108,14 @@ def test_units_that_the_model_does_not_know_are_refused_before_the_workers_start
 @pytest.mark.parametrize(
     ("training", "told"),
     [
-        (Training(steps=9), "batch_tokens=0, training.batch_rows=0: give one of the two"),
-        (Training(steps=9, batch_rows=2, batch_tokens=96), "give one of the two"),
-        (Training(steps=9, batch_tokens=97), "batch_tokens=97: must be a multiple of the row length"),
+        (Training(steps=9), "global_batch_tokens=0, training.global_batch_size=0: give one of the two"),
+        (Training(steps=9, global_batch_size=2, global_batch_tokens=96), "give one of the two"),
+        (Training(steps=9, global_batch_tokens=97), "global_batch_tokens=97: must be a multiple of the row length"),
         (
-            Training(steps=9, batch_rows=3, micro_batch_rows=2),
-            r"batch_rows=3: must be a multiple of micro_batch_rows × workers = 2 × 1",
+            Training(steps=9, global_batch_size=3, micro_batch_size=2),
+            r"global_batch_size=3: must be a multiple of micro_batch_size × workers = 2 × 1",
         ),
-        (Training(steps=9, batch_rows=2, optimiser=Optimiser(name="muon", clip=1.0)), "clip=1.0: must be 0 with muon"),
+        (Training(steps=9, global_batch_size=2, optimizer=Optimizer(name="muon", clip=1.0)), "clip=1.0: must be 0 with muon"),
     ],
 )
 def test_what_a_step_cannot_be_is_refused_by_the_plan(training, told, fresh_model, tiny_pack, tmp_path):
@@ -140,6 +140,6 @@ def test_what_only_says_how_a_training_runs_may_change_between_starts():
         return config.identity(config.validate({**data, **changes}))
 
     same = identity()
-    assert identity(workers={"count": 4}, deepspeed="other.json", training={"micro_batch_rows": 2, "save_every": 7}) == same
+    assert identity(workers={"count": 4}, deepspeed="other.json", training={"micro_batch_size": 2, "save_every": 7}) == same
     assert identity(training={"steps": 10}) != same
     assert identity(training={"trainable": "lora"}) != same

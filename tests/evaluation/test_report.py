@@ -22,19 +22,19 @@ SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
 RESULTS = {
     "base.mt.bleu": 79.6,
     "base.mt.chrf": 88.123,
-    "base.kept.bleu": 80.0,
-    "base.kept.chrf": 87.0,
+    "base.mt_reverse.bleu": 80.0,
+    "base.mt_reverse.chrf": 87.0,
     "cpt.asr.wer": 21.98765,
     "cpt.mt.bleu": 70.0,
     "cpt.mt.chrf": 80.0,
-    "cpt.kept.bleu": 72.0,
-    "cpt.kept.chrf": 81.0,
+    "cpt.mt_reverse.bleu": 72.0,
+    "cpt.mt_reverse.chrf": 81.0,
     "it.asr.wer": 9.4449,
     "it.asr_control.wer": 101.5,
     "it.mt.bleu": 77.3,
     "it.mt.chrf": 86.0,
-    "it.kept.bleu": 70.0,
-    "it.kept.chrf": 80.5,
+    "it.mt_reverse.bleu": 70.0,
+    "it.mt_reverse.chrf": 80.5,
     "it.st_direct.bleu": 67.8,
     "it.st_direct.chrf": 80.1,
     "it.st_multiturn.bleu": 69.7,
@@ -117,8 +117,8 @@ def tree(root, test=12, train=20):
     record(root, "units", "label", {}, rows=len(rows), rejected=1, frames=frames, units=units, clusters=CLUSTERS)
     record(root, "base/init", "init_model", {}, rows=24000, parameters=1_461_000, vocabulary=512)
     record(root, "extend", "extend_model", {}, rows=CLUSTERS, first_unit=512)
-    record(root, "cpt/pack", "pack", {"row_length": 160}, rows=1200)
-    record(root, "it/pack", "pack", {"row_length": 160}, rows=1500)
+    record(root, "cpt/pack", "pack", {"sequence_length": 160}, rows=1200)
+    record(root, "it/pack", "pack", {"sequence_length": 160}, rows=1500)
     training(root, "base", "cpt", 95, 16)
     training(root, "cpt", "cpt", 225, 16)
     training(root, "it", "it", 210, 12)
@@ -163,12 +163,12 @@ EXPECTED = {
     "mt.cpt.chrf": 80.0,
     "mt.it.bleu": 77.3,
     "mt.it.chrf": 86.0,
-    "kept.base.bleu": 80.0,
-    "kept.base.chrf": 87.0,
-    "kept.cpt.bleu": 72.0,
-    "kept.cpt.chrf": 81.0,
-    "kept.it.bleu": 70.0,
-    "kept.it.chrf": 80.5,
+    "mt_reverse.base.bleu": 80.0,
+    "mt_reverse.base.chrf": 87.0,
+    "mt_reverse.cpt.bleu": 72.0,
+    "mt_reverse.cpt.chrf": 81.0,
+    "mt_reverse.it.bleu": 70.0,
+    "mt_reverse.it.chrf": 80.5,
     "st.direct.bleu": 67.8,
     "st.direct.chrf": 80.1,
     "st.multiturn.bleu": 69.7,
@@ -311,7 +311,7 @@ def test_what_was_not_run_is_absent(tmp_path):
     heard["answers"] = {"cpt": heard["answers"]["cpt"]}
     storage.write_json(storage.join(root, "evaluate", "hypotheses.json"), heard)
     made = report.build(root)
-    assert {key for key in made if key.startswith(("asr", "st", "mt", "kept"))} == {"asr.cpt.wer", "st.shuffled_references.bleu"}
+    assert {key for key in made if key.startswith(("asr", "st", "mt", "mt_reverse"))} == {"asr.cpt.wer", "st.shuffled_references.bleu"}
     assert made["rows.pack"] == 1200 and not {"rows.base", "rows.it", "rows.serve", "bleu.signature"} & set(made)
     html = storage.read_bytes(storage.join(root, "report.html")).decode()
     assert html.count("<audio") == 10 and html.count("<svg") == 3

@@ -35,7 +35,7 @@ def folder(tmp_path_factory, fresh_model, tiny_pack):
         "pack": tiny_pack,
         "deepspeed": str(folder / "zero1.json"),
         "workers": {"count": 2},
-        "training": {"steps": STEPS, "batch_rows": 4, "save_every": SAVE_EVERY, "log_every": 1, "optimiser": {"lr": 1e-3}},
+        "training": {"steps": STEPS, "global_batch_size": 4, "save_every": SAVE_EVERY, "log_every": 1, "optimizer": {"lr": 1e-3}},
         "tracking": {"enabled": False},
     }
     (folder / "cpt.yaml").write_text(yaml.safe_dump(settings))

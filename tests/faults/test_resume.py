@@ -30,7 +30,7 @@ def results(request, tmp_path_factory, fresh_model, tiny_pack):
         run.add(f"zero{stage} undisturbed", 2, stage, held_out={"pack": pack, "every": 3, "rows": 5})
         run.add(f"zero{stage} killed for 1", 2, stage, kill_at=6)
         run.add(f"zero{stage} on 1", 1, stage, output=f"zero{stage} killed for 1")
-    muon = {"optimiser": {"name": "muon", "lr": 1e-3, "muon_lr": 1e-2, "clip": 0}}
+    muon = {"optimizer": {"name": "muon", "lr": 1e-3, "muon_lr": 1e-2, "clip": 0}}
     run.add("muon killed", 2, training=muon, kill_at=6)
     run.add("muon on 1", 1, training=muon, output="muon killed", refused="cannot be moved to another number of workers")
     return run, run.run()

@@ -118,7 +118,7 @@ def test_negative_durations_are_refused_and_named(tmp_path):
 
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"manifest=.*absent\.parquet: not there"):
+    with pytest.raises(ValueError, match=r"manifest=.*absent\.parquet: not found"):
         read(str(tmp_path / "absent.parquet"))
 
 

@@ -1,23 +1,23 @@
-"""The card of an exported model and the licence on it."""
+"""The card of an exported model and the license on it."""
 
 import pytest
 import yaml
 
 from spire_ray.model.card import Card
-from spire_ray.model.licence import licence, strictest
+from spire_ray.model.license import license, strictest
 
 PACK = {
     "sources": [{"name": "asr.en", "documents": 12}, {"name": "mt.en-de", "documents": 5}],
     "fingerprint": {"identity": {"encoder": "hubert", "layer": 22, "codebook": "abc"}},
     "rows": 9,
-    "row_length": 2048,
+    "sequence_length": 2048,
     "tokens": 18_000,
 }
 CARD = Card(
     name="SpireToy",
     base="tower",
-    licences={"base model": "apache-2.0", "MLS": "cc-by-4.0", "QE": "cc-by-nc-4.0"},
-    licence="cc-by-nc-4.0",
+    licenses={"base model": "apache-2.0", "MLS": "cc-by-4.0", "QE": "cc-by-nc-4.0"},
+    license="cc-by-nc-4.0",
     languages=("en", "de"),
     step=400,
     pack=PACK,
@@ -28,13 +28,13 @@ CARD = Card(
 def test_the_head_is_what_the_hub_reads(tmp_path):
     (tmp_path / "README.md").write_text(CARD.markdown())
     head = yaml.safe_load(CARD.markdown().split("---\n")[1])
-    assert head["license"] == licence(str(tmp_path)) == "cc-by-nc-4.0"
+    assert head["license"] == license(str(tmp_path)) == "cc-by-nc-4.0"
     assert head["base_model"] == "tower"
     assert head["language"] == ["en", "de"]
     assert head["datasets"] == ["asr.en", "mt.en-de"]
 
 
-def test_the_text_names_data_units_metrics_and_every_licence():
+def test_the_text_names_data_units_metrics_and_every_license():
     text = CARD.markdown()
     for line in (
         "| asr.en | 12 |",
@@ -58,5 +58,5 @@ def test_the_text_names_data_units_metrics_and_every_licence():
         (["apache-2.0", "gigaspeech terms"], "other"),
     ],
 )
-def test_the_strictest_licence_holds(given, expected):
+def test_the_strictest_license_holds(given, expected):
     assert strictest(given) == expected

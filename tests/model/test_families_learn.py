@@ -9,7 +9,7 @@ import torch
 
 from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import extend
-from spire_ray.settings import ExtendModel, Optimiser, Source, Training
+from spire_ray.settings import ExtendModel, Optimizer, Source, Training
 from spire_ray.settings import Pack as PackSettings
 from spire_ray.text import prompts
 from spire_ray.text.pack import Document, Pack, write
@@ -42,7 +42,7 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
         for n in range(16)
     ]  # fmt: skip
     sources = (Source(task="asr", data="d"), Source(task="st", data="d", target_language="de", format="it"))
-    tokeniser = tokens.Tokeniser(PackSettings(model=model, output="", sources=sources, row_length=96))
+    tokeniser = tokens.Tokeniser(PackSettings(model=model, output="", sources=sources, sequence_length=96))
     made = [(number, row) for number in range(2) for row in tokeniser.documents(number, rows)[0]]
     documents = [Document(row["ids"], row["counted"], row["utt_id"], number) for number, row in made]
     tokenizer = SpeechTokenizer(model)
@@ -53,13 +53,13 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
     preset = tmp_path / "zero1.json"
     preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
     training = Training(
-        steps=12, batch_rows=2, log_every=1, save_every=12, optimiser=Optimiser(lr=3e-3, warmup_steps=0, schedule="constant")
+        steps=12, global_batch_size=2, log_every=1, save_every=12, optimizer=Optimizer(lr=3e-3, warmup_steps=0, schedule="constant")
     )
     torch.manual_seed(0)
     learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     store = Store(str(folder), training.keep, {"mlflow_run_id": "r"})
-    filled, (units, first_new) = engines.configuration(str(preset), training, 2, 1), new_rows(model)
-    engine, done = loop.begin(learner, training, filled, first_new, store)
+    ds_config, (units, first_new_token_id) = engines.configuration(str(preset), training, 2, 1), new_rows(model)
+    engine, done = loop.begin(learner, training, ds_config, first_new_token_id, store)
     losses = []
     log = lambda step, metrics: losses.append(metrics["loss"])  # noqa: E731
     loop.train(loop.Run(engine, Pack(str(tmp_path / "pack")), training, 2, store, units=units, log=log), done)

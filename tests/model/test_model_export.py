@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from spire_ray.model.export import export
-from spire_ray.settings import Lora, Optimiser, Training
+from spire_ray.settings import Lora, Optimizer, Training
 
-TRAINING = Training(steps=3, batch_rows=2, optimiser=Optimiser(lr=1e-2, warmup_steps=0), save_every=2, keep=2, log_every=1)
+TRAINING = Training(steps=3, global_batch_size=2, optimizer=Optimizer(lr=1e-2, warmup_steps=0), save_every=2, keep=2, log_every=1)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_reloaded_logits_equal_those_of_the_trainer(trained, fresh_model, tmp_pa
     from spire_ray.training import trainable
 
     part = (
-        {"optimiser": Optimiser(lr=1e-2, new_rows_lr=3e-2, warmup_steps=0)} if kind == "new rows apart" else {"trainable": kind}
+        {"optimizer": Optimizer(lr=1e-2, new_rows_lr=3e-2, warmup_steps=0)} if kind == "new rows apart" else {"trainable": kind}
     )
     settings = dataclasses.replace(TRAINING, lora=Lora(rank=4, alpha=8), **part)
     _, weights = trained(tmp_path / "training", settings)

@@ -73,7 +73,7 @@ def test_every_label_is_that_of_plain_hugging_face_with_exact_scores_alone_and_i
 @pytest.mark.parametrize("model", PACKED)
 def test_the_layout_for_a_gpu_gives_the_same_frames(folders, clips, model):
     plain = pretrained.load(Encoder(name=folders[model], layer=LAYER), "cpu", plain=True)
-    packed = PackedModel(plain._model, normalises=True, at_once=True)
+    packed = PackedModel(plain._model, normalizes=True, at_once=True)
     for frames, clip in zip(packed(clips), clips, strict=True):
         assert torch.allclose(frames, plain.encode([clip])[0], atol=2e-5, rtol=0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spire_ray.settings import Optimiser
+from spire_ray.settings import Optimizer
 from spire_ray.text.pack import Pack
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.long
 
 def plain_pytorch(model, pack):
     """Losses of the same training without DeepSpeed, without workers, without accumulation."""
-    settings = Optimiser(**phases.OPTIMISER)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    settings = Optimizer(**phases.OPTIMISER)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     rows, loss = Pack(pack).stream(0), PackedLoss(model)
     for step in range(STEPS):
-        batch = collate(list(islice(rows, phases.TRAINING["batch_rows"])))
-        for group in optimiser.param_groups:
+        batch = collate(list(islice(rows, phases.TRAINING["global_batch_size"])))
+        for group in optimizer.param_groups:
             group["lr"] = settings.lr * rate(settings, step, STEPS)
         value = loss(batch) / batch.weights.sum()
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         yield value.item()
 
 

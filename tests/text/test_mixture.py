@@ -9,7 +9,7 @@ import pytest
 from spire_ray.settings import Filters, Source
 from spire_ray.text import filters, mixture
 from spire_ray.text.chat import CHATML
-from spire_ray.text.mixture import Unusable
+from spire_ray.text.mixture import SkipRow
 from spire_ray.units import codec
 
 
@@ -104,7 +104,7 @@ UNUSABLE = [
 @pytest.mark.parametrize(("task", "lacking", "reason"), UNUSABLE)
 def test_a_row_that_lacks_what_the_task_needs_is_refused_with_the_reason(task, lacking, reason):
     given = source(task, format="it" if task.startswith("st") else "cpt")
-    with pytest.raises(Unusable, match=f"^{re.escape(reason)}"):
+    with pytest.raises(SkipRow, match=f"^{re.escape(reason)}"):
         mixture.prompted(given, row(0, **lacking))
 
 
@@ -134,7 +134,7 @@ def test_a_system_turn_stands_first_and_bears_no_loss():
     )
     assert [span.text for span in document.spans if span.answer] == ["Hello<|im_end|>"]
     without = replace(CHATML, system="", instructed="")
-    with pytest.raises(Unusable, match=r"^system turn: the chat template of the model has no form for it$"):
+    with pytest.raises(SkipRow, match=r"^system turn: the chat template of the model has no form for it$"):
         mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)), markup=without)
 
 
@@ -154,7 +154,7 @@ def test_a_system_turn_stands_first_and_bears_no_loss():
     ],
 )
 def test_a_malformed_conversation_is_refused(turns):
-    with pytest.raises(Unusable, match=r"^malformed conversation: human and gpt must alternate|^empty turn"):
+    with pytest.raises(SkipRow, match=r"^malformed conversation: human and gpt must alternate|^empty turn"):
         mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)))
 
 
@@ -162,12 +162,12 @@ def test_a_malformed_conversation_is_refused(turns):
     "talk", ['[{"role": "user", "content": "Hi"}]', '[{"from": "human"}]', '["Hi"]', '{"from": "human"}', '"Hi"', "5", "Hi"]
 )
 def test_a_conversation_in_another_form_is_refused(talk):
-    with pytest.raises(Unusable, match=r'^malformed conversation: expected a JSON list of \{"from": …, "value": …\}'):
+    with pytest.raises(SkipRow, match=r'^malformed conversation: expected a JSON list of \{"from": …, "value": …\}'):
         mixture.prompted(source("text", format="it"), row(7, conversations=talk))
 
 
 def test_plain_text_in_the_it_format_is_refused():
-    with pytest.raises(Unusable, match=r"^no conversations: "):
+    with pytest.raises(SkipRow, match=r"^no conversations: "):
         mixture.prompted(source("text", format="it"), row())
 
 
@@ -183,7 +183,7 @@ def test_plain_text_in_the_it_format_is_refused():
 )
 def test_a_filter_leaves_out_what_is_beyond_its_limit_and_says_by_how_much(limits, changes, reason):
     given = source("st", format="it", filters=Filters(**limits))
-    with pytest.raises(Unusable, match=f"^{re.escape(reason)}$"):
+    with pytest.raises(SkipRow, match=f"^{re.escape(reason)}$"):
         filters.check(given, row(**changes))
     if "languages" not in limits:
         filters.check(given, row(duration=2.0 if limits.get("characters_per_second") == (1, 5) else 0.5))

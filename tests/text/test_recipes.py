@@ -74,7 +74,7 @@ def test_a_part_of_a_recipe_brings_every_source_within_two_percent_of_its_target
             tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": blocks})
             blocks += 1
     chosen = choice.choose(settings, blocks)
-    form = pack.Form(settings.row_length, SpeechTokenizer(tiny_model).vocabulary_size, settings.packing, settings.seed)
+    form = pack.Form(settings.sequence_length, SpeechTokenizer(tiny_model).vocabulary_size, settings.packing, settings.seed)
     groups = [choice.pack_group(settings, form, chosen, blocks, number) for number in range(len(chosen.groups))]
     facts = choice.account(settings, chosen, groups)
     budgets = [(source, *target) for source in facts for target in source["target"].items() if target[0] != "epochs"]

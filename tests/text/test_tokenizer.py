@@ -88,7 +88,7 @@ def test_a_model_without_units_reads_text_and_refuses_speech(tiny_base):
     assert tokenizer.im_end is None
     [(ids, _)] = tokenizer.encode([[Span("the dog")]])
     assert tokenizer.decode(ids.tolist()) == "the dog"
-    with pytest.raises(ValueError, match="this model speaks no units; extend it with the stage extend_model"):
+    with pytest.raises(ValueError, match="this model has no unit tokens; extend it with the stage extend_model"):
         tokenizer.encode([prompts.prompt(prompts.asr_prompt(), np.array([1], np.uint16))])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 OPTIMISER = {"lr": 1e-2, "warmup_steps": 2, "clip": 0.5, "weight_decay": 0.1, "schedule": "cosine"}
-TRAINING = {"steps": 8, "batch_rows": 4, "optimiser": OPTIMISER, "save_every": 4, "keep": 9, "log_every": 1}
+TRAINING = {"steps": 8, "global_batch_size": 4, "optimizer": OPTIMISER, "save_every": 4, "keep": 9, "log_every": 1}
 
 
 def answers_pack(folder, tokenizer, rows=48):
@@ -52,7 +52,7 @@ class Phases:
             "model": self._model,
             "pack": self._pack,
             "deepspeed": str(preset),
-            "first_new": self._first_new,
+            "first_new_token_id": self._first_new,
             "output": str(self._folder / f"{output or name}.out"),
             "result": str(self._folder / f"{name}.result"),
             "training": training,

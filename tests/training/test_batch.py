@@ -49,14 +49,14 @@ def test_first_tokens_uncounted_tokens_and_padding_are_no_targets(lengths):
 @given(st.lists(documents, min_size=1, max_size=3))
 def test_bounds_are_those_of_documents_and_padding_of_rows_laid_end_to_end(rows):
     stretches = [n for lengths in rows for n in (*lengths, LENGTH - sum(lengths)) if n]
-    assert collate([row(lengths) for lengths in rows]).bounds.tolist() == [0, *np.cumsum(stretches).tolist()]
+    assert collate([row(lengths) for lengths in rows]).cu_seqlens.tolist() == [0, *np.cumsum(stretches).tolist()]
 
 
 @given(documents)
 def test_a_whole_row_is_one_document(lengths):
     total = sum(lengths)
     whole, single = collate([row(lengths)], whole=True), collate([row([total])])
-    for name in ("position_ids", "documents", "bounds", "targets", "weights"):
+    for name in ("position_ids", "documents", "cu_seqlens", "targets", "weights"):
         assert torch.equal(getattr(whole, name), getattr(single, name)), name
 
 

@@ -21,7 +21,7 @@ from spire_ray.training.loss import PackedLoss
 
 ROOT = Path(__file__).parents[2]
 SPIRE = Shape.read(json.loads((ROOT / "configs/shapes/llama-2-7b.json").read_text()))
-TRAINING = Training(steps=1, batch_rows=1)
+TRAINING = Training(steps=1, global_batch_size=1)
 SMALL = {
     "model_type": "llama",
     "vocab_size": 512,
@@ -39,7 +39,7 @@ def test_parameters_are_those_that_pytorch_counts(name, kind):
     model_type = data.pop("model_type")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **data))
-    shape, training = Shape.read({**data, "model_type": model_type}), Training(steps=1, batch_rows=1, trainable=kind)
+    shape, training = Shape.read({**data, "model_type": model_type}), Training(steps=1, global_batch_size=1, trainable=kind)
     assert shape.parameters == model.num_parameters()
     with torch.device("meta"):
         trainable.prepare(model, training, data["vocab_size"] - 5056)
@@ -65,7 +65,7 @@ def test_memory_counts_every_state_of_adam_once_over_the_workers():
 
 def test_checkpointing_and_adapters_need_less():
     def total(**changes):
-        training = Training(steps=1, batch_rows=1, **changes)
+        training = Training(steps=1, global_batch_size=1, **changes)
         return sum(budget.memory(SPIRE, training, Machine(1, 1, half=True), 4096, 5056).values())
 
     assert total(gradient_checkpointing="full") < total(gradient_checkpointing="selective") < total()
@@ -77,7 +77,7 @@ def kept_of_a_token(kind, dtype, layers):
     """Bytes that PyTorch keeps of a token for the backward pass of a small Llama."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SMALL, num_hidden_layers=layers), dtype=dtype)
-    trainable.prepare(model, Training(steps=1, batch_rows=1, gradient_checkpointing=kind), SMALL["vocab_size"])
+    trainable.prepare(model, Training(steps=1, global_batch_size=1, gradient_checkpointing=kind), SMALL["vocab_size"])
     attention.on_cpu(model)
     loss = PackedLoss(model.train())
     batch = collate([Row(np.arange(256) % 500, np.ones(256, bool), np.array([256]))])
@@ -130,7 +130,7 @@ def test_a_training_that_cannot_fit_is_refused_with_what_it_needs():
         ValueError, match=r"workers\.gpu_memory_gb=24: the training needs \d+\.\d GiB of each GPU \(weights 12\.6"
     ):
         lines("spire/cpt.yaml", "workers.gpu_memory_gb=24")
-    with pytest.raises(ValueError, match="micro_batch_rows"):
+    with pytest.raises(ValueError, match="micro_batch_size"):
         lines("ladder/tower-7b-lora-80gb.yaml", "training.trainable=full")
 
 
@@ -143,14 +143,14 @@ def test_what_is_offloaded_is_planned_on_the_nodes():
 
 def test_the_plan_of_spire_names_tokens_hours_and_checkpoints():
     settings, text = lines("spire/cpt.yaml")
-    assert "5,898.24 M token slots" in text
+    assert "5,898.24 M tokens" in text
     assert "6.780 B parameters, 6.780 B trained" in text
     speed = 8 * 989e12 * 0.4 / SPIRE.flops(2048)
-    assert f"{5000 * settings.training.batch_tokens / speed / 3600:,.1f} hours at {speed:,.0f} tokens/s" in text
+    assert f"{5000 * settings.training.global_batch_tokens / speed / 3600:,.1f} hours at {speed:,.0f} tokens/s" in text
     assert "20 checkpoints of 94.9 GB, 2 kept" in text
 
 
 def test_lora_targets_that_are_not_there_add_nothing():
-    training = Training(steps=1, batch_rows=1, trainable="lora", lora=Lora(rank=2, targets=("q_proj",)))
+    training = Training(steps=1, global_batch_size=1, trainable="lora", lora=Lora(rank=2, targets=("q_proj",)))
     assert SPIRE.trained(training, 0) == 32 * 2 * (4096 + 4096)
     assert GIB == 2**30

@@ -11,7 +11,7 @@ def make(folder, step, finished=True):
     path = folder / checkpoint.name(step)
     (path / "global").mkdir(parents=True)
     (path / "weights.pt").write_bytes(bytes(range(256)) * 40)
-    (path / "global" / "optimiser.pt").write_bytes(b"x" * 1000)
+    (path / "global" / "optimizer.pt").write_bytes(b"x" * 1000)
     if finished:
         checkpoint.complete(str(folder), step, {"world_size": 2, "position": {"rows": step * 8}})
     return path
@@ -28,7 +28,7 @@ def test_the_newest_complete_one_is_taken_with_its_record(tmp_path, capsys):
     record = checkpoint.newest(str(tmp_path))
     assert (record["step"], record["world_size"], record["position"]) == (1200, 2, {"rows": 9600})
     assert record["files"]["weights.pt"]["bytes"] == 10_240
-    assert set(record["files"]) == {"weights.pt", "global/optimiser.pt"}
+    assert set(record["files"]) == {"weights.pt", "global/optimizer.pt"}
     assert capsys.readouterr().out == ""
 
 
@@ -43,7 +43,7 @@ def change_a_byte(path):
 
 
 def lose_a_file(path):
-    (path / "global" / "optimiser.pt").unlink()
+    (path / "global" / "optimizer.pt").unlink()
 
 
 def lose_the_mark(path):
@@ -60,7 +60,7 @@ def break_the_mark(path):
     [
         (truncate, "weights.pt is damaged"),
         (change_a_byte, "weights.pt is damaged"),
-        (lose_a_file, "global/optimiser.pt is missing"),
+        (lose_a_file, "global/optimizer.pt is missing"),
         (lose_the_mark, "no COMPLETE.json"),
         (break_the_mark, "COMPLETE.json is damaged"),
     ],

@@ -8,7 +8,7 @@ import types
 import pytest
 
 from spire_ray import processor
-from spire_ray.settings import Optimiser, Training
+from spire_ray.settings import Optimizer, Training
 from spire_ray.training import engine, sizes
 
 PRESET = {"zero_optimization": {"stage": 1}, "bf16": {"enabled": "auto", "immediate_grad_update": True}}
@@ -21,30 +21,30 @@ def path(tmp_path):
 
 
 def training(**changes):
-    return Training(**{"steps": 10, "batch_rows": 8, "micro_batch_rows": 2, **changes})
+    return Training(**{"steps": 10, "global_batch_size": 8, "micro_batch_size": 2, **changes})
 
 
 @pytest.mark.parametrize(("micro", "workers", "accumulation"), [(2, 1, 4), (2, 2, 2), (2, 4, 1), (8, 1, 1), (1, 8, 1)])
 def test_accumulation_follows_from_the_batch(path, micro, workers, accumulation):
-    filled = engine.configuration(path, training(micro_batch_rows=micro), 8, workers)
-    assert filled["train_micro_batch_size_per_gpu"] == micro
-    assert filled["gradient_accumulation_steps"] == accumulation
+    ds_config = engine.configuration(path, training(micro_batch_size=micro), 8, workers)
+    assert ds_config["train_micro_batch_size_per_gpu"] == micro
+    assert ds_config["gradient_accumulation_steps"] == accumulation
 
 
 @pytest.mark.parametrize(("rows", "micro", "workers"), [(8, 3, 1), (8, 2, 3), (2, 2, 2), (7, 2, 1)])
 def test_a_batch_that_does_not_divide_is_refused(path, rows, micro, workers):
-    with pytest.raises(ValueError, match=rf"training\.batch_rows={rows}: must be a multiple of .* = {micro} × {workers}"):
-        engine.configuration(path, training(micro_batch_rows=micro), rows, workers)
+    with pytest.raises(ValueError, match=rf"training\.global_batch_size={rows}: must be a multiple of .* = {micro} × {workers}"):
+        engine.configuration(path, training(micro_batch_size=micro), rows, workers)
 
 
 def test_clipping_comes_from_the_settings_and_the_rest_from_the_file(path):
-    filled = engine.configuration(path, training(optimiser=Optimiser(clip=0.5)), 8, 1)
-    assert filled["gradient_clipping"] == 0.5
-    assert filled["zero_optimization"] == PRESET["zero_optimization"]
-    assert "optimizer" not in filled  # AdamW is torch's own, fused on GPUs
+    ds_config = engine.configuration(path, training(optimizer=Optimizer(clip=0.5)), 8, 1)
+    assert ds_config["gradient_clipping"] == 0.5
+    assert ds_config["zero_optimization"] == PRESET["zero_optimization"]
+    assert "optimizer" not in ds_config  # AdamW is torch's own, fused on GPUs
 
 
-@pytest.mark.parametrize(("given", "rows"), [({"batch_rows": 8}, 8), ({"batch_tokens": 8 * 48}, 8), ({"batch_tokens": 48}, 1)])
+@pytest.mark.parametrize(("given", "rows"), [({"global_batch_size": 8}, 8), ({"global_batch_tokens": 8 * 48}, 8), ({"global_batch_tokens": 48}, 1)])
 def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
     assert sizes.rows_of_a_step(Training(steps=1, **given), 48) == rows
 
@@ -52,9 +52,9 @@ def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({}, "training.batch_tokens=0, training.batch_rows=0: give one of the two"),
-        ({"batch_rows": 2, "batch_tokens": 96}, "training.batch_tokens=96, training.batch_rows=2: give one of the two"),
-        ({"batch_tokens": 100}, "training.batch_tokens=100: must be a multiple of the row length 48"),
+        ({}, "training.global_batch_tokens=0, training.global_batch_size=0: give one of the two"),
+        ({"global_batch_size": 2, "global_batch_tokens": 96}, "training.global_batch_tokens=96, training.global_batch_size=2: give one of the two"),
+        ({"global_batch_tokens": 100}, "training.global_batch_tokens=100: must be a multiple of the row length 48"),
     ],
 )
 def test_a_batch_that_is_not_given_once_in_whole_rows_is_refused(given, reason):
@@ -63,19 +63,19 @@ def test_a_batch_that_is_not_given_once_in_whole_rows_is_refused(given, reason):
 
 
 def test_muon_with_adapters_is_refused(path):
-    with pytest.raises(ValueError, match=r"training\.trainable=lora: use optimiser\.name=adamw"):
-        engine.configuration(path, training(optimiser=Optimiser(name="muon", clip=0), trainable="lora"), 8, 1)
+    with pytest.raises(ValueError, match=r"training\.trainable=lora: use optimizer\.name=adamw"):
+        engine.configuration(path, training(optimizer=Optimizer(name="muon", clip=0), trainable="lora"), 8, 1)
 
 
 def test_muon_has_two_rates(path):
-    filled = engine.configuration(path, training(optimiser=Optimiser(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 8, 1)
-    assert filled["optimizer"]["type"] == "Muon"
-    assert (filled["optimizer"]["params"]["adam_lr"], filled["optimizer"]["params"]["muon_lr"]) == (1e-4, 0.01)
+    ds_config = engine.configuration(path, training(optimizer=Optimizer(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 8, 1)
+    assert ds_config["optimizer"]["type"] == "Muon"
+    assert (ds_config["optimizer"]["params"]["adam_lr"], ds_config["optimizer"]["params"]["muon_lr"]) == (1e-4, 0.01)
 
 
 def test_muon_with_clipping_is_refused(path):
-    with pytest.raises(ValueError, match=r"training\.optimiser\.clip=1\.0: must be 0 with muon"):
-        engine.configuration(path, training(optimiser=Optimiser(name="muon", clip=1.0)), 8, 1)
+    with pytest.raises(ValueError, match=r"training\.optimizer\.clip=1\.0: must be 0 with muon"):
+        engine.configuration(path, training(optimizer=Optimizer(name="muon", clip=1.0)), 8, 1)
 
 
 def test_automatic_bfloat16_is_decided_and_the_rest_of_its_group_kept(path):
@@ -112,10 +112,10 @@ def test_rotary_frequencies_stay_exact_in_bfloat16(one_worker, fresh_model, tmp_
     from transformers import AutoModelForCausalLM
 
     (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": stage}, "bf16": {"enabled": True}}))
-    filled = engine.configuration(str(tmp_path / "zero.json"), training(), 8, 1)
+    ds_config = engine.configuration(str(tmp_path / "zero.json"), training(), 8, 1)
     model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.bfloat16)
     exact = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32).model.rotary_emb.inv_freq
-    engine.Engine(model, training(), filled, sys.maxsize)
+    engine.Engine(model, training(), ds_config, sys.maxsize)
     assert model.model.embed_tokens.weight.dtype == torch.bfloat16
     assert torch.equal(model.model.rotary_emb.inv_freq, exact)
     assert not torch.equal(exact.bfloat16().float(), exact)  # else rounding would not show

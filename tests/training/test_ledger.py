@@ -25,7 +25,7 @@ def test_steps_after_a_checkpoint_are_struck_out_and_written_anew(tmp_path):
     for step in (1, 2):
         book.add(step, [step])
         book.commit(step)
-    ledger.strike(str(tmp_path), after=1)
+    ledger.truncate_after(str(tmp_path), after=1)
     assert ledger.read(str(tmp_path)) == {1: [1]}
     again = ledger.Ledger(str(tmp_path), 0)
     again.add(2, [7])

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from spire_ray import storage
-from spire_ray.settings import HeldOut, Lora, Optimiser, Training
+from spire_ray.settings import HeldOut, Lora, Optimizer, Training
 from spire_ray.text.pack import Pack
 from spire_ray.training import checkpoint, ledger
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss
 from spire_ray.training.schedule import rate
 
-OPTIMISER = Optimiser(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1, schedule="cosine")
-TRAINING = Training(steps=10, batch_rows=4, micro_batch_rows=2, optimiser=OPTIMISER, save_every=4, keep=2, log_every=1)
+OPTIMISER = Optimizer(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1, schedule="cosine")
+TRAINING = Training(steps=10, global_batch_size=4, micro_batch_size=2, optimizer=OPTIMISER, save_every=4, keep=2, log_every=1)
 
 
 class Stop(Exception):
@@ -32,19 +32,19 @@ def undisturbed(trained, tmp_path_factory):
 
 def plain_pytorch(model, folder, training):
     """The same training without DeepSpeed: the losses and gradient norms of its steps."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=training.optimiser.lr, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=training.optimizer.lr, weight_decay=0.1)
     rows, loss = Pack(folder).stream(training.seed), PackedLoss(model)
     for step in range(training.steps):
-        chosen = list(islice(rows, training.batch_rows))
-        micro = [collate(chosen[i : i + training.micro_batch_rows]) for i in range(0, len(chosen), training.micro_batch_rows)]
+        chosen = list(islice(rows, training.global_batch_size))
+        micro = [collate(chosen[i : i + training.micro_batch_size]) for i in range(0, len(chosen), training.micro_batch_size)]
         weight = sum(float(batch.weights.sum()) for batch in micro)
-        for group in optimiser.param_groups:
-            group["lr"] = training.optimiser.lr * rate(training.optimiser, step, training.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = training.optimizer.lr * rate(training.optimizer, step, training.steps)
         parts = [loss(batch) / weight for batch in micro]
         sum(parts).backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.optimiser.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad()
         yield sum(parts).item(), norm.item()
 
 
@@ -135,11 +135,11 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tr
 
 def test_every_row_is_in_one_step_of_each_epoch(trained, tiny_pack, tmp_path):
     rows = len(Pack(tiny_pack))
-    steps = -(-2 * rows // TRAINING.batch_rows)
+    steps = -(-2 * rows // TRAINING.global_batch_size)
     trained(tmp_path, dataclasses.replace(TRAINING, steps=steps, save_every=5))
     taken = [row for _, rows_of_step in sorted(ledger.read(str(tmp_path)).items()) for row in rows_of_step]
     counts = Counter(taken)
-    assert len(taken) == steps * TRAINING.batch_rows
+    assert len(taken) == steps * TRAINING.global_batch_size
     assert set(counts) == set(range(rows))
     assert all(2 <= counts[row] <= 3 for row in counts)
 
@@ -193,14 +193,14 @@ def test_loss_norm_micro_batch_is_the_mean_of_means(trained, fresh_model, tiny_p
 
     (_, metrics), *_ = trained(tmp_path, dataclasses.replace(TRAINING, steps=1, loss_norm="micro_batch"))[0]
     loss = PackedLoss(AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32))
-    rows = list(islice(Pack(tiny_pack).stream(TRAINING.seed), TRAINING.batch_rows))
+    rows = list(islice(Pack(tiny_pack).stream(TRAINING.seed), TRAINING.global_batch_size))
     means = [float(loss(batch).detach()) / len(batch.targets) for batch in (collate(rows[:2]), collate(rows[2:]))]
     assert metrics["loss"] == pytest.approx(sum(means) / 2, rel=1e-5)
 
 
 def test_a_batch_in_tokens_is_the_same_training(trained, undisturbed, tmp_path):
     length = 48
-    lines, _ = trained(tmp_path, dataclasses.replace(TRAINING, steps=2, batch_rows=0, batch_tokens=4 * length))
+    lines, _ = trained(tmp_path, dataclasses.replace(TRAINING, steps=2, global_batch_size=0, global_batch_tokens=4 * length))
     expected = [metrics["loss"] for _, metrics in undisturbed[1][:2]]
     assert lines[0][1]["loss"] == expected[0]
 
@@ -284,7 +284,7 @@ def test_a_place_that_vanishes_ends_the_training_with_one_line(trained, tmp_path
 
 @pytest.mark.parametrize("kind", ["lora", "units_only", "new rows apart"])
 def test_a_stopped_training_of_a_part_ends_with_the_same_bits(trained, tmp_path, kind):
-    part = {"optimiser": dataclasses.replace(OPTIMISER, new_rows_lr=3e-2)} if kind == "new rows apart" else {"trainable": kind}
+    part = {"optimizer": dataclasses.replace(OPTIMISER, new_rows_lr=3e-2)} if kind == "new rows apart" else {"trainable": kind}
     settings = dataclasses.replace(TRAINING, steps=6, save_every=3, lora=Lora(rank=4, alpha=8), **part)
 
     def stop(step, _):

@@ -104,9 +104,9 @@ def test_logits_in_chunks_give_the_same_loss_and_gradients(model, rows, at_once)
         assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
 
 
-def by_bounds(model, monkeypatch):
+def use_varlen(model, monkeypatch):
     """What GPUs run, with PyTorch's attention of each document alone in the place of the CUDA kernel."""
-    attention.by_bounds(model, each_document_alone)
+    attention.use_varlen(model, each_document_alone)
 
 
 def on_cpu_in_short_rows(model, monkeypatch):
@@ -118,7 +118,7 @@ def on_cpu_in_long_rows(model, monkeypatch):
     monkeypatch.setattr(attention, "_SHORT", LENGTH - 1)
 
 
-@pytest.mark.parametrize("attend", [by_bounds, on_cpu_in_short_rows, on_cpu_in_long_rows])
+@pytest.mark.parametrize("attend", [use_varlen, on_cpu_in_short_rows, on_cpu_in_long_rows])
 def test_attention_of_the_trainer_gives_the_loss_and_gradients_of_pytorchs(model, batch, attend, monkeypatch):
     whole = PackedLoss(model)(batch)
     whole.backward()
@@ -134,9 +134,9 @@ def test_attention_of_the_trainer_gives_the_loss_and_gradients_of_pytorchs(model
         assert torch.allclose(gradient, expected[name], atol=1e-5 * float(expected[name].abs().max())), name
 
 
-def each_document_alone(query, key, value, bounds, longest, scale):
+def each_document_alone(query, key, value, cu_seqlens, longest, scale):
     outputs = []
-    for start, end in pairwise(bounds.tolist()):
+    for start, end in pairwise(cu_seqlens.tolist()):
         assert 0 < end - start <= longest
         q, k, v = (tensor[start:end].transpose(0, 1)[None] for tensor in (query, key, value))
         done = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
@@ -148,7 +148,7 @@ def by_mask(model, monkeypatch):
     """Hugging Face's own."""
 
 
-@pytest.mark.parametrize("attend", [by_mask, by_bounds, on_cpu_in_short_rows, on_cpu_in_long_rows])
+@pytest.mark.parametrize("attend", [by_mask, use_varlen, on_cpu_in_short_rows, on_cpu_in_long_rows])
 def test_a_changed_document_changes_nothing_in_its_neighbours(model, attend, monkeypatch):
     lengths = [9, 14, 11]
     ids = np.random.default_rng(1).integers(1, VOCABULARY, LENGTH)

@@ -25,7 +25,7 @@ def folder(tmp_path):
 def copied(place, folder, step, finish=True):
     path = folder / checkpoint.name(step) / "global"
     path.mkdir(parents=True)
-    (path / "optimiser.pt").write_bytes(bytes([step]) * 1000)
+    (path / "optimizer.pt").write_bytes(bytes([step]) * 1000)
     (path.parent / "weights.pt").write_bytes(b"w" * 500)
     files = checkpoint.describe(str(folder), step)
     copy = remote.Copy(str(folder), place, {"step": step, "world_size": 1, "files": files}, list(files))
@@ -46,7 +46,7 @@ def test_a_copy_with_a_short_or_lost_file_is_passed_over(place, folder, capsys):
     for step in (1, 2, 3):
         copied(place, folder, step)
     storage.write_bytes(f"{place}/step-00000003/weights.pt", b"w" * 499)
-    fs, path = storage.filesystem(f"{place}/step-00000002/global/optimiser.pt")
+    fs, path = storage.filesystem(f"{place}/step-00000002/global/optimizer.pt")
     fs.rm(path)
     assert remote.newest(place)["step"] == 1
     assert capsys.readouterr().out.count("is missing or damaged") == 2
@@ -70,12 +70,12 @@ def test_fetching_brings_what_is_missing_or_damaged_and_leaves_the_rest(place, f
     other = tmp_path / "other node"
     remote.fetch(place, str(other), record)
     here = other / checkpoint.name(5)
-    assert (here / "global" / "optimiser.pt").read_bytes() == bytes([5]) * 1000
+    assert (here / "global" / "optimizer.pt").read_bytes() == bytes([5]) * 1000
     (here / "weights.pt").write_bytes(b"x" * 500)
-    kept = (here / "global" / "optimiser.pt").stat().st_mtime_ns
+    kept = (here / "global" / "optimizer.pt").stat().st_mtime_ns
     remote.fetch(place, str(other), record)
     assert (here / "weights.pt").read_bytes() == b"w" * 500
-    assert (here / "global" / "optimiser.pt").stat().st_mtime_ns == kept
+    assert (here / "global" / "optimizer.pt").stat().st_mtime_ns == kept
 
 
 def test_a_copy_that_changed_at_its_place_is_refused(place, folder, tmp_path):

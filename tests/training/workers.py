@@ -34,12 +34,12 @@ def work(phase, rank):
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     training = TypeAdapter(Training).validate_python(phase["training"])
     pack = Pack(phase["pack"])
-    rows = sizes.rows_of_a_step(training, pack.index["row_length"])
-    filled = engines.configuration(phase["deepspeed"], training, rows, world)
+    rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
+    ds_config = engines.configuration(phase["deepspeed"], training, rows, world)
     torch.manual_seed(training.seed)
     model = AutoModelForCausalLM.from_pretrained(phase["model"], dtype=engines.precision(phase["deepspeed"]))
     checkpoints = Store(phase["output"], training.keep, {"mlflow_run_id": "r"})
-    engine, done = loop.begin(model, training, filled, phase["first_new"], checkpoints)
+    engine, done = loop.begin(model, training, ds_config, phase["first_new_token_id"], checkpoints)
     lines = []
 
     def log(step, metrics):

@@ -19,7 +19,7 @@ def exact(qkv, lengths):
 def test_clips_of_a_pack_do_not_mix(dtype, error):
     lengths = [1, 7, 300, 2]
     qkv = torch.randn(sum(lengths), 3 * HEADS * WIDTH).to(dtype)
-    found = attention.among(lengths, HEADS, qkv.device, dtype)(qkv)
+    found = attention.packed_attention(lengths, HEADS, qkv.device, dtype)(qkv)
     assert found.dtype == dtype
     expected = exact(qkv, lengths)
     assert (found.double() - expected).norm() < error * expected.norm()
@@ -38,8 +38,8 @@ def test_plain_products_are_for_processors_with_bfloat16_and_no_matrix_units(mon
     chosen = []
     monkeypatch.setattr(attention.processor, "fast_bfloat16", lambda: fast)
     monkeypatch.setattr(attention.processor, "matrix_units", lambda: matrix_units)
-    monkeypatch.setattr(attention, "few_at_once", lambda q, k, v: chosen.append(q) or v)
-    attention.among([3], HEADS, torch.device("cpu"), dtype)(torch.zeros(3, 3 * HEADS * WIDTH, dtype=dtype))
+    monkeypatch.setattr(attention, "chunked_sdpa", lambda q, k, v: chosen.append(q) or v)
+    attention.packed_attention([3], HEADS, torch.device("cpu"), dtype)(torch.zeros(3, 3 * HEADS * WIDTH, dtype=dtype))
     assert bool(chosen) == few
 
 
@@ -52,7 +52,7 @@ def test_few_heads_and_queries_at_a_time_are_all_of_them(monkeypatch, frames, sc
     monkeypatch.setattr(torch, "softmax", lambda given, dim: most.append(given.numel()) or softmax(given, dim))
     qkv = torch.randn(frames, 3 * HEADS * WIDTH).bfloat16()
     q, k, v = qkv.view(frames, 3, HEADS, WIDTH).permute(1, 2, 0, 3)[:, None].contiguous()
-    found = attention.few_at_once(q, k, v)[0].transpose(0, 1).flatten(1)
+    found = attention.chunked_sdpa(q, k, v)[0].transpose(0, 1).flatten(1)
     expected = exact(qkv, [frames])
     assert (found.double() - expected).norm() < 0.01 * expected.norm()
     assert max(most) <= max(scores, frames)

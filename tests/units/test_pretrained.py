@@ -8,7 +8,7 @@ import torch
 
 from spire_ray import storage
 from spire_ray.settings import Encoder
-from spire_ray.units.encoder import load_encoder, normalise
+from spire_ray.units.encoder import load_encoder, normalize
 from tests.units.tiny_encoders import LAYERS, SHAPE, WHISPER, save_all
 
 
@@ -82,7 +82,7 @@ def test_the_waveform_is_normalised_where_the_extractor_says_so(folders, speech,
     raw = load_encoder(Encoder(name=str(tmp_path), layer=1))
     given = load_encoder(Encoder(name=folders["base"], layer=1))
     assert (raw.identity.waveform, given.identity.waveform) == ("none", "utterance")
-    assert torch.allclose(raw.encode([normalise(speech[1])])[0], given.encode([speech[1]])[0], atol=1e-5)
+    assert torch.allclose(raw.encode([normalize(speech[1])])[0], given.encode([speech[1]])[0], atol=1e-5)
 
 
 def test_dtype_does_not_change_the_identity_but_layer_and_weights_do(folders, tmp_path):

@@ -65,7 +65,7 @@ def test_the_phone_of_a_frame_is_the_one_at_its_middle():
 def test_tokens_per_second_follow_from_frame_rate_and_deduplication():
     found = quality.figures(np.ones(4, np.int64), quality.Tally(100, 70, (50.0,)), 50.0)
     assert found["units_per_second"] == pytest.approx(35)
-    assert found["kept_by_deduplication"] == pytest.approx(0.7)
+    assert found["dedup_ratio"] == pytest.approx(0.7)
     assert found["held_out_inertia"] == pytest.approx(0.5)
 
 

@@ -1,4 +1,4 @@
-"""Licences: what a model folder states, what a user accepts, and what holds for a model made of several things."""
+"""Licenses: what a model folder states, what a user accepts, and what holds for a model made of several things."""
 
 import os
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _BY_STRICTNESS = (
 )
 
 
-def licence(folder: str) -> str:
+def license(folder: str) -> str:
     """`license` in the YAML head of the model card; empty where there is none."""
     card = Path(folder) / CARD
     if not card.is_file():
@@ -28,12 +28,12 @@ def licence(folder: str) -> str:
 
 
 def check(folder: str, accepted: tuple[str, ...]) -> str:
-    """The licence, printed; raises ValueError for a non-commercial one that was not accepted by name."""
-    found = licence(folder)
+    """The license, printed; raises ValueError for a non-commercial one that was not accepted by name."""
+    found = license(folder)
     if found:
-        print(f"  licence of {folder}: {found}")
+        print(f"  license of {folder}: {found}")
     if "-nc" in found.lower() and found not in accepted:
-        raise ValueError(f"model={folder}: its licence {found} is non-commercial; to accept it set licence.accept=[{found}]")
+        raise ValueError(f"model={folder}: its license {found} is non-commercial; to accept it set license.accept=[{found}]")
     return found
 
 
@@ -43,11 +43,11 @@ def check_encoder(encoder: str, accepted: tuple[str, ...]) -> None:
         check(folder, accepted)
 
 
-def strictest(licences: Iterable[str]) -> str:
-    """The licence under which a thing may be used that was made of things under these; empty where none is stated.
+def strictest(licenses: Iterable[str]) -> str:
+    """The license under which a thing may be used that was made of things under these; empty where none is stated.
 
     One that is not known here makes it `other`, which is stricter than all.
     """
-    stated = {name.lower() for name in licences if name}
+    stated = {name.lower() for name in licenses if name}
     known = [name if name in _BY_STRICTNESS else OTHER for name in stated]
     return max(known, key=_BY_STRICTNESS.index, default="")
