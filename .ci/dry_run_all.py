@@ -16,7 +16,7 @@ def dry_run(path: Path, stage: str) -> int:
     arguments = [str(path), "--dry-run"] if stage == "run" else ["--config", str(path), "--dry-run"]
     with contextlib.redirect_stdout(io.StringIO()):
         if stage in ("cpt", "it"):
-            return int(importlib.import_module("spire_ray.distributed.train").main(stage, arguments))
+            return int(importlib.import_module("spire_ray.stages.train").main(stage, arguments))
         module = "serve.job" if stage == "serve" else f"spire_ray.distributed.{stage}"
         return int(importlib.import_module(module).main(arguments))
 

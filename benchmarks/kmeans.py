@@ -31,9 +31,9 @@ import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
-from spire_ray import storage
-from spire_ray.provenance import versions
-from spire_ray.units import kmeans, lloyd, passes
+from spire_ray.core import storage
+from spire_ray.core.provenance import versions
+from spire_ray.units.kmeans import assigner, lloyd, passes
 
 CLUSTERS, DIMENSIONS, BATCH = 5_000, 1_024, 10_000
 FAISS_PASSES = (1, 2, 4)
@@ -87,9 +87,9 @@ def assignment(frames: torch.Tensor, centroids: np.ndarray, repetitions: int) ->
     def note(name: str, call: Callable[[], Any]) -> Callable[[], object]:
         return lambda: found.update({name: call()})
 
-    ours = {"ours": kmeans.Assigner(centroids)}
+    ours = {"ours": assigner.Assigner(centroids)}
     ours |= {
-        f"ours, {dtype} filter": kmeans.Assigner(centroids, dtype=getattr(torch, dtype)) for dtype in ("bfloat16", "float32")
+        f"ours, {dtype} filter": assigner.Assigner(centroids, dtype=getattr(torch, dtype)) for dtype in ("bfloat16", "float32")
     }
     work = {name: note(name, partial(assigner, frames)) for name, assigner in ours.items()}
     work |= {
@@ -145,7 +145,7 @@ def whole_fit(frames: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:
         began = time.process_time()
         centroids = way()
         spent = time.process_time() - began
-        rows[name] = {"cpu_seconds": round(spent, 1), "held_out_inertia": round(kmeans.inertia(held_out.numpy(), centroids), 2)}
+        rows[name] = {"cpu_seconds": round(spent, 1), "held_out_inertia": round(assigner.inertia(held_out.numpy(), centroids), 2)}
         print(name, rows[name], flush=True)
     ours = rows["ours, Lloyd, one pass"]["cpu_seconds"]
     for row in rows.values():
@@ -159,7 +159,7 @@ def mini_batches(frames: torch.Tensor) -> np.ndarray:
     state = lloyd.State.begin(passes.first_centroids(frames[some], CLUSTERS, 0))
     grid = lloyd.exponent(float(frames.abs().max()), len(frames))
     for batch in frames.split(BATCH):
-        found = passes.statistics(batch, kmeans.Assigner(state.centroids), CLUSTERS, grid)
+        found = passes.statistics(batch, assigner.Assigner(state.centroids), CLUSTERS, grid)
         state = state.step(found, grid, 0, mini_batch=True)
     return state.centroids
 

@@ -28,11 +28,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 
-from spire_ray import provenance, storage
 from spire_ray.audio import decode as audio
-from spire_ray.distributed import label, shards
-from spire_ray.manifest import planning
+from spire_ray.core import provenance, storage
 from spire_ray.settings import Encoder, Label, Tracking
+from spire_ray.shards import decoding, planning
+from spire_ray.stages import label
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.labeler import Labeler
 
@@ -128,7 +128,7 @@ def _clips(folder: Path, codec: str) -> None:
 
 def _codebook(folder: str) -> None:
     draw, settings = np.random.default_rng(0), Encoder(name="mfcc", hop_ms=20, context=9)
-    from spire_ray.units.encoder import load_encoder
+    from spire_ray.units.encoders.encoder import load_encoder
 
     encoder = load_encoder(settings)
     frames = encoder.encode([draw.standard_normal(16_000 * 60).astype(np.float32) / 8])[0].numpy()
@@ -184,13 +184,13 @@ def _bare(settings: Label) -> None:
 def _loop(settings: Label, planned: list[planning.Shard]) -> None:
     import pyarrow as pa
 
-    actor = label.LabelShard(settings, shards.Decode({}, settings.max_seconds))
+    actor = label.LabelShard(settings, decoding.Decode({}, settings.max_seconds))
     for shard in planned:
         actor(pa.Table.from_pylist([vars(shard)]))
 
 
 def _ray(settings: Label) -> None:
-    from spire_ray import config
+    from spire_ray.core import config
 
     path = f"{settings.output}.yaml"
     storage.write_json(path, {k: v for k, v in config.to_dict(settings).items() if k != "stage"} | {"stage": "label"})

@@ -25,12 +25,13 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else the work is done in threads that are not counted
 
-from spire_ray import storage
+from spire_ray.core import storage
+from spire_ray.core.provenance import versions
 from spire_ray.manifest.schema import UNITS
-from spire_ray.provenance import versions
+from spire_ray.packs import choice, pack, tokens
+from spire_ray.packs.packing import best_fit
 from spire_ray.settings import Pack, Source
-from spire_ray.text import choice, pack, prompts, tokens
-from spire_ray.text.packing import best_fit
+from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
 
@@ -63,9 +64,9 @@ def packing(documents: int, sequence_length: int) -> dict[str, float]:
 
 def model(folder: str) -> str:
     """A tiny Llama with the vocabulary of the released models: 5,000 units from id 32,005 on."""
-    from spire_ray.fingerprint import Fingerprint, Identity
     from spire_ray.model.extend import extend
     from spire_ray.settings import ExtendModel
+    from spire_ray.units.fingerprint import Fingerprint, Identity
     from tests.model import families
 
     base = families.make("llama-2", Path(folder) / "base")

@@ -187,11 +187,11 @@ def on_ray(options: argparse.Namespace) -> dict[str, float]:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from spire_ray.distributed import context
+    from spire_ray.runtime import cluster
 
     driver, gpu = os.getpid(), _device() == "cuda"
-    context.connect()
-    context.ready_for_ray_train()
+    cluster.connect()
+    cluster.ready_for_ray_train()
     result = TorchTrainer(
         lambda: engine(options, lambda: cpu.of_tree(driver)),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -252,8 +252,8 @@ def trainer(options: argparse.Namespace) -> dict[str, float]:
 
 def packed_batches(options: argparse.Namespace) -> Iterator[tuple[Any, int]]:
     """Batches of full rows, without end, and their tokens."""
-    from spire_ray.text.pack import Row
-    from spire_ray.text.packing import best_fit
+    from spire_ray.packs.pack import Row
+    from spire_ray.packs.packing import best_fit
     from spire_ray.training.batch import collate
 
     given = documents(options.documents, options.sequence_length)

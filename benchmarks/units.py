@@ -27,15 +27,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from spire_ray import storage
-from spire_ray.provenance import versions
+from spire_ray.core import storage
+from spire_ray.core.provenance import versions
 from spire_ray.settings import SAMPLE_RATE, Encoder
-from spire_ray.units import attention, pretrained
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
-from spire_ray.units.encoder import load_encoder, normalize
+from spire_ray.units.encoders import pretrained
+from spire_ray.units.encoders.encoder import load_encoder, normalize
+from spire_ray.units.kernels import attention
+from spire_ray.units.kernels.products import Linear
 from spire_ray.units.labeler import Labeler
-from spire_ray.units.products import Linear
 
 LARGE = {
     "hidden_size": 1024,

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.distributed.corpus import main
+from spire_ray.stages.corpus import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.distributed.evaluate import main
+from spire_ray.stages.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.distributed.fit_codebook import main
+from spire_ray.stages.fit_codebook import main
 
 if __name__ == "__main__":
     sys.exit(main())

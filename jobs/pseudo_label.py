@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.distributed.pseudo_label import main
+from spire_ray.stages.pseudo_label import main
 
 if __name__ == "__main__":
     sys.exit(main())

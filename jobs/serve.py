@@ -6,6 +6,6 @@ from pathlib import Path
 if __name__ == "__main__":
     # in place of jobs/, where this file would stand for the package serve/, here and in Ray's workers
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from serve.job import main
+    from spire_ray.stages.serve import main
 
     sys.exit(main())

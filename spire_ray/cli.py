@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "serve":  # the application lives in the checkout, not in the package
         os.execv(sys.executable, [sys.executable, "jobs/serve.py", *rest])
     if name == "run":
-        return int(importlib.import_module("spire_ray.distributed.run").main(rest))
+        return int(importlib.import_module("spire_ray.tools.run").main(rest))
     if name == "transcribe":
-        return int(importlib.import_module("spire_ray.transcribe").main(rest))
+        return int(importlib.import_module("spire_ray.inference.transcribe").main(rest))
     if name in TOOLS:
         return int(importlib.import_module(f"spire_ray.tools.{name}").main(rest))
     if name in ("cpt", "it"):
-        return int(importlib.import_module("spire_ray.distributed.train").main(name, rest))
+        return int(importlib.import_module("spire_ray.stages.train").main(name, rest))
     if name in STAGES:
         return int(importlib.import_module(f"spire_ray.distributed.{name}").main(rest))
     print(f"spire: error: {name!r} is neither a stage nor a tool; `spire --help` lists them", file=sys.stderr)

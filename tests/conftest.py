@@ -33,9 +33,9 @@ def ray_session():
 def tiny_codebook():
     """20 clusters of the cepstra of noise."""
     from spire_ray.settings import Encoder
-    from spire_ray.units import passes
     from spire_ray.units.codebook import Codebook
-    from spire_ray.units.encoder import load_encoder
+    from spire_ray.units.encoders.encoder import load_encoder
+    from spire_ray.units.kmeans import passes
 
     settings = Encoder(name="mfcc", hop_ms=40, context=9)
     encoder = load_encoder(settings)
@@ -50,7 +50,7 @@ def tiny_model(tmp_path_factory, tiny_codebook):
     from safetensors.torch import load_file, save_file
 
     from spire_ray.model.extend import extend
-    from spire_ray.model.scratch import save_model, train_tokenizer
+    from spire_ray.quickstart.scratch import save_model, train_tokenizer
     from spire_ray.settings import Architecture, ExtendModel
 
     folder = tmp_path_factory.mktemp("model")
@@ -102,8 +102,8 @@ def one_worker(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_pack(tmp_path_factory, tiny_model):
     """20 or so rows of 48 tokens of speech and text, as the vocabulary of `tiny_model` has them."""
+    from spire_ray.packs.pack import Document, write
     from spire_ray.text import prompts
-    from spire_ray.text.pack import Document, write
     from spire_ray.text.tokenizer import SpeechTokenizer
 
     folder = str(tmp_path_factory.mktemp("pack"))
@@ -124,8 +124,8 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
     import torch
     from transformers import AutoModelForCausalLM
 
-    from spire_ray.distributed.train import new_rows
-    from spire_ray.text.pack import Pack
+    from spire_ray.packs.pack import Pack
+    from spire_ray.stages.train import new_rows
     from spire_ray.training import engine as engines
     from spire_ray.training import loop, sizes
     from spire_ray.training.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spire_ray import cli
-from spire_ray.command import USER_ERROR, cli_errors
+from spire_ray.core.command import USER_ERROR, cli_errors
 
 SPIRE = str(Path(sys.executable).parent / "spire")
 
@@ -82,7 +82,7 @@ def test_every_tool_has_its_options(capsys, name):
 
 
 def test_every_stage_has_a_configuration_class_and_a_job():
-    from spire_ray import config
+    from spire_ray.core import config
 
     assert set(cli.STAGES) == set(config.STAGES) - {"run"}
     jobs = {path.stem for path in (Path(__file__).parent.parent / "jobs").glob("*.py")}

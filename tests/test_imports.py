@@ -43,7 +43,7 @@ def importers_of(package):
 
 def test_ray_is_imported_in_distributed_alone():
     importers = importers_of("ray")
-    assert "spire_ray.distributed.context" in importers  # else this test sees nothing
+    assert "spire_ray.runtime.cluster" in importers  # else this test sees nothing
     assert {module for module in importers if not module.startswith("spire_ray.distributed.")} == set()
 
 
@@ -62,12 +62,12 @@ def test_the_package_imports_nothing_of_the_checkout_around_it(outside):
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("pydantic", {"spire_ray.config"}),
+        ("pydantic", {"spire_ray.core.config"}),
         ("soundfile", {"spire_ray.audio", "spire_ray.synthesis"}),
         ("soxr", {"spire_ray.audio", "spire_ray.synthesis"}),
-        ("espeakng_loader", {"spire_ray.synthesis.espeak"}),
+        ("espeakng_loader", {"spire_ray.quickstart.espeak"}),
         ("faiss", {"spire_ray.units"}),
-        ("mlflow", {"spire_ray.tracking"}),
+        ("mlflow", {"spire_ray.runtime.tracking"}),
     ],
 )
 def test_a_library_is_imported_where_it_belongs(library, home):
@@ -97,5 +97,7 @@ def test_the_core_imports_with_torch_alone_and_all_but_distributed_without_ray()
 
 def test_settings_need_the_standard_library_alone():
     blocked = (*HEAVY, "numpy", "torch", "transformers", "pyarrow", "yaml", "fsspec")
-    done = run(f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import spire_ray.settings, spire_ray.fingerprint")
+    done = run(
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import spire_ray.settings, spire_ray.units.fingerprint"
+    )
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import IO
 
-from spire_ray import storage
+from spire_ray.core import storage
 
 _PART = re.compile(r"(.+):(\d+):(\d+)")
 """`FILE:START:SIZE`, as fairseq and the tar reader of the manifests write it."""

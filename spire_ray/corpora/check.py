@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.corpora.catalogue import Corpus
 
 

@@ -12,11 +12,11 @@ from typing import Any, get_args
 import pyarrow as pa
 import yaml
 
-from spire_ray import storage
+from spire_ray.core import storage
+from spire_ray.core.provenance import CORPUS_FILE
 from spire_ray.corpora import catalogue, places, readers
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.preparation import Casing
-from spire_ray.provenance import CORPUS_FILE
 
 _ROWS_IN_A_PART = 1000
 _REJECTED = pa.schema([("utt_id", pa.string()), ("reason", pa.string()), ("text_raw", pa.string())])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spire_ray import storage
+from spire_ray.core import storage
 
 
 def read(uri: str, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

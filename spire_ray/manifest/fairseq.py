@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
-from spire_ray import storage
 from spire_ray.audio import probe
+from spire_ray.core import storage
 from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
 from spire_ray.settings import SAMPLE_RATE

@@ -8,8 +8,8 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 
-from spire_ray import storage
 from spire_ray.audio.source import read
+from spire_ray.core import storage
 from spire_ray.manifest.jsonl import nemo, write_lines
 from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.manifest.schema import Row
 
 _PATH = ("audio_filepath", "path", "file_name")

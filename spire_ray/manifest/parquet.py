@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.manifest.schema import AUDIO, MANIFEST, Columns, derived_id
 
 _BATCH = 1 << 14

@@ -12,7 +12,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.manifest import fairseq, folder, jsonl, lhotse, parquet, unique, webdataset
 from spire_ray.manifest.schema import AUDIO, Columns, Row, check_columns, mapped, to_table
 

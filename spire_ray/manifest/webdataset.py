@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from spire_ray import storage
 from spire_ray.audio.source import read
+from spire_ray.core import storage
 from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
 

@@ -44,7 +44,9 @@ class Card:
 
     def _data(self) -> str:
         rows = "\n".join(f"| {source['name']} | {source.get('documents', '')} |" for source in self.pack.get("sources", ()))
-        total = f"{self.pack.get('tokens', 0):,} tokens in {self.pack.get('rows', 0):,} rows of {self.pack.get('sequence_length')}."
+        total = (
+            f"{self.pack.get('tokens', 0):,} tokens in {self.pack.get('rows', 0):,} rows of {self.pack.get('sequence_length')}."
+        )
         return f"## Data\n\n| source | documents |\n|---|---|\n{rows}\n\n{total}"
 
     def _fingerprint(self) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.settings import Lora
 from spire_ray.training import checkpoint, remote
 from spire_ray.training.engine import deepspeed

@@ -14,12 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from spire_ray.fingerprint import Fingerprint
 from spire_ray.model.license import CARD
 from spire_ray.settings import ExtendModel
 from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START
 from spire_ray.text.tokenizer import END_OF_DOCUMENT, UNITS_FILE, UnitVocabulary, unit_words
 from spire_ray.units import codec
+from spire_ray.units.fingerprint import Fingerprint
 
 MEGATRON_SPECIALS = ("<CLS>", END_OF_DOCUMENT, "<MASK>", "<PAD>", "<SEP>")
 """Words that the released models have before their units, in this order."""

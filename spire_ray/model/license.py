@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from spire_ray import storage
+from spire_ray.core import storage
 
 CARD = "README.md"
 OTHER = "other"

@@ -1,6 +1,6 @@
 """What a user can set: one frozen dataclass for every stage, a module for each part of the road.
 
-`spire_ray.config` reads YAML into these classes; the rest of the package takes them as plain objects, so that units,
+`spire_ray.core.config` reads YAML into these classes; the rest of the package takes them as plain objects, so that units,
 model and training run on a machine that has torch, transformers, numpy and pyarrow alone.
 A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@revision` to pin it.
 """

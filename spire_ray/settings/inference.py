@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spire_ray.settings.common import Stage
-from spire_ray.settings.numbers import PositiveInt, NonNegativeFloat, Fraction, NonNegativeInt
+from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-EvaluationTask = Literal["asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"]
+EvaluationTask = Literal[
+    "asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

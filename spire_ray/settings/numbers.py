@@ -1,4 +1,4 @@
-"""What a number among the settings may be. `spire_ray.config` refuses others with the field, the value and the bound."""
+"""What a number among the settings may be. `spire_ray.core.config` refuses others with the field, the value and the bound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

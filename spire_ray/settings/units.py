@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import Stage
-from spire_ray.settings.numbers import PositiveInt, NonNegativeFloat, PositiveFloat, Fraction, NonNegativeInt
+from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from spire_ray import storage
-from spire_ray.fingerprint import Fingerprint
+from spire_ray.core import storage
 from spire_ray.text import chat
 from spire_ray.text.prompts import Span
 from spire_ray.units import codec
+from spire_ray.units.fingerprint import Fingerprint
 
 UNITS_FILE = "units.json"
 END_OF_DOCUMENT = "<EOD>"

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray import command, storage
-from spire_ray.manifest import marks, planning, reader, unique
+from spire_ray.core import command, storage
+from spire_ray.core.provenance import RUN_FILE
+from spire_ray.manifest import reader, unique
 from spire_ray.manifest.schema import LABELLED, Columns
-from spire_ray.provenance import RUN_FILE
+from spire_ray.shards import marks, planning
 from spire_ray.tools import audit_labels
 
 FAULTS_FOUND = 1

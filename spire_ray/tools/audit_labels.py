@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow.compute as pc
 
-from spire_ray import storage
-from spire_ray.provenance import RUN_FILE
-from spire_ray.text import labels, pseudo
+from spire_ray.core import storage
+from spire_ray.core.provenance import RUN_FILE
+from spire_ray.pseudo_labels import labels, pseudo
 
 _NAMED = 10
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from spire_ray import command, storage
 from spire_ray.audio.source import AudioError
+from spire_ray.core import command, storage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import Row
 
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_packed(path: str, model: str, numbers: range) -> None:
     """Rows of a pack, decoded, with what the loss counts in colour."""
-    from spire_ray.text import show
-    from spire_ray.text.pack import Pack
+    from spire_ray.packs import show
+    from spire_ray.packs.pack import Pack
     from spire_ray.text.tokenizer import SpeechTokenizer
 
     pack = Pack(path)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from spire_ray import command
+from spire_ray.core import command
 from spire_ray.manifest import reader, writer
 
 

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from spire_ray import command
-from spire_ray.evaluation import report, seeds
+from spire_ray.core import command
+from spire_ray.quickstart import report, seeds
 
 
 @command.cli_errors("report")

@@ -4,9 +4,9 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from spire_ray import command, lock, storage
-from spire_ray.manifest import marks, planning
-from spire_ray.provenance import RUN_FILE
+from spire_ray.core import command, lock, storage
+from spire_ray.core.provenance import RUN_FILE
+from spire_ray.shards import marks, planning
 
 _WINDOW = 600.0
 """Seconds over which the present speed is taken."""

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.manifest import alignments, reader, recording, sample
 from spire_ray.settings import SAMPLE_RATE, Encoder
 
@@ -49,8 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Sample, encode, fit, measure; raises ValueError for what the user can mend."""
-    from spire_ray.evaluation import codebook_plots
-    from spire_ray.units.sweep import sweep
+    from spire_ray.units import codebook_plots
+    from spire_ray.units.kmeans.sweep import sweep
 
     if not 0 < options.hours <= _MOST_HOURS:
         raise ValueError(f"--hours {options.hours:g}: must be more than 0 and at most {_MOST_HOURS:g}; all is kept in memory")

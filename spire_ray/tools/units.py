@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from spire_ray import command, storage
+from spire_ray.core import command, storage
 from spire_ray.settings import Encoder
 from spire_ray.tools import sweep
 

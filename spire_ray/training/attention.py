@@ -122,6 +122,8 @@ def _pytorch(
     from torch.nn.attention.varlen import varlen_attn
 
     causal, grouped = (-1, 0), key.shape[1] != query.shape[1]
-    output = varlen_attn(query, key, value, cu_seqlens, cu_seqlens, longest, longest, scale=scale, window_size=causal, enable_gqa=grouped)
+    output = varlen_attn(
+        query, key, value, cu_seqlens, cu_seqlens, longest, longest, scale=scale, window_size=causal, enable_gqa=grouped
+    )
     assert isinstance(output, torch.Tensor)
     return output

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spire_ray.text.pack import Row
+from spire_ray.packs.pack import Row
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from spire_ray import storage
+from spire_ray.core import storage
 
 COMPLETE_FILE = "COMPLETE.json"
 _STEP = re.compile(r"step-(\d{8})")

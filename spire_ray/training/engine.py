@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from spire_ray import processor, storage
+from spire_ray.core import processor, storage
 from spire_ray.settings import Optimizer, Training
 from spire_ray.training import attention, sizes, trainable
 from spire_ray.training.batch import Batch
@@ -122,7 +122,12 @@ class Engine:
     """One worker's share of a training."""
 
     def __init__(
-        self, model: PreTrainedModel, training: Training, ds_config: dict[str, Any], first_new_token_id: int, universal: bool = False
+        self,
+        model: PreTrainedModel,
+        training: Training,
+        ds_config: dict[str, Any],
+        first_new_token_id: int,
+        universal: bool = False,
     ) -> None:
         """`ds_config` is DeepSpeed's configuration; `universal` reads checkpoints that any number of workers wrote.
 

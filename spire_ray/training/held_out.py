@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from spire_ray.packs.pack import Pack
 from spire_ray.settings import HeldOut
-from spire_ray.text.pack import Pack
 from spire_ray.training.batch import collate
 from spire_ray.training.engine import Engine
 

@@ -6,7 +6,7 @@ written with the checkpoint of step 400. A start strikes out what lies after its
 
 from collections.abc import Sequence
 
-from spire_ray import storage
+from spire_ray.core import storage
 
 FOLDER = "ledger"
 

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedModel
 
+from spire_ray.packs.pack import Pack, Row
 from spire_ray.settings import HeldOut, Training
-from spire_ray.text.pack import Pack, Row
 from spire_ray.training import ledger
 from spire_ray.training.batch import Batch, LossWeights, collate
 from spire_ray.training.engine import Engine, partitioned
@@ -51,7 +51,9 @@ class Run:
     """Floating-point operations of a token at the peak of all workers together: 1 / this is tokens/s at an MFU of 1."""
 
 
-def begin(model: PreTrainedModel, training: Training, ds_config: dict[str, Any], first_new_token_id: int, store: Store) -> tuple[Engine, int]:
+def begin(
+    model: PreTrainedModel, training: Training, ds_config: dict[str, Any], first_new_token_id: int, store: Store
+) -> tuple[Engine, int]:
     """An engine that stands at the newest complete checkpoint, or at the start, and the steps done."""
     record = store.newest()
     as_universal = record is not None and store.moved(record) and partitioned(ds_config)

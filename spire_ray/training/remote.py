@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.training import checkpoint
 
 

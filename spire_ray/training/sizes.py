@@ -11,7 +11,9 @@ def rows_of_a_step(training: Training, sequence_length: int) -> int:
         )
     rows, rest = divmod(training.global_batch_tokens, sequence_length)
     if rest:
-        raise ValueError(f"training.global_batch_tokens={training.global_batch_tokens}: must be a multiple of the row length {sequence_length}")
+        raise ValueError(
+            f"training.global_batch_tokens={training.global_batch_tokens}: must be a multiple of the row length {sequence_length}"
+        )
     return training.global_batch_size or rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.training import checkpoint, remote, universal
 from spire_ray.training.engine import Engine
 

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from spire_ray import storage
-from spire_ray.fingerprint import Fingerprint, Identity, content_hash
+from spire_ray.core import storage
 from spire_ray.settings import SAMPLE_RATE, Encoder
 from spire_ray.units import quality
+from spire_ray.units.fingerprint import Fingerprint, Identity, content_hash
 
 BUNDLED = "../encoder"
 """Encoder of a codebook that came with a model folder: the folder beside it."""
@@ -53,7 +53,7 @@ class Codebook:
         without `trust_pickle`, and an encoder whose frames have another width.
         """
         from spire_ray.units import exchange
-        from spire_ray.units.encoder import load_encoder
+        from spire_ray.units.encoders.encoder import load_encoder
 
         path = os.fspath(path)
         centroids = exchange.read(path, trust_pickle=trust_pickle)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from spire_ray import storage
+from spire_ray.core import storage
 
 _NPY = b"\x93NUMPY"
 _FAISS = b"I"

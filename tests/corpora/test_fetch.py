@@ -145,9 +145,9 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
 ):
     import socket
 
+    from spire_ray.packs import choice, pack, tokens
     from spire_ray.settings import Label, Pack, Source
-    from spire_ray.text import choice, pack, tokens
-    from tests.distributed.test_label import labelled_here
+    from tests.stages.test_label import labelled_here
 
     to = tmp_path / "to"
     fetch.fetch(Recipe(corpora=("gigaspeech", "towerblocks")), str(to))

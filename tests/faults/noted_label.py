@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from spire_ray.distributed import label, shards
-from spire_ray.manifest import marks
+from spire_ray.shards import decoding, marks
+from spire_ray.stages import label
 
 NOTES = os.environ["SPIRE_TEST_NOTES"]
 FULL_FROM = float(os.environ["SPIRE_TEST_FULL_FROM"])
@@ -31,7 +31,7 @@ class Decode:
         return self.shard(batch).to_table()
 
     def shard(self, batch):
-        from spire_ray.distributed.shards import Decode as Product  # in a worker this is the product's own
+        from spire_ray.shards.decoding import Decode as Product  # in a worker this is the product's own
 
         note("decoded", batch)
         return Product(*self.arguments).shard(batch)
@@ -39,7 +39,7 @@ class Decode:
 
 class LabelShard:
     def __init__(self, settings, decode=None):
-        from spire_ray.distributed.label import LabelShard as Product
+        from spire_ray.stages.label import LabelShard as Product
 
         self.inner, self.output = Product(settings, decode), settings.output
 
@@ -54,5 +54,5 @@ class LabelShard:
 
 
 if __name__ == "__main__":
-    shards.Decode, label.LabelShard = Decode, LabelShard
+    decoding.Decode, label.LabelShard = Decode, LabelShard
     sys.exit(label.main())

@@ -16,8 +16,8 @@ import psutil
 import pytest
 import soundfile
 
-from spire_ray import storage
-from spire_ray.manifest import marks
+from spire_ray.core import storage
+from spire_ray.shards import marks
 from spire_ray.tools import audit
 
 pytestmark = pytest.mark.long

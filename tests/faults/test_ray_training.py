@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from spire_ray.distributed import train
+from spire_ray.stages import train
 from spire_ray.training import ledger
 
 ROOT = Path(__file__).parents[2]

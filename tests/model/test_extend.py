@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spire_ray import storage
-from spire_ray.distributed import extend_model
-from spire_ray.fingerprint import Fingerprint, Identity
+from spire_ray.core import storage
 from spire_ray.model.extend import extend, extended_rows
-from spire_ray.model.scratch import save_model, train_tokenizer
+from spire_ray.quickstart.scratch import save_model, train_tokenizer
 from spire_ray.settings import Architecture, ExtendModel
+from spire_ray.stages import extend_model
 from spire_ray.text.tokenizer import UnitVocabulary
 from spire_ray.units.codebook import Codebook
+from spire_ray.units.fingerprint import Fingerprint, Identity
 
 COUNT = 100
 IDENTITY = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, codebook="c", clusters=COUNT)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import extend
+from spire_ray.packs.pack import Document, Pack, write
 from spire_ray.settings import ExtendModel, Optimizer, Source, Training
 from spire_ray.settings import Pack as PackSettings
 from spire_ray.text import prompts
-from spire_ray.text.pack import Document, Pack, write
 from spire_ray.text.tokenizer import SpeechTokenizer
+from spire_ray.units.fingerprint import Fingerprint, Identity
 from tests.model import families
 
 
@@ -22,9 +22,9 @@ from tests.model import families
 def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_worker):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from spire_ray.distributed.train import new_rows
     from spire_ray.model.export import export
-    from spire_ray.text import tokens
+    from spire_ray.packs import tokens
+    from spire_ray.stages.train import new_rows
     from spire_ray.training import engine as engines
     from spire_ray.training import loop
     from spire_ray.training.store import Store
@@ -53,7 +53,11 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
     preset = tmp_path / "zero1.json"
     preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
     training = Training(
-        steps=12, global_batch_size=2, log_every=1, save_every=12, optimizer=Optimizer(lr=3e-3, warmup_steps=0, schedule="constant")
+        steps=12,
+        global_batch_size=2,
+        log_every=1,
+        save_every=12,
+        optimizer=Optimizer(lr=3e-3, warmup_steps=0, schedule="constant"),
     )
     torch.manual_seed(0)
     learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)

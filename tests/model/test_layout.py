@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import MEGATRON_SPECIALS, extend
 from spire_ray.settings import ExtendModel
 from spire_ray.text import chat, prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
+from spire_ray.units.fingerprint import Fingerprint, Identity
 from tests.model import families
 
 

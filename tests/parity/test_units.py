@@ -9,11 +9,11 @@ import torch
 
 from benchmarks.units import LARGE, Reference, agreement, random_codebook, synthetic_clips
 from spire_ray.settings import Encoder
-from spire_ray.units import pretrained
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.encoder import load_encoder
+from spire_ray.units.encoders import pretrained
+from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.packed import PackedModel
 from spire_ray.units.labeler import Labeler
-from spire_ray.units.packed import PackedModel
 from tests.units.tiny_encoders import save_all
 
 CLUSTERS, LAYER = 64, 2

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from spire_ray.packs.pack import Pack
 from spire_ray.settings import Optimizer
-from spire_ray.text.pack import Pack
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss
 from spire_ray.training.schedule import rate

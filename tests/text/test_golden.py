@@ -79,10 +79,10 @@ def test_the_answer_of_a_chain_is_its_second_line():
 
 def ids(folder):
     """Token ids of every form in the released style, by a tokenizer that is made the same way each time."""
-    from spire_ray.fingerprint import Fingerprint, Identity
     from spire_ray.model.extend import extend
     from spire_ray.settings import ExtendModel
     from spire_ray.text.tokenizer import SpeechTokenizer
+    from spire_ray.units.fingerprint import Fingerprint, Identity
     from tests.model import families
 
     base = families.make("llama-2", folder / "base")

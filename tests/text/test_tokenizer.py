@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spire_ray.fingerprint import Fingerprint, Identity
 from spire_ray.model.extend import extend
 from spire_ray.settings import ExtendModel
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Span, Turn
 from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
 from spire_ray.units import codec
+from spire_ray.units.fingerprint import Fingerprint, Identity
 
 units = st.lists(st.integers(0, 19), min_size=1, max_size=30).map(lambda ids: np.array(ids, np.uint16))
 words = st.text(st.characters(exclude_categories=["Co", "Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=12)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import soundfile
 
-from spire_ray import command
+from spire_ray.core import command
 from spire_ray.tools import inspect
 
 

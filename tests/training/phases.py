@@ -15,8 +15,8 @@ TRAINING = {"steps": 8, "global_batch_size": 4, "optimizer": OPTIMISER, "save_ev
 
 def answers_pack(folder, tokenizer, rows=48):
     """Rows of instruction tuning: every document is counted at its end alone, for one to six tokens."""
+    from spire_ray.packs.pack import Document, write
     from spire_ray.text import prompts
-    from spire_ray.text.pack import Document, write
 
     draw = np.random.default_rng(0)
     units = [draw.integers(0, 20, draw.integers(3, 20)).astype(np.uint16) for _ in range(3 * rows)]
@@ -33,7 +33,7 @@ class Phases:
     """Phases that run one after the other in one process tree."""
 
     def __init__(self, folder, model, pack):
-        from spire_ray.distributed.train import new_rows
+        from spire_ray.stages.train import new_rows
 
         self._folder, self._model, self._pack = folder, model, pack
         self._first_new = new_rows(model)[1]

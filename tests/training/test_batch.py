@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spire_ray.text.pack import Row
+from spire_ray.packs.pack import Row
 from spire_ray.training.batch import LossWeights, collate
 
 LENGTH = 24

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from spire_ray import config
-from spire_ray.distributed import plan_train
+from spire_ray.core import config
+from spire_ray.packs.pack import Row
 from spire_ray.settings import Lora, Training
-from spire_ray.text.pack import Row
+from spire_ray.stages import plan_train
 from spire_ray.training import attention, budget, trainable
 from spire_ray.training.batch import collate
 from spire_ray.training.budget import GIB, Machine, Shape

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from spire_ray import processor
+from spire_ray.core import processor
 from spire_ray.settings import Optimizer, Training
 from spire_ray.training import engine, sizes
 
@@ -44,7 +44,9 @@ def test_clipping_comes_from_the_settings_and_the_rest_from_the_file(path):
     assert "optimizer" not in ds_config  # AdamW is torch's own, fused on GPUs
 
 
-@pytest.mark.parametrize(("given", "rows"), [({"global_batch_size": 8}, 8), ({"global_batch_tokens": 8 * 48}, 8), ({"global_batch_tokens": 48}, 1)])
+@pytest.mark.parametrize(
+    ("given", "rows"), [({"global_batch_size": 8}, 8), ({"global_batch_tokens": 8 * 48}, 8), ({"global_batch_tokens": 48}, 1)]
+)
 def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
     assert sizes.rows_of_a_step(Training(steps=1, **given), 48) == rows
 
@@ -53,7 +55,10 @@ def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
     ("given", "reason"),
     [
         ({}, "training.global_batch_tokens=0, training.global_batch_size=0: give one of the two"),
-        ({"global_batch_size": 2, "global_batch_tokens": 96}, "training.global_batch_tokens=96, training.global_batch_size=2: give one of the two"),
+        (
+            {"global_batch_size": 2, "global_batch_tokens": 96},
+            "training.global_batch_tokens=96, training.global_batch_size=2: give one of the two",
+        ),
         ({"global_batch_tokens": 100}, "training.global_batch_tokens=100: must be a multiple of the row length 48"),
     ],
 )

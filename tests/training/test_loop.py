@@ -8,9 +8,9 @@ from itertools import islice
 import pytest
 import torch
 
-from spire_ray import storage
+from spire_ray.core import storage
+from spire_ray.packs.pack import Pack
 from spire_ray.settings import HeldOut, Lora, Optimizer, Training
-from spire_ray.text.pack import Pack
 from spire_ray.training import checkpoint, ledger
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss

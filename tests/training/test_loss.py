@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spire_ray.text.pack import Document, Pack, Row, write
+from spire_ray.packs.pack import Document, Pack, Row, write
 from spire_ray.training import attention
 from spire_ray.training.batch import LossWeights, collate
 from spire_ray.training.loss import PackedLoss

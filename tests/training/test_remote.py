@@ -5,7 +5,7 @@ import itertools
 import fsspec
 import pytest
 
-from spire_ray import storage
+from spire_ray.core import storage
 from spire_ray.training import checkpoint, remote
 
 _number = itertools.count()

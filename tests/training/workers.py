@@ -19,8 +19,8 @@ import torch.distributed as dist
 from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM
 
+from spire_ray.packs.pack import Pack
 from spire_ray.settings import HeldOut, Training
-from spire_ray.text.pack import Pack
 from spire_ray.training import engine as engines
 from spire_ray.training import loop, sizes
 from spire_ray.training.store import Store

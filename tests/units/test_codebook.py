@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spire_ray.fingerprint import Identity
 from spire_ray.settings import Encoder
 from spire_ray.units.codebook import BUNDLED, Codebook
+from spire_ray.units.fingerprint import Identity
 
 IDENTITY = Identity(encoder="hubert", weights="w", layer=22, norm="none", waveform="utterance", frame_rate=50)
 

@@ -12,8 +12,9 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from spire_ray.settings import Encoder
 from spire_ray.tools import units
-from spire_ray.units import exchange, kmeans
+from spire_ray.units import exchange
 from spire_ray.units.codebook import Codebook
+from spire_ray.units.kmeans import assigner
 
 FRAMES = np.random.default_rng(0).standard_normal((500, 65)).astype(np.float32)
 MFCC = Encoder(name="mfcc", hop_ms=20, context=5)
@@ -96,7 +97,7 @@ def test_a_pickle_of_objects_inside_npy_is_refused(tmp_path):
 
 def test_an_exported_codebook_predicts_in_scikit_learn_what_it_labels_here(centroids, tmp_path):
     exchange.write(str(tmp_path / "km.joblib"), centroids)
-    assert np.array_equal(joblib.load(tmp_path / "km.joblib").predict(FRAMES), kmeans.assign(FRAMES, centroids))
+    assert np.array_equal(joblib.load(tmp_path / "km.joblib").predict(FRAMES), assigner.assign(FRAMES, centroids))
     exchange.write(str(tmp_path / "c.npy"), centroids)
     assert np.array_equal(np.load(tmp_path / "c.npy"), centroids)
     with pytest.raises(ValueError, match=r"must end in \.npy"):

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spire_ray.evaluation import codebook_plots
-from spire_ray.fingerprint import Identity
 from spire_ray.settings import Encoder
-from spire_ray.units import quality
+from spire_ray.units import codebook_plots, quality
 from spire_ray.units.codebook import Codebook
+from spire_ray.units.fingerprint import Identity
 
 PHONES = [{"symbol": "a", "start": 0.01, "end": 0.05}, {"symbol": "b", "start": 0.05, "end": 0.10}]
 

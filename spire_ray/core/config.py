@@ -1,0 +1,191 @@
+"""YAML and dotted overrides → the settings of a stage.
+
+A configuration file starts with `stage:` and holds the fields of that stage's class in `spire_ray.settings`. `{root}` in
+any string stands for the value of `root`. Unknown keys and wrong values are errors that name the field and the fix.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from spire_ray import settings
+from spire_ray.core import storage
+
+STAGES: dict[str, type[settings.Stage]] = {
+    "corpus": settings.Corpus,
+    "fit_codebook": settings.FitCodebook,
+    "label": settings.Label,
+    "init_model": settings.InitModel,
+    "extend_model": settings.ExtendModel,
+    "pack": settings.Pack,
+    "pseudo_label": settings.PseudoLabel,
+    "cpt": settings.Train,
+    "it": settings.Train,
+    "export": settings.Export,
+    "evaluate": settings.Evaluate,
+    "serve": settings.Serve,
+    "run": settings.Recipe,
+}
+
+_NOT_IDENTITY = (
+    *("root", "storage", "tracking", "license", "workers", "gpus_per_worker", "threads", "decode", "host"),
+    *("port", "keep", "expected"),
+    *("deepspeed", "training.micro_batch_size", "training.gradient_checkpointing", "training.compile"),
+    *("training.save_every", "training.keep", "training.log_every", "training.max_loss_jump", "held_out"),
+)
+"""Where and with what a stage runs; all other fields, dotted, decide what it makes."""
+
+
+def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> settings.Stage:
+    """Read a YAML file, apply overrides (`training.lr=1e-4`) and validate.
+
+    Raises ValueError for a missing file, a file of another stage, an unknown key or a wrong value.
+    """
+    return validate(read(path, overrides), stage, path)
+
+
+def read(path: str, overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
+    """The YAML of a configuration with overrides applied, not yet validated."""
+    if not storage.exists(path):
+        raise ValueError(f"config={path}: no such file")
+    try:
+        data = yaml.safe_load(storage.read_bytes(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"config={path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict) or "stage" not in data:
+        raise ValueError(f"config={path}: must be a mapping that starts with `stage:`")
+    for key, value in _pairs(overrides):
+        _set(data, key.split("."), value, key)
+    return data
+
+
+def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> settings.Stage:
+    """Settings from a mapping; `stage` is the one the caller can run."""
+    name = data["stage"]
+    if not isinstance(name, str) or name not in STAGES:
+        raise ValueError(f"{path}: stage={name!r}{_nearest(str(name), STAGES)}")
+    if stage is not None and name != stage:
+        raise ValueError(f"{path}: is a configuration of the stage {name}, not of {stage}")
+    data = _substitute(data, str(data.get("root", settings.Stage.root)))
+    _check_keys(data, STAGES[name], "", path)
+    try:
+        return TypeAdapter(STAGES[name]).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        found = "" if first["type"].startswith("missing") else f"={first['input']!r}"
+        raise ValueError(f"{path}: {field}{found}: {first['msg']}{more}") from None
+
+
+def identity(configuration: settings.Stage) -> dict[str, Any]:
+    """The fields that decide what a stage makes, for comparing an output folder with a configuration."""
+    return _without(to_dict(configuration), (*_NOT_IDENTITY, "output"))
+
+
+def _without(data: dict[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _without(value, keys, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in data.items()
+        if f"{prefix}{key}" not in keys
+    }
+
+
+def digest(value: Any) -> str:
+    """Short hash of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_dict(configuration: settings.Stage) -> dict[str, Any]:
+    """The resolved configuration as JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configuration)))
+    return plain
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings → dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Dotted keys in which two configurations differ, with both values."""
+    first, second = flatten(one), flatten(other)
+    keys = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
+    return "; ".join(f"{key}: {first.get(key)!r} → {second.get(key)!r}" for key in keys)
+
+
+def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        return list(overrides.items())
+    pairs = []
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise ValueError(f"override {text!r}: expected key=value, such as training.steps=100")
+        pairs.append((key, _scalar(value)))
+    return pairs
+
+
+def _scalar(text: str) -> Any:
+    if "{root}" in text:  # which YAML would read as a mapping
+        return text
+    if "e" in text.lower():  # 1e-4, which YAML reads as text
+        with contextlib.suppress(ValueError):
+            return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any, whole: str) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ValueError(f"override {whole}: {key} is not a group of settings")
+    data[keys[-1]] = value
+
+
+def _substitute(value: Any, root: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{root}", root)
+    if isinstance(value, dict):
+        return {key: _substitute(item, root) for key, item in value.items()}
+    return [_substitute(item, root) for item in value] if isinstance(value, list) else value
+
+
+def _check_keys(data: Any, expected: Any, prefix: str, path: str) -> None:
+    """Walk the data beside the types and refuse a key that no class has."""
+    arguments = typing.get_args(expected)
+    if typing.get_origin(expected) is tuple and isinstance(data, list):
+        for index, item in enumerate(data):
+            _check_keys(item, arguments[0], f"{prefix}{index}.", path)
+    if isinstance(expected, types.UnionType):
+        expected = next((a for a in arguments if dataclasses.is_dataclass(a)), expected)
+    if not dataclasses.is_dataclass(expected) or not isinstance(data, dict):
+        return
+    fields = typing.get_type_hints(expected)
+    for key, value in data.items():
+        if key not in fields:
+            raise ValueError(f"{path}: unknown key {prefix}{key}{_nearest(str(key), fields)}")
+        _check_keys(value, fields[key], f"{prefix}{key}.", path)
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"

@@ -1,0 +1,154 @@
+"""What made an output folder: `run.json` beside every output.
+
+A folder belongs to one configuration and one set of inputs. A finished folder is not made again; a folder that another
+configuration or other inputs began is refused.
+"""
+
+import platform
+import subprocess
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from spire_ray.core import config, storage
+from spire_ray.core.lock import LOCK_FILE
+from spire_ray.settings import Stage
+
+RUN_FILE = "run.json"
+CORPUS_FILE = "corpus.json"
+"""Beside the rows of a corpus that was fetched: its name and license."""
+_PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
+
+
+@dataclass
+class Output:
+    """The folder of one stage and its record."""
+
+    folder: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stage has ended well."""
+        return self.record.get("status") == "complete"
+
+    @staticmethod
+    def open(settings: Stage) -> "Output":
+        """The record that belongs to these settings, begun or finished; a new one where nothing has been made yet.
+
+        Raises ValueError if the folder was made by another configuration or from other inputs.
+        """
+        identity, inputs = config.identity(settings), inputs_of(settings)
+        path = storage.join(settings.output, RUN_FILE)
+        record = storage.read_json(path) if storage.exists(path) else {}
+        if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE}:
+            record = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
+        if not record:
+            raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
+        for kind, now in (("config", identity), ("inputs", inputs)):
+            if record[kind] != now:
+                changed = config.difference(record[kind], now)
+                raise ValueError(
+                    f"output={settings.output}: was made with other {kind} ({changed}); choose another output or delete it"
+                )
+        return Output(settings.output, record)
+
+    def begin(self, settings: Stage) -> None:
+        """Write the record before the work starts."""
+        self.record |= {"resolved": config.to_dict(settings), "versions": versions(), "git": git_state()}
+        self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._write()
+
+    def finish(self, **facts: Any) -> None:
+        """Mark the folder complete. Its id is what later stages record as their input."""
+        made = {key: self.record[key] for key in ("stage", "config", "inputs")}
+        self.record |= {"status": "complete", "id": config.digest(made), **facts}
+        self._write()
+
+    def _write(self) -> None:
+        storage.write_json(storage.join(self.folder, RUN_FILE), self.record)
+
+
+def inputs_of(settings: Stage) -> dict[str, str]:
+    """Ids of the finished folders that a configuration reads, by dotted field.
+
+    Raises ValueError for an input that a stage has begun but not finished.
+    """
+    inputs = {}
+    for key, value in strings(config.to_dict(settings)):
+        if key in ("output", "root", "stage") or "/" not in value:
+            continue
+        if not storage.is_local(value) and not value.startswith("s3://"):
+            continue
+        for record in (found := _records(value)):
+            if record["status"] != "complete":
+                raise ValueError(f"{key}={value}: the stage {record['stage']} has not finished there; run it again first")
+        if found:
+            inputs[key] = " ".join(record["id"] for record in found)
+    return inputs
+
+
+def _records(value: str) -> list[dict[str, Any]]:
+    """The record of a folder or of the one that a file lies in; of a pattern those of every folder with such files."""
+    if "*" not in value:
+        return (_record(value) or _record(value.rpartition("/")[0]))[:1]
+    files = storage.expand(value) if _there(value) else []
+    return [record for folder in sorted({file.rpartition("/")[0] for file in files}) for record in _record(folder)]
+
+
+def _record(folder: str) -> list[dict[str, Any]]:
+    """The record in a folder, if there is one; another program's file of that name is none."""
+    path = storage.join(folder, RUN_FILE)
+    found = storage.read_json(path) if _there(path) else {}
+    return [found] if isinstance(found, dict) and {"stage", "status"} <= found.keys() else []
+
+
+def _there(path: str) -> bool:
+    """Whether a file is there. A bucket that may not be listed forbids to ask for one that is not."""
+    try:
+        return storage.exists(path)
+    except PermissionError:
+        return False
+
+
+def licenses_of(place: str) -> dict[str, str]:
+    """Licenses of what rows were made of, by name: their corpus and the models that labelled them, as far back as records go."""
+    for folder in (place, place.rpartition("/")[0]):
+        if _there(path := storage.join(folder, CORPUS_FILE)):
+            fetched = storage.read_json(path)
+            return {fetched["corpus"]: fetched["license"]}
+        for record in _record(folder):
+            sources = [record["resolved"].get(key) for key in ("manifest", "data")]
+            found = {name: stated for source in sources if source for name, stated in licenses_of(source).items()}
+            return {**found, **record["facts"].get("licenses", {})} if record["status"] == "complete" else found
+    return {}
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide results."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, str]:
+    """Commit of the working directory and whether it has uncommitted changes; empty outside a checkout."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": str(bool(status.stdout.strip())).lower()}
+
+
+def strings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Every string in nested settings, with its dotted key."""
+    if isinstance(value, str):
+        return [(prefix, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [pair for key, item in items for pair in strings(item, f"{prefix}.{key}" if prefix else str(key))]

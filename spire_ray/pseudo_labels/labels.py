@@ -1,0 +1,137 @@
+"""The folder of the stage pseudo_label: its plan, the translations of each shard, and the rows with those that are kept.
+
+`labels/plan.parquet` says which rows each shard holds; `labels/part-….parquet` holds every translation with its score,
+`_done/….json` its counts, `part-….parquet` the rows that have a kept translation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spire_ray.core import storage
+from spire_ray.manifest.schema import REJECTED, in_split
+from spire_ray.pseudo_labels import pseudo
+from spire_ray.pseudo_labels.pseudo import Cut, Shard
+from spire_ray.settings import PseudoLabel
+
+FOLDER = "labels"
+_DONE = "_done"
+_PLAN_FILE = "plan.parquet"
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+def planned(settings: PseudoLabel) -> list[Shard]:
+    """The shards of the data as it is now; those of an earlier plan keep their rows and numbers.
+
+    Raises ValueError for a folder without part files and for planned rows that are gone.
+    """
+    files = [(file, storage.parquet_rows(file)) for file in _files(settings.data)]
+    return pseudo.shards(files, settings.rows_per_shard, plan(settings.output))
+
+
+def plan(folder: str) -> list[Shard]:
+    """The plan of an output folder; empty where there is none yet."""
+    path = storage.join(folder, FOLDER, _PLAN_FILE)
+    return [Shard(**row) for row in storage.read_parquet(path).to_pylist()] if storage.exists(path) else []
+
+
+def write_plan(folder: str, shards: Sequence[Shard]) -> None:
+    """Keep the plan for a resume."""
+    table = pa.Table.from_pylist([asdict(shard) for shard in shards], pseudo.SHARDS)
+    storage.write_parquet(storage.join(folder, FOLDER, _PLAN_FILE), table)
+
+
+def _files(data: str) -> list[str]:
+    if data.endswith(".parquet"):
+        return [data]
+    names = [name for name in storage.listing(data) if name.startswith("part-") and name.endswith(".parquet")]
+    if not names:
+        raise ValueError(f"data={data}: no part-*.parquet there")
+    return [storage.join(data, name) for name in names]
+
+
+# --- a shard --------------------------------------------------------------------------------------------------------
+
+
+def rows(shard: Shard, split: str) -> pa.Table:
+    """Rows of a shard in the split, without audio and those that labelling rejected.
+
+    Raises ValueError where a column is lacking that a translation needs.
+    """
+    table = storage.read_parquet(shard.file).slice(shard.first, shard.rows)
+    if lacking := {"utt_id", "text", "language", "split"} - set(table.column_names):
+        raise ValueError(
+            f"data: {shard.file} has no column {', '.join(sorted(lacking))}; there are {', '.join(table.column_names)}"
+        )
+    found = table.drop_columns([name for name in ("audio",) if name in table.column_names])
+    keep = np.array([in_split(each, split) for each in found["split"].to_pylist()], bool)
+    if "status" in found.column_names:
+        keep &= np.array([status != REJECTED for status in found["status"].to_pylist()], bool)
+    return found.filter(pa.array(keep))
+
+
+def write(folder: str, shard: int, labels: list[dict[str, Any]], counts: dict[str, Any]) -> None:
+    """The translations of a shard, then the mark that it is done."""
+    storage.write_parquet(_part(folder, shard), pa.Table.from_pylist(labels, schema=pseudo.LABELS))
+    storage.write_json(storage.join(folder, _DONE, f"{shard:06d}.json"), counts)
+
+
+def read(folder: str, shard: int) -> pa.Table:
+    """The translations of a shard."""
+    return storage.read_parquet(_part(folder, shard))
+
+
+def done(folder: str) -> set[int]:
+    """Numbers of the shards that are done."""
+    return {int(name.removesuffix(".json")) for name in storage.listing(storage.join(folder, _DONE)) if name.endswith(".json")}
+
+
+def counts(folder: str, shard: int) -> dict[str, Any]:
+    """What the mark of a shard says."""
+    return dict(storage.read_json(storage.join(folder, _DONE, f"{shard:06d}.json")))
+
+
+def _part(folder: str, shard: int) -> str:
+    return storage.join(folder, FOLDER, f"part-{shard:06d}.parquet")
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------------
+
+
+def cuts(settings: PseudoLabel, shards: Sequence[Shard]) -> dict[str, Cut]:
+    """Where each language is cut, over all shards; 12 bytes are held for each translation of one language."""
+    found = {}
+    for target in settings.languages:
+        parts = [_columns(read(settings.output, shard.shard), target)[1:] for shard in shards]
+        scores, ranks = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        found[target] = pseudo.cut(scores, ranks, settings.quality)
+    return found
+
+
+def write_kept(settings: PseudoLabel, shards: Sequence[Shard], found: dict[str, Cut]) -> int:
+    """The rows that have a kept translation, with what is kept; returns how many translations that is."""
+    count = 0
+    for shard in shards:
+        kept: list[tuple[str, str, str]] = []
+        labels = read(settings.output, shard.shard)
+        for target, cut in found.items():
+            mine, scores, ranks = _columns(labels, target)
+            chosen = mine.filter(pa.array(cut.keeps(scores, ranks)))
+            kept += zip(chosen["utt_id"].to_pylist(), [target] * len(chosen), chosen["translation"].to_pylist(), strict=True)
+        table = pseudo.rows_with_translations(rows(shard, settings.split), kept)
+        storage.write_parquet(storage.join(settings.output, f"part-{shard.shard:06d}.parquet"), table)
+        count += len(kept)
+    return count
+
+
+def _columns(labels: pa.Table, target: str) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """The translations into a language, their scores (NaN where none) and ranks."""
+    mine = labels.filter(pc.and_(pc.equal(labels["target_language"], target), pc.is_valid(labels["translation"])))
+    scores = mine["score"].to_numpy(zero_copy_only=False).astype(np.float32)
+    return mine, scores, pseudo.ranks(mine["utt_id"].to_pylist(), target)

@@ -1,0 +1,154 @@
+"""Pseudo-labels: which transcripts are translated into what, and which translations are kept."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spire_ray.manifest.schema import UNITS
+from spire_ray.packs import budget
+from spire_ray.settings import QualityEstimate
+from spire_ray.text.languages import language
+from spire_ray.units import codec
+
+LABELS = pa.schema(
+    [
+        ("utt_id", pa.string()),
+        ("language", pa.string()),
+        ("target_language", pa.string()),
+        ("text", pa.string()),
+        ("translation", pa.string()),
+        ("score", pa.float32()),
+        ("error", pa.string()),
+    ]
+)
+"""One translation a row; `score` is null where nothing was scored, `error` says why there is no translation."""
+
+# what a decoder does for each translation, for the plan: prompt with transcript, and answer
+_TOKENS_READ, _TOKENS_WRITTEN = 60, 35
+_FLOPS_A_SECOND = 0.3 * 790e12
+
+
+def gpu_hours(translations: int, parameters: float) -> float:
+    """H200 hours of translating, at 30 % of the matrix rate: a plan's guess, not a measurement."""
+    return translations * (_TOKENS_READ + _TOKENS_WRITTEN) * 2 * parameters / _FLOPS_A_SECOND / 3600
+
+
+def parameters(config: Mapping[str, Any]) -> float:
+    """Parameters of a decoder, from the shapes in its config.json."""
+    width, layers = config["hidden_size"], config["num_hidden_layers"]
+    shared = config.get("num_key_value_heads", config["num_attention_heads"]) / config["num_attention_heads"]
+    block = width * width * (2 + 2 * shared) + 3 * width * config["intermediate_size"]
+    return float(layers * block + width * config["vocab_size"] * (1 if config.get("tie_word_embeddings") else 2))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of rows of a Parquet file: the unit of work, commit and resume."""
+
+    shard: int
+    file: str
+    first: int
+    rows: int
+
+
+SHARDS = pa.schema([("shard", pa.int64()), ("file", pa.string()), ("first", pa.int64()), ("rows", pa.int64())])
+
+
+def shards(files: Sequence[tuple[str, int]], most: int, planned: Sequence[Shard] = ()) -> list[Shard]:
+    """Shards of at most so many rows of (file, rows). Those that were planned stay as they are; what is new gets new ones.
+
+    Raises ValueError for a planned file that is gone or has fewer rows.
+    """
+    made, known = list(planned), Counter[str]()
+    for shard in planned:
+        known[shard.file] += shard.rows
+    for file, rows in files:
+        first = known.pop(file, 0)
+        if rows < first:
+            raise ValueError(f"data: {file} has {rows} rows, of which {first} were planned; choose another output")
+        made += [Shard(0, file, start, min(most, rows - start)) for start in range(first, rows, most)]
+    if known:
+        raise ValueError(f"data: {next(iter(known))} was planned and is gone; put it back or choose another output")
+    return [Shard(number, shard.file, shard.first, shard.rows) for number, shard in enumerate(made)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One translation to be made."""
+
+    row: int
+    target: str
+    error: str = ""
+    """Why it cannot be made."""
+
+
+def requests(rows: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> list[Request]:
+    """Every row into every target language but its own; a row that cannot be translated gets one request with the reason."""
+    made = []
+    for number, row in enumerate(rows):
+        if error := _error(row):
+            made.append(Request(number, "", error))
+        else:
+            made += [Request(number, target) for target in targets if target != row["language"]]
+    return made
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    text = row.get("text")
+    if not text or not text.strip():
+        return "no text"
+    if codec.holds_units(text):
+        return "units written as text"
+    try:
+        language(str(row.get("language") or ""))
+    except ValueError as error:
+        return f"unknown language: {error}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The worst translation of a language that is kept: its score, and its rank among equal scores."""
+
+    score: float
+    rank: int = (1 << 64) - 1
+
+    def keeps(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+        """Bool [n]. What was not scored is kept; what has no translation is not asked about."""
+        better = (scores > self.score) | ((scores == self.score) & (ranks <= np.uint64(self.rank)))
+        return np.asarray(np.isnan(scores) | better)
+
+
+def cut(scores: np.ndarray, ranks: np.ndarray, quality: QualityEstimate) -> Cut:
+    """Where one language is cut: at the threshold, or above it where `top_k` allows fewer. Ties go by rank."""
+    good = scores >= np.float32(quality.threshold)
+    if not quality.top_k or good.sum() <= quality.top_k:
+        return Cut(float(np.float32(quality.threshold)))
+    order = np.lexsort((ranks[good], -scores[good]))[quality.top_k - 1]
+    return Cut(float(scores[good][order]), int(ranks[good][order]))
+
+
+def ranks(utt_ids: Sequence[str], target: str) -> np.ndarray:
+    """uint64: an order of rows that looks random and is always the same."""
+    return np.array([budget.key(0, utt_id, target) for utt_id in utt_ids], np.uint64)
+
+
+def rows_with_translations(rows: pa.Table, kept: Sequence[tuple[str, str, str]]) -> pa.Table:
+    """The rows that have a kept translation, (utt_id, target language, text), with these as their translations.
+
+    Raises ValueError for a translation of none of the rows.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for utt_id, target, text in kept:
+        found.setdefault(utt_id, []).append((target, text))
+    ids = rows["utt_id"].to_pylist()
+    if gone := found.keys() - set(ids):
+        raise ValueError(f"data: row {min(gone)} was translated and is gone; put it back or choose another output")
+    chosen = rows.filter(pa.array([utt_id in found for utt_id in ids], pa.bool_()))
+    column = pa.array([sorted(found[utt_id]) for utt_id in ids if utt_id in found], UNITS.field("translations").type)
+    place = chosen.schema.get_field_index("translations")
+    return chosen.set_column(place, "translations", column) if place >= 0 else chosen.append_column("translations", column)

@@ -1,0 +1,171 @@
+"""Joining or starting a Ray cluster, and the environment that every worker gets."""
+
+import logging
+import os
+from typing import Any
+
+import ray
+
+from spire_ray.core import storage
+from spire_ray.settings import Stage
+
+_SMALLEST_CLUSTER = 4
+"""Logical CPUs of a local cluster: Ray Data stalls with fewer."""
+
+_ALONE = "this_machine_alone"
+"""Resource that a cluster of `local_cluster` has: it will never grow."""
+
+_ACTOR_POOLS = {"label", "pack", "pseudo_label"}
+"""Stages that use Ray Data's pools of actors, which log a known warning as an error; silencing it costs a line of Ray's own."""
+
+_WORKING_DIRECTORY = "SPIRE_WORKING_DIRECTORY"
+
+WORKER_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    # glibc: keep what an utterance has freed for the next one, else its pages are given back and fetched again
+    "MALLOC_TOP_PAD_": str(1 << 25),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+}
+
+
+def local_cluster() -> dict[str, object]:
+    """Arguments of `ray.init` for a cluster of its own on this machine, even beside one that runs."""
+    return {
+        "address": "local",
+        "num_cpus": _logical_cpus(),
+        "resources": {_ALONE: 1},
+        "include_dashboard": False,
+        "object_store_memory": 1 << 30,
+    }
+
+
+def _logical_cpus() -> int:
+    return max(_SMALLEST_CLUSTER, _cores())
+
+
+def _cores() -> int:
+    """Cores that this process may use: fewer than the machine's under taskset or in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def connect(stage: str = "") -> None:
+    """Join the cluster that RAY_ADDRESS names, else start one on this machine that ends with this process.
+
+    Raises OSError when the machine is too busy to start one.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
+    if stage in _ACTOR_POOLS:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake a hundred times a second
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(_logical_cpus()))  # Ray warns at four times as many
+    arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
+    endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
+    try:
+        ray.init(
+            **arguments,
+            ignore_reinit_error=True,
+            logging_level=logging.ERROR,
+            log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
+            runtime_env={
+                "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
+                "worker_process_setup_hook": "spire_ray.runtime.cluster.enter_working_directory",
+            },
+        )
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise OSError("Ray did not start within its 30 s: the machine is busy; run the same again later") from None
+
+
+def enter_working_directory() -> None:
+    """In a worker: relative paths mean what they mean to the driver, wherever the cluster was started."""
+    directory = os.environ.get(_WORKING_DIRECTORY, "")
+    if os.path.isdir(directory):
+        os.chdir(directory)
+
+
+def require(field: str, workers: int, cpus: float, gpus: float, beside: float = 0) -> None:
+    """Say what is lacking when the cluster has no room for so many workers at once, and for `beside` CPUs more.
+
+    A cluster that may grow is waited for. Raises ValueError on one of this machine alone, which would wait for ever.
+    """
+    have = ray.cluster_resources()
+    needed = {"CPU": workers * cpus + beside, "GPU": workers * gpus}
+    short = [
+        f"{number:g} {kind}s are needed, there are {have.get(kind, 0):g}"
+        for kind, number in needed.items()
+        if number > have.get(kind, 0)
+    ]
+    if short and _ALONE in have:
+        raise ValueError(
+            f"{field}={workers}: {', '.join(short)} on this machine; set a smaller number, or RAY_ADDRESS to a cluster"
+        )
+    if short:
+        print(f"{field}={workers}: {', '.join(short)}; waiting for the cluster to grow", flush=True)
+
+
+def ready_for_ray_train() -> None:
+    """Settings of Ray Train, which are environment variables.
+
+    The group may wait an hour for nodes to come. On one node, spare the processes that watch for lost nodes: each costs seconds
+    of imports at every start.
+    """
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "3600")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    if nodes() == 1:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+
+
+def nodes() -> int:
+    """Nodes that are alive."""
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
+    """A Ray Data set of one block for each row: no progress tables, and errors of a task are raised as they are, not printed."""
+    import ray.data
+
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars, settings.raise_original_map_exception = False, True
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    return ray.data.from_items(rows, override_num_blocks=len(rows))
+
+
+def actors(workers: int, blocks: int, cpus: float = 1, gpus: float = 0, beside: int = 1) -> "ray.data.ActorPoolStrategy":
+    """A fixed pool of actors, no larger than the work, with `beside` CPUs for the tasks that feed it."""
+    import ray.data
+
+    size = max(1, min(workers, blocks))
+    require("workers", size, cpus, gpus, beside)
+    return ray.data.ActorPoolStrategy(size=size)
+
+
+def allow_compiling() -> None:
+    """Let PyTorch compile in this worker; to be called before it is imported."""
+    os.environ["TORCHDYNAMO_DISABLE"] = "0"
+
+
+def _below(path: str, root: str) -> bool:
+    return os.path.commonpath([os.path.abspath(path), os.path.abspath(root)]) == os.path.abspath(root)
+
+
+def check_shared(settings: Stage, tracking_uri: str) -> None:
+    """Refuse what only one node can see when the cluster has several.
+
+    Raises ValueError for an output outside `storage.shared_root` and for an sqlite or file MLflow store.
+    """
+    alive = nodes()
+    if alive < 2:
+        return
+    root = settings.storage.shared_root
+    if storage.is_local(settings.output) and not (root and _below(settings.output, root)):
+        raise ValueError(
+            f"output={settings.output}: the cluster has {alive} nodes; use s3://… or a path below storage.shared_root={root!r}"
+        )
+    if settings.tracking.enabled and tracking_uri.startswith(("sqlite:", "file:", "/")):
+        raise ValueError(f"MLFLOW_TRACKING_URI={tracking_uri}: the cluster has {alive} nodes; run an MLflow server and name it")

@@ -1,0 +1,115 @@
+"""How a step of a recipe is launched: a process on this machine, or a job of a running cluster."""
+
+import multiprocessing
+import os
+import runpy
+import shlex
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from multiprocessing import forkserver
+
+from spire_ray.core import storage
+from spire_ray.settings import Recipe, Stage, Step
+
+Launch = Callable[[Step, Stage, list[str]], None]
+"""Runs a step to its end with these arguments; raises StepError when it ends badly."""
+Close = Callable[[str], None]
+"""Called with the status of the recipe, FINISHED or FAILED, when no step is left to launch."""
+
+_IMPORTED_ONCE = ["spire_ray.runtime.stage", "ray.data", "ray.train.torch", "transformers.models.llama.modeling_llama"]
+"""Imports that take seconds in most stages: the processes are forked from one that has done them."""
+_LOG_LINES = 15
+
+
+class StepError(ValueError):
+    """A stage of the recipe ended with an error."""
+
+
+def local(recipe: Recipe) -> tuple[Launch, Close]:
+    """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
+    import ray
+
+    from spire_ray.quickstart import variants
+    from spire_ray.runtime import cluster
+    from spire_ray.runtime.tracker import NoTracker, Tracker
+    from spire_ray.runtime.tracking import store
+
+    cluster.connect()
+    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(_IMPORTED_ONCE)
+    # not before: Ray reads the mode of authentication, which `ray.init` sets, once, when it is imported
+    forkserver.ensure_running()
+    tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
+    tracker.start(storage.absolute(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
+
+    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
+        print(f"── {step.name}\n", end="", flush=True)  # one write: steps start beside each other
+        process = processes.Process(target=_run_job, args=(f"jobs/{settings.stage}.py", arguments, environment))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise StepError(f"the step {step.name} failed; mend it and run the recipe again, finished steps are kept")
+
+    def close(status: str) -> None:
+        for name in ("report.json", "report.html", "variants.png"):
+            path = storage.join(recipe.root, name)
+            if status == "FINISHED" and storage.exists(path):
+                tracker.log_artifact(name, storage.read_bytes(path))
+        for name, measures in variants.measured(recipe.root).items() if status == "FINISHED" else ():
+            # a run of its own for each, with the same names of metrics: MLflow compares runs
+            run = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
+            run.start(storage.absolute(storage.join(recipe.root, name)), name, storage.absolute(recipe.root), {}, {})
+            run.log_metrics({f"variant/{measure}": value for measure, value in measures.items()})
+            run.close("FINISHED")
+        tracker.close(status)
+        ray.shutdown()
+
+    return launch, close
+
+
+def _run_job(script: str, arguments: list[str], environment: dict[str, str]) -> None:
+    """What `python SCRIPT ARGUMENTS` does in an environment."""
+    os.environ.update(environment)
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
+    runpy.run_path(script, run_name="__main__")
+
+
+def remote(address: str) -> tuple[Launch, Close]:
+    """Jobs of a running cluster, submitted to its dashboard. Their working directory is the checkout the cluster runs in."""
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    client = JobSubmissionClient(address)
+
+    def wait(job: str) -> JobStatus:
+        shown = 0
+        while not (status := client.get_job_status(job)).is_terminal():
+            shown = _show(client.get_job_logs(job), shown)
+            time.sleep(1.0)
+        _show(client.get_job_logs(job), shown)
+        return status
+
+    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
+        print(f"── {step.name} → {address}\n", end="", flush=True)
+        mark = {"spire.step": step.name, "spire.output": settings.output}
+        for other in client.list_jobs():
+            if other.submission_id and other.metadata == mark and not other.status.is_terminal():
+                print(f"waiting for {other.submission_id}, which an earlier run of the recipe left at work", flush=True)
+                wait(other.submission_id)  # what it has done is done already for the job that follows
+        command = shlex.join(["python", f"jobs/{settings.stage}.py", *arguments])
+        job = client.submit_job(entrypoint=command, metadata=mark)
+        if (status := wait(job)) != JobStatus.SUCCEEDED:
+            last = "\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES))
+            print(last, file=sys.stderr)
+            raise StepError(f"the step {step.name} ended as {status} (job {job} at {address})")
+
+    return launch, lambda status: None
+
+
+def _show(log: str, shown: int) -> int:
+    """Print what a job's log holds beyond `shown` characters."""
+    print(log[shown:], end="", flush=True)
+    return len(log)

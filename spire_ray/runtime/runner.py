@@ -1,0 +1,164 @@
+"""`spire run RECIPE`: the stages of a recipe, each in a process of its own, on one cluster.
+
+Without an address the runner starts a local Ray cluster once for all stages; with one, each stage is submitted through
+Ray's Jobs API and waited for. A stage that is done is not done again, so a killed run continues where it was.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from spire_ray.core import config, storage
+from spire_ray.core.provenance import Output, strings
+from spire_ray.runtime import launching
+from spire_ray.settings import Recipe, Stage, Step
+
+RECORD_FILE = "recipe.json"
+_AT_ONCE = 2
+"""Steps that run beside each other: most of a start is imports, which use one core."""
+
+
+def load(path: str, overrides: list[str]) -> Recipe:
+    """A recipe; one that says `extends` takes title, steps and root from another and overrides some of its steps.
+
+    In the overrides `step.key=value` goes to a step, `root=…` and the like to the recipe itself.
+    """
+    data = config.read(path)
+    if "extends" in data:
+        base = config.read(storage.join(os.path.dirname(path) or ".", data.pop("extends")))
+        changes = data.pop("overrides", {})
+        data = {**base, **data}
+        unknown = set(changes) - {step["name"] for step in data["steps"]}
+        if unknown:
+            raise ValueError(f"{path}: overrides of unknown steps {', '.join(sorted(unknown))}")
+        for step in data["steps"]:
+            step["overrides"] = {**step.get("overrides", {}), **changes.get(step["name"], {})}
+    names = sorted((step["name"] for step in data.get("steps", ())), key=len, reverse=True)
+    for text in overrides:
+        name = next((name for name in names if text.startswith(f"{name}.")), None)
+        if name is None:
+            key, _, value = text.partition("=")
+            data[key] = yaml.safe_load(value)
+            continue
+        key, _, value = text.removeprefix(f"{name}.").partition("=")
+        step = next(step for step in data["steps"] if step["name"] == name)
+        step.setdefault("overrides", {})[key] = yaml.safe_load(value)
+    recipe = config.validate(data, "run", path)
+    assert isinstance(recipe, Recipe)
+    folder = os.path.dirname(path) or "."
+    return replace(recipe, steps=tuple(replace(s, config=storage.join(folder, s.config)) for s in recipe.steps))
+
+
+def stages(recipe: Recipe) -> dict[str, Stage]:
+    """The validated settings of every step, by name."""
+    return {step.name: config.load(step.config, _overrides(recipe, step)) for step in recipe.steps}
+
+
+def run(recipe: Recipe, address: str = "") -> None:
+    """Run what is not done yet, keep the record in `root/recipe.json`, and end with the report.
+
+    Raises ValueError for a wrong configuration of any step before the first one starts, and StepError with the last log
+    lines of a stage that ended badly.
+    """
+    began = time.monotonic()
+    planned = stages(recipe)
+    record = _record(recipe)
+    finished = {name for name, settings in planned.items() if _done(settings)}
+    for name in finished:
+        print(f"{name}: done already")
+    if len(finished) < len(planned):
+        launch, close = launching.remote(address) if address else launching.local(recipe)
+        record["startup"] = round(record["startup"] + time.monotonic() - began, 1)
+        try:
+            for name, seconds in _in_order(recipe, planned, finished, launch):
+                record["steps"][name] = round(record["steps"].get(name, 0.0) + seconds, 1)
+                record["total"] = round(record["total"] + time.monotonic() - began, 1)
+                began = time.monotonic()
+                storage.write_json(storage.join(recipe.root, RECORD_FILE), record)
+            _report(recipe, planned)
+        except BaseException:
+            close("FAILED")
+            raise
+        close("FINISHED")
+    else:
+        _report(recipe, planned)
+
+
+def _in_order(
+    recipe: Recipe, planned: dict[str, Stage], finished: set[str], launch: launching.Launch
+) -> Iterator[tuple[str, float]]:
+    """Launch each step when the steps whose outputs it reads have finished, two at a time; (name, seconds) of each.
+
+    Raises StepError once the steps that run beside a failed one have ended.
+    """
+    waiting = [step for step in recipe.steps if step.name not in finished]
+    running: dict[Future[float], str] = {}
+    needs = {name: _needs(name, planned) for name in planned}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        while waiting or running:
+            for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
+                waiting.remove(step)
+                arguments = [*_arguments(recipe, step), f"tracking.parent={storage.absolute(recipe.root)}"]
+                running[pool.submit(_timed, launch, step, planned[step.name], arguments)] = step.name
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                seconds = future.result()
+                finished.add(name)
+                yield name, seconds
+
+
+def _needs(name: str, planned: dict[str, Stage]) -> set[str]:
+    """The steps whose output folders the settings of a step name."""
+    texts = [text for key, text in strings(config.to_dict(planned[name])) if key != "output"]
+    return {
+        other
+        for other, settings in planned.items()
+        if other != name and any(text == settings.output or text.startswith(f"{settings.output}/") for text in texts)
+    }
+
+
+def _timed(launch: launching.Launch, step: Step, settings: Stage, arguments: list[str]) -> float:
+    began = time.monotonic()
+    launch(step, settings, arguments)
+    return time.monotonic() - began
+
+
+def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
+    if any(settings.stage == "evaluate" for settings in planned.values()):
+        from spire_ray.quickstart import report, variants
+
+        print(f"\n{report.table(report.build(recipe.root))}\n\nreport: {recipe.root}/report.html")
+        if ablation := variants.measured(recipe.root):
+            storage.write_bytes(storage.join(recipe.root, "variants.png"), variants.plot(ablation))
+            print(f"\n{variants.table(ablation)}\n\nplot: {recipe.root}/variants.png")
+
+
+def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
+    overrides = {**step.overrides, "root": recipe.root, "tracking.run_name": step.name}
+    if recipe.seed is None:
+        return overrides
+    keys = config.flatten(config.to_dict(config.load(step.config, overrides)))
+    return overrides | {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"}
+
+
+def _arguments(recipe: Recipe, step: Step) -> list[str]:
+    pairs = [f"{key}={json.dumps(value)}" for key, value in _overrides(recipe, step).items()]  # JSON is YAML
+    return ["--config", step.config, *pairs]
+
+
+def _done(settings: Stage) -> bool:
+    return storage.exists(storage.join(settings.output, "run.json")) and Output.open(settings).complete
+
+
+def _record(recipe: Recipe) -> dict[str, Any]:
+    path = storage.join(recipe.root, RECORD_FILE)
+    if storage.exists(path):
+        return dict(storage.read_json(path))
+    return {"title": recipe.title, "seed": recipe.seed, "startup": 0.0, "total": 0.0, "steps": {}}

@@ -1,0 +1,36 @@
+"""The stage extend_model: the units of a codebook become words of a text model."""
+
+from collections.abc import Sequence
+
+from spire_ray.core import storage
+from spire_ray.runtime import stage
+from spire_ray.runtime.stage import Job, Plan
+from spire_ray.settings import ExtendModel
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the stage."""
+    return stage.main("extend_model", run, plan, arguments)
+
+
+def plan(settings: ExtendModel) -> Plan:
+    """What is added."""
+    if settings.pad_to_multiple_of < 1:
+        raise ValueError(f"pad_to_multiple_of={settings.pad_to_multiple_of}: must be above 0; 1 pads nothing")
+    line = f"units as {settings.surface}, new rows from {settings.init}, padded to a multiple of {settings.pad_to_multiple_of}"
+    return Plan({"model": settings.model, "codebook": settings.codebook}, (line,))
+
+
+def run(job: Job[ExtendModel]) -> None:
+    """Extend tokenizer and embeddings and take the codebook along."""
+    from spire_ray.model import license
+    from spire_ray.model.extend import extend
+    from spire_ray.units.codebook import Codebook
+
+    settings = job.settings
+    license.check(storage.localize(settings.model), settings.license.accept)
+    codebook = Codebook.load(settings.codebook)
+    with storage.new_folder(settings.output) as folder:
+        vocabulary = extend(storage.localize(settings.model), folder, codebook.fingerprint, settings)
+        codebook.save(storage.join(folder, "codebook"))
+    job.facts |= {"rows": vocabulary.count, "first_unit": vocabulary.first}

@@ -1,0 +1,218 @@
+"""The stage label: audio → deduplicated units, shard by shard, with Ray Data.
+
+Encoder and codebook run in a fixed pool of actors, decoding in CPU tasks before them or, where the actors have no GPU that would
+wait, in the actors themselves. Each shard is written and marked done by the actor that labelled it; a resume plans only shards
+without a mark. The driver keeps nothing for a row.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spire_ray.audio.decode import NUMERICS
+from spire_ray.core import storage
+from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
+from spire_ray.runtime import cluster, stage
+from spire_ray.runtime.stage import Job, Plan
+from spire_ray.settings import SAMPLE_RATE, Label
+from spire_ray.shards import decoding, marks, planning
+
+FINGERPRINT_FILE = "fingerprint.json"
+_REPORTED_EVERY = 10.0
+"""Seconds between two reports to MLflow."""
+_PCM_BYTES = 2 * SAMPLE_RATE
+_DECODE_COPIES, _LABEL_COPIES = 4, 8
+"""Memory of a task and of an actor, in sizes of the PCM of a shard; Ray places no more of them on a node than fit."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the stage."""
+    return stage.main("label", run, plan, arguments, grown=_grown)
+
+
+def plan(settings: Label) -> Plan:
+    """Rows, hours and shards."""
+    if settings.cut_seconds and settings.cut_seconds < 2:
+        raise ValueError(f"cut_seconds={settings.cut_seconds:g}: must be at least 2, or 0 for no cuts")
+    inputs = {"manifest": storage.first(settings.manifest), "codebook": settings.codebook}
+    return Plan(inputs, _described(settings))
+
+
+def run(job: Job[Label]) -> None:
+    """Label every shard that is not done."""
+    from spire_ray.model import license
+    from spire_ray.units.codebook import Codebook
+
+    settings = job.settings
+    codebook = Codebook.load(settings.codebook)
+    codebook.check_sound(settings.codebook)
+    license.check_encoder(codebook.encoder.name, settings.license.accept)
+    storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), codebook.fingerprint.to_dict())
+    planned = planning.plan(
+        settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
+    )
+    done = marks.done(settings.output)
+    todo = [asdict(shard) for shard in planned if shard.shard not in done]
+    if todo:
+        report = _Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
+        results = _labelled(settings, todo)
+        for labelled in results.iter_rows():
+            report.add(labelled)
+        report.end()
+        job.tracker.log_artifact("ray_data.txt", results.stats().encode())
+    _summarise(job, codebook.fingerprint.identity.clusters)
+
+
+class LabelShard:
+    """A Ray Data actor: decoded shard → part file, done mark, and a row of counts. With `decode` it takes rows of the plan."""
+
+    def __init__(self, settings: Label, decode: decoding.Decode | None = None) -> None:
+        if settings.gpus_per_worker:
+            cluster.allow_compiling()
+        import torch
+
+        from spire_ray.units.codebook import Codebook
+        from spire_ray.units.labeler import Labeler
+
+        torch.set_num_threads(settings.threads)
+        device = "cuda" if settings.gpus_per_worker else "cpu"
+        self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
+        self._output, self._decode = settings.output, decode
+        self._numerics = {"device": device, "torch": torch.__version__, **NUMERICS}
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """See the class."""
+        began = time.monotonic()
+        decoded = self._decode.shard(batch) if self._decode else decoding.Decoded.from_table(batch)
+        decoded.refuse_shorter(self._labeler.encoder.shortest)
+        audio, errors = decoded.samples, decoded.errors
+        good = [i for i, error in enumerate(errors) if not error]
+        labelled = dict(zip(good, self._labeler([audio[i] for i in good], deduplicate=True), strict=True))
+        storage.write_parquet(marks.part(self._output, decoded.shard), _unit_rows(decoded.rows, labelled, errors))
+        counts = marks.Mark(
+            rows=len(errors),
+            rejected=dict(Counter(marks.reason(error) for error in errors if error)),
+            audio_seconds=sum(len(audio[i]) for i in good) / SAMPLE_RATE,
+            frames=int(sum(durations.sum() for _, durations in labelled.values())),
+            units=int(sum(len(units) for units, _ in labelled.values())),
+            seconds=round(time.monotonic() - began, 3),
+            at=time.time(),
+            numerics=self._numerics,
+        )
+        marks.write(self._output, decoded.shard, counts)
+        rejected = sum(counts.rejected.values())
+        made = {"shard": decoded.shard, "audio_seconds": counts.audio_seconds, "busy": counts.seconds, "rejected": rejected}
+        return pa.table({name: [value] for name, value in made.items()})
+
+
+class _Report:
+    """Progress line and MLflow metrics of the shards of this run."""
+
+    def __init__(self, job: Job[Label], seconds: dict[int, float]) -> None:
+        """`seconds` of each shard by the plan; what is rejected counts as done, too."""
+        self._job, self._seconds, self._total = job, seconds, sum(seconds.values())
+        self._began = self._reported = time.monotonic()
+        self._done = self._audio = self._busy = 0.0
+        self._rejected = self._shards = 0
+
+    def add(self, labelled: dict[str, Any]) -> None:
+        """Count a shard."""
+        self._shards += 1
+        self._done += self._seconds[labelled["shard"]]
+        self._audio += labelled["audio_seconds"]
+        self._busy += labelled["busy"]
+        self._rejected += labelled["rejected"]
+        speed = self._audio / (time.monotonic() - self._began)
+        done = self._done if self._shards < len(self._seconds) else self._total  # sums in another order differ
+        hours = f"{self._audio / 3600:.2f} of {self._total / 3600:.2f} h labelled"
+        text = f"{hours}  {speed:.0f} × real time  {self._rejected} rejected"
+        self._job.progress.update(done, self._total, text)
+        if time.monotonic() - self._reported > _REPORTED_EVERY:
+            self.end()
+
+    def end(self) -> None:
+        """Log what this run has done so far."""
+        self._reported = time.monotonic()
+        elapsed = self._reported - self._began
+        metrics = {
+            "label/hours": self._audio / 3600,
+            "label/hours_per_second": self._audio / 3600 / elapsed,
+            "label/x_real_time": self._audio / elapsed,
+            "label/rejected": self._rejected,
+            "label/actor_busy": self._busy / elapsed / self._job.settings.workers,
+        }
+        self._job.tracker.log_metrics(metrics, self._shards)
+
+
+def _labelled(settings: Label, todo: list[dict[str, Any]]) -> Any:
+    """The Ray Data pipeline: a row of counts for every shard."""
+    decode = decoding.Decode(dict(settings.columns), settings.max_seconds, settings.cut_seconds, settings.silence)
+    apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
+    pcm = settings.shard_seconds * _PCM_BYTES
+    rows = cluster.blocks(todo)
+    if apart:
+        rows = rows.map_batches(decode, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm)
+    return rows.map_batches(
+        LabelShard,
+        fn_constructor_args=(settings, None if apart else decode),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=cluster.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker, beside=int(apart)),
+        num_cpus=settings.threads,
+        num_gpus=settings.gpus_per_worker or None,
+        memory=(_LABEL_COPIES if apart else _LABEL_COPIES + _DECODE_COPIES) * pcm,
+    )
+
+
+def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]], errors: list[str]) -> pa.Table:
+    empty = (np.zeros(0, np.uint16), np.zeros(0, np.uint16))
+    pairs = [labelled.get(i, empty) for i in range(len(errors))]
+    made = {
+        "units": pa.array([units for units, _ in pairs], pa.list_(pa.uint16())),
+        "durations": pa.array([durations for _, durations in pairs], pa.list_(pa.uint16())),
+        "status": pa.array([REJECTED if error else LABELLED for error in errors]),
+        "error": pa.array([error or None for error in errors], pa.string()),
+    }
+    return pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
+
+
+def _described(settings: Label) -> Iterator[str]:
+    if storage.exists(storage.first(settings.manifest)):
+        rows = seconds = count = 0.0
+        for shard in planning.planned(settings.manifest, settings.columns, settings.shard_seconds):
+            rows, seconds, count = rows + shard.rows, seconds + shard.seconds, count + 1
+        yield f"{rows:.0f} rows, {seconds / 3600:.2f} h in {count:.0f} shards on {settings.workers} actors"
+
+
+def _grown(settings: Label) -> bool:
+    return not planning.is_planned(settings.manifest, settings.columns, settings.output)
+
+
+def _summarise(job: Job[Label], clusters: int) -> None:
+    """Add up the done marks: every row is labelled or rejected, and the counts say so."""
+    total = marks.total(marks.read(job.settings.output))
+    rejected = sum(total.rejected.values())
+    facts: dict[str, Any] = {
+        "rows": total.rows,
+        "labelled": total.rows - rejected,
+        "rejected": rejected,
+        "hours": round(total.audio_seconds / 3600, 4),
+        "frames": total.frames,
+        "units": total.units,
+        "clusters": clusters,
+    }
+    job.facts |= facts | {"rejected_by_reason": total.rejected}
+    job.tracker.log_metrics({metric(reason): count for reason, count in total.rejected.items()})
+    for reason, count in sorted(total.rejected.items(), key=lambda pair: -pair[1]):
+        print(f"  rejected {count}: {reason}")
+
+
+def metric(reason: str) -> str:
+    """The name of a count of rejected rows, of characters that MLflow takes."""
+    return f"label/rejected/{re.sub(r'[^a-zA-Z0-9_. -]', '', reason)}"

@@ -1,0 +1,120 @@
+"""The plan of a training: what its dry run prints, and the refusal of one that cannot fit."""
+
+from typing import Any
+
+from spire_ray.core import storage
+from spire_ray.runtime.stage import Plan
+from spire_ray.settings import Train
+from spire_ray.training import budget, sizes
+from spire_ray.training.budget import GIB, Machine, Shape
+from spire_ray.units.fingerprint import Fingerprint
+
+
+def plan(settings: Train) -> Plan:
+    """Steps and tokens; with GPUs also memory, hours and checkpoints.
+
+    Raises ValueError for batches that do not divide, for what Muon cannot do, for a training whose memory is more than a GPU has,
+    and for a pack of units that the model does not know.
+    """
+    if not storage.exists(settings.deepspeed):
+        raise ValueError(f"deepspeed={settings.deepspeed}: not found; configs/deepspeed/ has one for each ZeRO stage")
+    index = _index(settings)
+    config = shape_of(settings)
+    if index.get("fingerprint") and storage.exists(storage.join(settings.model, "config.json")):
+        _check_units(settings, index)
+    length = index.get("sequence_length") or settings.expected.sequence_length or (config or {}).get("max_position_embeddings", 0)
+    training, workers = settings.training, settings.workers
+    sizes.check_optimizer(training)
+    if length:
+        sizes.accumulation(training, sizes.rows_of_a_step(training, length), workers.count)
+    tokens = training.global_batch_tokens or training.global_batch_size * length
+    size = f"{tokens:,} tokens" if tokens else f"{training.global_batch_size} rows"
+    lines = [f"{training.steps} steps of {size} on {workers.count} workers"]
+    if tokens:
+        lines.append(f"{training.steps * tokens / 1e6:,.2f} M tokens" + _epochs(settings, index, length))
+    if config:
+        lines += _resources(settings, Shape.read(config), config, index, length, tokens)
+    elif workers.gpus:
+        lines.append("memory and hours: unknown until the model is there; expected.shape may name a config.json of its shape")
+    inputs = {"model": settings.model, "pack": settings.pack, "deepspeed": settings.deepspeed}
+    if settings.held_out.pack:
+        inputs["held_out.pack"] = settings.held_out.pack
+    return Plan(inputs, tuple(lines))
+
+
+def shape_of(settings: Train) -> dict[str, Any] | None:
+    """The `config.json` of the model, or of the expected shape; None where neither is there."""
+    for path in (storage.join(settings.model, "config.json"), settings.expected.shape):
+        if path and storage.exists(path):
+            return dict(storage.read_json(path))
+    return None
+
+
+def flops(settings: Train, index: dict[str, Any], config: dict[str, Any]) -> float:
+    """Operations of one token; documents are counted in their mean length."""
+    span = index["tokens"] / index["documents"] if index.get("documents") else index["sequence_length"]
+    return Shape.read(config).flops(span, settings.training.trainable == "full")
+
+
+def _index(settings: Train) -> dict[str, Any]:
+    path = storage.join(settings.pack, "index.json")
+    return dict(storage.read_json(path)) if storage.exists(path) else {}
+
+
+def _epochs(settings: Train, index: dict[str, Any], length: int) -> str:
+    if not index:
+        return ""
+    rows = settings.training.global_batch_size or settings.training.global_batch_tokens // length
+    return f", {settings.training.steps * rows / max(1, index['rows']):.2f} epochs of {index['rows']} rows"
+
+
+def _resources(
+    settings: Train, shape: Shape, config: dict[str, Any], index: dict[str, Any], length: int, tokens: int
+) -> list[str]:
+    training, workers = settings.training, settings.workers
+    machine = Machine.read(storage.read_json(settings.deepspeed), workers.count)
+    new = _new_rows(settings)
+    lines = [f"{shape.parameters / 1e9:.3f} B parameters, {shape.trained(training, new) / 1e9:.3f} B trained"]
+    if not workers.gpus:
+        return lines
+    parts = budget.memory(shape, training, machine, length, new)
+    total = sum(parts.values()) / GIB
+    told = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
+    lines.append(f"{total:.1f} of {workers.gpu_memory_gb:g} GiB of each GPU: {told}")
+    if total > workers.gpu_memory_gb:
+        raise ValueError(
+            f"workers.gpu_memory_gb={workers.gpu_memory_gb:g}: the training needs {total:.1f} GiB of each GPU ({told}); "
+            "use fewer training.micro_batch_size, training.gradient_checkpointing=full, a higher ZeRO stage or more workers"
+        )
+    if on_hosts := budget.host_memory(shape, training, machine, new):
+        lines.append(f"{on_hosts / GIB:.1f} GiB of the nodes' own memory, over all workers, for what is offloaded")
+    each = flops(settings, index or {"sequence_length": length}, config)
+    speed = workers.count * workers.gpu_tflops * 1e12 * workers.mfu / each
+    hours = training.steps * tokens / speed / 3600
+    lines.append(
+        f"{hours:,.1f} hours at {speed:,.0f} tokens/s, if {workers.mfu:.0%} of {workers.gpu_tflops:g} TFLOP/s are reached: "
+        f"{each / 1e9:.1f} GFLOP a token"
+    )
+    size = budget.checkpoint_bytes(shape, training, machine, new)
+    saves = -(-training.steps // training.save_every)
+    minutes = training.save_every * tokens / speed / 60
+    lines.append(
+        f"{saves} checkpoints of {size / 1e9:.1f} GB, {min(saves, training.keep)} kept; "
+        f"{min(minutes, hours * 60):.0f} minutes at risk between two"
+    )
+    return lines
+
+
+def _check_units(settings: Train, index: dict[str, Any]) -> None:
+    path = storage.join(settings.model, "units.json")
+    if not storage.exists(path):
+        raise ValueError(
+            f"model={settings.model}: has no unit tokens, but pack={settings.pack} holds some; extend_model adds them"
+        )
+    known = Fingerprint.from_dict(storage.read_json(path)["fingerprint"])
+    known.require(Fingerprint.from_dict(index["fingerprint"]), f"model={settings.model}", f"pack={settings.pack}")
+
+
+def _new_rows(settings: Train) -> int:
+    path = storage.join(settings.model, "units.json")
+    return int(storage.read_json(path)["count"]) if storage.exists(path) else settings.expected.new_rows

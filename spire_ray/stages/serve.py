@@ -1,0 +1,212 @@
+"""The stage serve: start the server, ask it about one held-out clip, and end; or, with `keep=true`, stay up."""
+
+import contextlib
+import io
+import logging
+import os
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import requests
+
+from spire_ray.core import storage
+from spire_ray.manifest.schema import in_split
+from spire_ray.runtime import stage
+from spire_ray.runtime.stage import Job, Plan
+from spire_ray.settings import Serve
+from spire_ray.text.languages import language
+
+_APPLICATION = "spire"
+_ROUTE = "/v1/audio/transcriptions"
+_PATIENCE = 600
+"""Seconds that an answer may take."""
+_PROXY_SECONDS = 300
+_PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}}}
+"""On a slow machine Serve's own 5 seconds end proxies that are still importing."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the stage."""
+    return stage.main("serve", run, plan, arguments, instead=kept)
+
+
+def plan(settings: Serve) -> Plan:
+    """Where it listens, how many replicas, and what is checked."""
+    inputs = {"model": settings.model} | ({"manifest": settings.manifest} if settings.manifest else {})
+    replicas = f"{settings.replicas} to {settings.max_replicas} replicas with {settings.gpus_per_replica:g} GPUs each"
+    asked = ["transcript", *([f"translation into {language(settings.to_language).name}"] if settings.to_language else [])]
+    check = f"one clip of {settings.split}: {', '.join(asked)}" if settings.manifest else "no check: manifest is empty"
+    return Plan(inputs, (f"{url(settings)}, {replicas}", "until Ctrl-C or SIGTERM" if settings.keep else check))
+
+
+def run(job: Job[Serve]) -> None:
+    """Serve, ask about one clip, write `check.json`, and end."""
+    settings = job.settings
+    clip = _held_out(settings) if settings.manifest else None
+    with running(settings):
+        job.facts["rows"] = 0
+        if clip is not None:
+            storage.write_json(storage.join(settings.output, "check.json"), _check(settings, clip))
+            job.facts["rows"] = 2 if settings.to_language else 1
+
+
+def kept(settings: Serve) -> bool:
+    """With `keep=true`, serve until told to end. The output folder stays as it is, finished or not."""
+    if settings.keep:
+        serve_forever(settings)
+    return settings.keep
+
+
+def serve_forever(settings: Serve) -> None:
+    """Serve until Ctrl-C or SIGTERM, then end cleanly."""
+    import ray
+
+    from spire_ray.runtime import cluster
+
+    require_free_port(settings)
+    cluster.connect()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with running(settings):
+            print(f"serve: {settings.name} at {url(settings)} until Ctrl-C\n  {curl(settings, 'clip.wav')}", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        print("serve: ended", flush=True)
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def running(settings: Serve) -> Iterator[None]:
+    """The application on the connected cluster: it answers when the block begins and is shut down when it ends.
+
+    Raises ValueError for a port that is in use, when Serve runs another application on this cluster already, when a
+    replica does not start, and when the server cannot be reached from here.
+    """
+    from ray import serve
+    from ray.exceptions import RayError
+
+    from spire_ray.serving.app import application
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    require_free_port(settings)
+    if others := set(serve.status().applications):
+        raise ValueError(f"this cluster serves {', '.join(sorted(others))} already; deploy with `serve deploy` instead")
+    bound = application(settings)
+    try:
+        try:
+            with contextlib.suppress(TimeoutError):  # a proxy that takes long is awaited below
+                serve.start(http_options={"host": settings.host, "port": settings.port}, controller_options=_PATIENT_CONTROLLER)
+            serve.run(bound, name=_APPLICATION, route_prefix="/")
+        except (RuntimeError, RayError) as error:
+            raise ValueError(f"the server did not start: {_reason(error)}") from None
+        _await(settings)
+        yield
+    finally:
+        # Ray prints that the call to the controller failed, because the controller ends in it
+        with contextlib.redirect_stdout(io.StringIO()):
+            serve.shutdown()
+
+
+def _reason(error: Exception) -> str:
+    """The last line of the traceback of every replica that did not start, else what Serve says."""
+    from ray import serve
+
+    application = serve.status().applications.get(_APPLICATION)
+    deployments = application.deployments.items() if application else ()
+    failed = {name: deployment.message for name, deployment in deployments if deployment.status == "DEPLOY_FAILED"}
+    return "; ".join(f"{name}: {text.strip().splitlines()[-1]}" for name, text in failed.items() if text.strip()) or str(error)
+
+
+def _await(settings: Serve) -> None:
+    """Wait for the proxy, which may still be starting when the application is up."""
+    for _ in range(_PROXY_SECONDS):
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(f"{url(settings)}/health", timeout=_PATIENCE).ok:
+                return
+        time.sleep(1)
+    raise ValueError(f"host={settings.host}: the server has started, but {url(settings)} does not answer on this machine")
+
+
+def require_free_port(settings: Serve) -> None:
+    """Raise ValueError if nothing can listen at `host` and `port`."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ValueError(f"{settings.host}:{settings.port}: {reason}; set port to a free one") from None
+
+
+def url(settings: Serve) -> str:
+    """Where this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{host}:{settings.port}"
+
+
+def curl(settings: Serve, clip: str, to_language: str = "") -> str:
+    """The command that asks about a clip."""
+    fields = [f"file=@{clip}", f"model={settings.name}", *([f"to_language={to_language}"] if to_language else [])]
+    return shlex.join(["curl", url(settings) + _ROUTE, *(part for field in fields for part in ("-F", field))])
+
+
+def _held_out(settings: Serve) -> dict[str, Any]:
+    """The first utterance of the split, by id, that has a reference for what is asked."""
+    from spire_ray.manifest import reader
+
+    target = language(settings.to_language).code if settings.to_language else ""
+    for row in sorted(reader.read(settings.manifest).to_pylist(), key=lambda row: str(row["utt_id"])):
+        translation = dict(row["translations"] or ()).get(target, "")
+        if in_split(row["split"], settings.split) and row["text"] and (translation or not target):
+            return {**row, "translation": translation}
+    needed = f"text and a translation into {target}" if target else "text"
+    raise ValueError(f"split={settings.split}: {settings.manifest} has no utterance of it with {needed}")
+
+
+def _clip(settings: Serve, row: dict[str, Any]) -> str:
+    """A file with the audio of a row: its own, or a copy in the output folder."""
+    from spire_ray.audio import wav
+    from spire_ray.manifest import recording
+
+    source = recording.source(row["audio"])
+    if isinstance(source, str) and storage.is_local(source) and row["offset"] is None:
+        relative = os.path.relpath(source)
+        return source if relative.startswith("..") else relative
+    path = storage.join(settings.output, "clip.wav")
+    storage.write_bytes(path, wav.cut(source, *recording.part(row)))
+    return path
+
+
+def _check(settings: Serve, row: dict[str, Any]) -> dict[str, str]:
+    """Ask for the transcript and the translation of one clip, and print them beside their references."""
+    clip = _clip(settings, row)
+    check = {
+        "clip": clip,
+        "utt_id": row["utt_id"],
+        "reference": row["text"],
+        "reference_translation": row["translation"],
+        "transcript": _ask(settings, clip),
+        "translation": _ask(settings, clip, settings.to_language) if settings.to_language else "",
+        "curl": curl(settings, clip, settings.to_language),
+    }
+    shown = [key for key in check if check[key] and key not in ("clip", "utt_id")]
+    print(f"  {check['utt_id']}", *(f"  {key.replace('_', ' '):>21}: {check[key]}" for key in shown), sep="\n", flush=True)
+    return check
+
+
+def _ask(settings: Serve, clip: str, to_language: str = "") -> str:
+    """What the server says about a clip. Raises ValueError with its reason if it refuses."""
+    fields = {"model": settings.name, "to_language": to_language}
+    files = {"file": (clip.rsplit("/", 1)[-1], storage.read_bytes(clip))}
+    response = requests.post(url(settings) + _ROUTE, data=fields, files=files, timeout=_PATIENCE)
+    answer = response.json()
+    if response.status_code != 200:
+        raise ValueError(f"{url(settings)}: {response.status_code}: {answer['error']['message']}")
+    return str(answer["text"])

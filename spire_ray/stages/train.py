@@ -1,0 +1,145 @@
+"""The stages cpt and it: Ray Train workers, each with a DeepSpeed engine.
+
+Ray Train starts, watches and restarts the workers; checkpoints are ours alone (`spire_ray.training.checkpoint`).
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from spire_ray.core import storage
+from spire_ray.model import license
+from spire_ray.runtime import cluster, group, stage
+from spire_ray.runtime.stage import Job
+from spire_ray.settings import Train
+from spire_ray.stages import plan_train
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def main(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Command line of the stage `cpt` or `it`."""
+    return stage.main(name, run, plan_train.plan, arguments)
+
+
+def run(job: Job[Train]) -> None:
+    """Train until the last step; Ray Train restarts the workers after a failure."""
+    settings = job.settings
+    license.check(storage.localize(settings.model), settings.license.accept)
+    given = {"settings": settings, "tracker": job.tracker, "watched": cluster.nodes() > 1}
+    with group.watched(job.progress, settings.output, lambda: _progress(settings)):
+        group.run(_group(settings), _worker, given)
+    metrics = {key: value for line in read_metrics(settings.output) for key, value in line.items()}
+    length = storage.read_json(storage.join(settings.pack, "index.json"))["sequence_length"]
+    job.facts |= {"rows": metrics["rows"], "tokens": metrics["rows"] * length, "loss": round(metrics["loss"], 4)}
+    job.facts |= {key: round(value, 4) for key, value in metrics.items() if key.startswith("held_out/")}
+
+
+def _group(settings: Train) -> group.Group:
+    workers = settings.workers
+    return group.Group(
+        field="workers.count",
+        count=workers.count,
+        cpus=workers.cpus,
+        gpus=float(workers.gpus),
+        backend="nccl" if workers.gpus else "gloo",
+        patience=1800.0,
+        restarts=workers.max_failures,
+        output=settings.output,
+        smaller="fewer training.micro_batch_size",
+        kept="the newest checkpoint",
+    )
+
+
+def read_metrics(folder: str) -> list[dict[str, float]]:
+    """The metrics of a training, one mapping for each logged step."""
+    path = storage.join(folder, METRICS_FILE)
+    return [json.loads(line) for line in storage.read_bytes(path).splitlines()] if storage.exists(path) else []
+
+
+def _worker(given: dict[str, Any]) -> None:
+    """One Ray Train worker."""
+    settings: Train = given["settings"]
+    if not settings.workers.gpus:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    if settings.training.compile:
+        cluster.allow_compiling()
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from spire_ray.packs.pack import Pack
+    from spire_ray.training import engine as engines
+    from spire_ray.training import loop, sizes
+    from spire_ray.training.store import Store
+
+    torch.set_num_threads(settings.workers.cpus)
+    engines.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
+    training, rank = settings.training, torch.distributed.get_rank()
+    pack = Pack(settings.pack)
+    rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
+    ds_config = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
+    local = storage.localize(settings.model)
+    torch.manual_seed(training.seed)
+    model = AutoModelForCausalLM.from_pretrained(local, dtype=engines.precision(settings.deepspeed))
+    units, first_new_token_id = new_rows(local)
+    facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
+    store = Store(settings.output, training.keep, facts)
+    engine, done = loop.begin(model, training, ds_config, first_new_token_id, store)
+    run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
+    run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.noop
+    if given["watched"]:
+        run.seconds_left = _seconds_left
+    if settings.workers.gpus:
+        peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
+        run.flops = plan_train.flops(settings, pack.index, model.config.to_dict()) / peak
+    loop.train(run, done)
+
+
+def new_rows(model: str) -> tuple[range, int]:
+    """Token ids of the units of a model folder, and the first row that its extension added."""
+    from spire_ray.text.tokenizer import UnitVocabulary
+
+    vocabulary = UnitVocabulary.load(model)
+    if vocabulary is None:
+        return range(0), sys.maxsize
+    return range(vocabulary.first, vocabulary.first + vocabulary.count), vocabulary.first_new_row or vocabulary.first
+
+
+def _seconds_left() -> float | None:
+    """Seconds until a node of the group is reclaimed, None while none is. All workers ask, and get the same answer."""
+    from ray.train import get_preemption_info
+
+    info = get_preemption_info()
+    if info is None:
+        return None
+    return math.inf if info.deadline_ms is None else info.deadline_ms / 1000 - time.time()
+
+
+class _Log:
+    """Metrics of rank 0: a line in `metrics.jsonl` and a point in MLflow."""
+
+    def __init__(self, settings: Train, tracker: Any, done: int) -> None:
+        """Lines after the step `done` are of a training that was stopped before its next checkpoint; they are dropped."""
+        self._path = storage.join(settings.output, METRICS_FILE)
+        self._tracker = tracker
+        self._lines = [line for line in read_metrics(settings.output) if line["step"] <= done]
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        self._lines.append({"step": step, **metrics})
+        storage.write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
+        self._tracker.log_metrics({key if "/" in key else f"train/{key}": value for key, value in metrics.items()}, step)
+
+
+def _progress(settings: Train) -> group.Line | None:
+    """The newest line of `metrics.jsonl`."""
+    metrics = [line for line in read_metrics(settings.output) if "step_seconds" in line]
+    if not metrics:
+        return None
+    last, steps = metrics[-1], settings.training.steps
+    text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
+    text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""
+    return last["step"], steps, text, (steps - last["step"]) * last["step_seconds"]

@@ -1,0 +1,28 @@
+"""Command line of `spire run`."""
+
+import argparse
+from collections.abc import Sequence
+
+from spire_ray.core import command
+
+
+@command.cli_errors("run")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a recipe; returns the exit status."""
+    parser = argparse.ArgumentParser("spire run", description="Run the stages of a recipe; finished ones are kept.")
+    parser.add_argument("recipe", help="YAML with `stage: run`")
+    parser.add_argument("overrides", nargs="*", metavar="step.key=value", help="settings of a step, or root=FOLDER")
+    parser.add_argument("--address", default="", metavar="URL", help="submit each stage to this Ray dashboard")
+    parser.add_argument("--dry-run", action="store_true", help="validate every step, print the plan and end")
+    options = parser.parse_intermixed_args(arguments)
+    from spire_ray.runtime import runner
+
+    recipe = runner.load(options.recipe, options.overrides)
+    planned = runner.stages(recipe)
+    if options.dry_run:
+        print(f"{recipe.title} → {recipe.root}")
+        for name, settings in planned.items():
+            print(f"  {name:<12} {settings.stage:<13} → {settings.output}")
+        return 0
+    runner.run(recipe, options.address)
+    return 0

@@ -1,0 +1,83 @@
+"""unbabel-comet itself in its own environment, on models of random weights: the scores are those of its own `predict`.
+
+Needs `SPIRE_COMET_PYTHON`, the interpreter of an environment made of constraints-comet.txt.
+"""
+
+import json
+import os
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spire_ray.manifest.schema import UNITS
+from spire_ray.pseudo_labels import estimates, labels
+from spire_ray.settings import PseudoLabel, QualityEstimate
+from spire_ray.stages.pseudo_label import TranslateShard
+
+PYTHON = os.environ.get("SPIRE_COMET_PYTHON", "")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not PYTHON, reason="SPIRE_COMET_PYTHON names no interpreter with unbabel-comet"),
+]
+
+
+@pytest.fixture(params=["referenceless_regression_metric", "unified_metric"])
+def model(request, tmp_path, monkeypatch):
+    """A folder as the Hub has it; `unified_metric` is the class of COMETKiwi."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    subprocess.run([PYTHON, Path(__file__).with_name("tiny_comet.py"), tmp_path / "comet", request.param], check=True)
+    return str(tmp_path / "comet")
+
+
+PREDICT = """
+import json, sys
+from comet import load_from_checkpoint
+model = load_from_checkpoint(sys.argv[1])
+print(json.dumps(model.predict(json.load(sys.stdin), batch_size=3, gpus=0, progress_bar=False).scores))
+"""
+
+
+def own(model, rows):
+    """What COMET's `predict` says. (Its command line scores in half precision.)"""
+    command = [PYTHON, "-c", PREDICT, f"{model}/checkpoints/model.ckpt"]
+    done = subprocess.run(command, input=json.dumps(rows), check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_shard_is_scored_as_comet_scores_it_itself(model, tiny_model, tmp_path):
+    rows = [
+        {
+            "utt_id": f"u{n}",
+            "text": " ".join(["the dog"] * n),
+            "language": "en",
+            "split": "train",
+            "units": [n],
+            "status": "labelled",
+        }
+        for n in range(1, 7)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), tmp_path / "units.parquet")
+    settings = PseudoLabel(
+        output=str(tmp_path / "out"), data=str(tmp_path / "units.parquet"), model=tiny_model, languages=("de", "fr"),
+        quality=QualityEstimate(model=model, python=PYTHON), max_new_tokens=6,
+    )  # fmt: skip
+    (shard,) = labels.planned(settings)
+    TranslateShard(settings)({key: [value] for key, value in asdict(shard).items()})
+    made = [row for row in labels.read(settings.output, 0).to_pylist() if row["translation"]]
+    asked = [{"src": row["text"], "mt": row["translation"]} for row in made]
+    expected = own(model, asked)
+    assert len(made) > 6
+    assert len(set(expected)) > 3  # else the model says nothing
+    assert [row["score"] for row in made] == pytest.approx(expected, abs=1e-6)
+    checkpoint = f"{model}/checkpoints/model.ckpt"
+    assert estimates.scores(asked, checkpoint, PYTHON, batch_size=3) == expected
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match=r"quality\.model=some/kiwi: unbabel-comet failed: .*not supported by COMET"):
+        estimates.scores([{"src": "a", "mt": "b"}], "some/kiwi", PYTHON)

@@ -1,0 +1,25 @@
+"""Room for the workers that a stage asks for."""
+
+import pytest
+import ray
+
+from spire_ray.runtime import cluster
+
+
+def test_more_workers_than_this_machine_holds_are_refused_with_what_is_lacking(monkeypatch):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "this_machine_alone": 1.0})
+    cluster.require("workers.count", 2, 2, 0)
+    with pytest.raises(
+        ValueError, match=r"workers.count=3: 6 CPUs are needed, there are 4, 3 GPUs are needed, there are 0 on this"
+    ):
+        cluster.require("workers.count", 3, 2, 1)
+
+
+def test_a_cluster_that_may_grow_is_waited_for_with_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    cluster.require("workers", 4, 1, 0, beside=1)
+    assert capsys.readouterr().out == "workers=4: 5 CPUs are needed, there are 4; waiting for the cluster to grow\n"
+
+
+def test_a_cluster_of_this_machine_knows_that_it_is_alone():
+    assert set(cluster.local_cluster()["resources"]) == {"this_machine_alone"}

@@ -1,0 +1,92 @@
+"""A model that keeps its own chat template is asked in it, by the server, by the evaluation and by the tool."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import soundfile
+
+from spire_ray.inference.generate import HuggingFaceGenerator
+from spire_ray.model.extend import extend
+from spire_ray.settings import Evaluate, Evaluated, ExtendModel, Serve
+from spire_ray.text import prompts
+from spire_ray.units import codec
+from tests.model import families
+
+UNITS = np.array([1, 2, 3], np.uint16)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, tiny_codebook):
+    """A small Llama 3 that hears and keeps its chat."""
+    folder = tmp_path_factory.mktemp("kept")
+    base, model = families.make("llama-3", folder / "base"), str(folder / "model")
+    extend(base, model, tiny_codebook.fingerprint, ExtendModel(model="", codebook="", output="", chat="keep"))
+    tiny_codebook.save(f"{model}/codebook")
+    return model
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The prompts that the generator was given, as text; every answer is empty."""
+    seen = []
+
+    def answer(self, given):
+        seen.extend("".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in given)
+        return [""] * len(given)
+
+    monkeypatch.setattr(HuggingFaceGenerator, "__call__", answer)
+    return seen
+
+
+def rendered(model, content):
+    """What Hugging Face makes of a question, BOS left out."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    messages = [{"role": "user", "content": content}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text.removeprefix(tokenizer.bos_token)
+
+
+def spoken(question):
+    return question.replace(prompts.SPEECH, codec.encode(UNITS))
+
+
+def test_by_the_server(kept, asked, monkeypatch):
+    from spire_ray.serving.app import LanguageModel
+
+    async def write(self, prompt):
+        return self._generator([prompt])[0]
+
+    write.set_max_batch_size = lambda size: None
+    monkeypatch.setattr(LanguageModel, "_write", write)  # Serve batches in its replicas alone
+
+    async def ask():
+        model = LanguageModel(Serve(model=kept, output="", max_new_tokens=8))
+        return [await model(UNITS, "en", ""), await model(UNITS, "en", "de")]
+
+    assert asyncio.run(ask()) == ["", ""]
+    assert asked == [rendered(kept, spoken(question)) for question in (prompts.asr_prompt(), prompts.st_prompt("de"))]
+
+
+def test_by_the_evaluation(kept, asked, tiny_codebook):
+    from spire_ray.stages.evaluate import _Asker
+
+    model = Evaluated(name="kept", model=kept, tasks=("asr", "st_direct", "mt"), format="it")
+    row = {"units": UNITS, "text": "the dog", "translation": "der Hund"}
+    asker = _Asker(Evaluate(units="", models=(model,), output=""), model, [row], tiny_codebook.fingerprint.to_dict())
+    for task in model.tasks:
+        asker.ask(task)
+    questions = (spoken(prompts.asr_prompt()), spoken(prompts.st_prompt("de")), prompts.mt_prompt("the dog", "en", "de"))
+    assert asked == [rendered(kept, question) for question in questions]
+
+
+def test_by_the_tool(kept, asked, tmp_path, monkeypatch):
+    from spire_ray.inference import transcribe
+
+    monkeypatch.setattr(Serve, "max_new_tokens", 8)
+    soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", kept]) == 0
+    before, after = rendered(kept, prompts.asr_prompt()).split(prompts.SPEECH)
+    assert asked[0].startswith(before) and asked[0].endswith(after)
