@@ -17,8 +17,8 @@ def dry_run(path: Path, stage: str) -> int:
     with contextlib.redirect_stdout(io.StringIO()):
         if stage in ("cpt", "it"):
             return int(importlib.import_module("spire_ray.stages.train").main(stage, arguments))
-        module = "serve.job" if stage == "serve" else f"spire_ray.distributed.{stage}"
-        return int(importlib.import_module(module).main(arguments))
+        package = "tools" if stage == "run" else "stages"
+        return int(importlib.import_module(f"spire_ray.{package}.{stage}").main(arguments))
 
 
 failed = [

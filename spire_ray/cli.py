@@ -1,7 +1,6 @@
 """`spire`: every stage and tool, imported when it is called."""
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -39,10 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     name, rest = given[0], given[1:]
-    if name == "serve":  # the application lives in the checkout, not in the package
-        os.execv(sys.executable, [sys.executable, "jobs/serve.py", *rest])
-    if name == "run":
-        return int(importlib.import_module("spire_ray.tools.run").main(rest))
     if name == "transcribe":
         return int(importlib.import_module("spire_ray.inference.transcribe").main(rest))
     if name in TOOLS:
@@ -50,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name in ("cpt", "it"):
         return int(importlib.import_module("spire_ray.stages.train").main(name, rest))
     if name in STAGES:
-        return int(importlib.import_module(f"spire_ray.distributed.{name}").main(rest))
+        return int(importlib.import_module(f"spire_ray.stages.{name}").main(rest))
     print(f"spire: error: {name!r} is neither a stage nor a tool; `spire --help` lists them", file=sys.stderr)
     return 2
 

@@ -10,7 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "spire_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-CORE = ("units", "model", "training", "text", "generation", "fingerprint", "settings", "storage")
+WITH_RAY = ("runtime", "stages", "serving")
+CORE = ("units", "model", "training", "text", "packs", "inference", "settings", "core.storage")
 TRAINING_AND_SERVING = ("ray", "deepspeed", "mlflow", "vllm")
 HEAVY = (*TRAINING_AND_SERVING, "soundfile", "soxr", "pydantic", "faiss")
 
@@ -41,17 +42,24 @@ def importers_of(package):
     return {name(path) for path in MODULES if any(f"{i}.".startswith(inside) for i in imported(path))}
 
 
-def test_ray_is_imported_in_distributed_alone():
+def below(module, packages):
+    return module.startswith(tuple(f"spire_ray.{package}." for package in packages))
+
+
+def test_ray_is_imported_in_runtime_stages_and_serving_alone():
     importers = importers_of("ray")
     assert "spire_ray.runtime.cluster" in importers  # else this test sees nothing
-    assert {module for module in importers if not module.startswith("spire_ray.distributed.")} == set()
+    assert {module for module in importers if not below(module, WITH_RAY)} == set()
 
 
-def test_nothing_but_the_command_line_imports_distributed():
-    importers = importers_of("spire_ray.distributed")
-    assert "spire_ray.cli" in importers
-    outside = {module for module in importers if not module.startswith("spire_ray.distributed.")}
-    assert outside == {"spire_ray.cli"}
+@pytest.mark.parametrize(
+    ("package", "above"),
+    [("runtime", ("runtime", "stages", "serving", "tools")), ("stages", ("stages", "tools")), ("serving", ("serving", "stages"))],
+)
+def test_imports_go_one_way(package, above):
+    importers = importers_of(f"spire_ray.{package}") - {"spire_ray.cli"}
+    assert importers
+    assert {module for module in importers if not below(module, above)} == set()
 
 
 @pytest.mark.parametrize("outside", ["jobs", "serve", "tests", "benchmarks"])
@@ -63,8 +71,8 @@ def test_the_package_imports_nothing_of_the_checkout_around_it(outside):
     ("library", "home"),
     [
         ("pydantic", {"spire_ray.core.config"}),
-        ("soundfile", {"spire_ray.audio", "spire_ray.synthesis"}),
-        ("soxr", {"spire_ray.audio", "spire_ray.synthesis"}),
+        ("soundfile", {"spire_ray.audio", "spire_ray.quickstart"}),
+        ("soxr", {"spire_ray.audio", "spire_ray.quickstart"}),
         ("espeakng_loader", {"spire_ray.quickstart.espeak"}),
         ("faiss", {"spire_ray.units"}),
         ("mlflow", {"spire_ray.runtime.tracking"}),
@@ -80,9 +88,9 @@ def run(program):
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
-def test_the_core_imports_with_torch_alone_and_all_but_distributed_without_ray():
-    rest = [name(path) for path in MODULES if "distributed" not in path.parts and path.name != "__main__.py"]
-    core = [module for module in rest if module.split(".")[1:2] and module.split(".")[1] in CORE]
+def test_the_core_imports_with_torch_alone_and_all_but_what_needs_it_without_ray():
+    rest = [name(path) for path in MODULES if not {*WITH_RAY} & {*path.parts} and path.name != "__main__.py"]
+    core = [module for module in rest if f"{module}.".startswith(tuple(f"spire_ray.{package}." for package in CORE))]
     assert 25 < len(core) < len(rest)
     done = run(
         f"import importlib, sys\n"

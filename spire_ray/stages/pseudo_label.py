@@ -152,11 +152,10 @@ class TranslateShard:
         quality = self._settings.quality
         if not quality.model:
             return
-        from spire_ray.pseudo_labels import estimates as estimates
 
         rows = [{"src": str(label["text"]), "mt": str(label["translation"])} for label in wanted]
         gpus = int(bool(self._settings.gpus_per_worker))
-        scores = estimates.scores(rows, storage.localize(quality.model), quality.python, batch_size=quality.batch_size, gpus=gpus)
+        scores = comet.scores(rows, storage.localize(quality.model), quality.python, batch_size=quality.batch_size, gpus=gpus)
         for label, score in zip(wanted, scores, strict=True):
             label["score"] = score
 

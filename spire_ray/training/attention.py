@@ -21,7 +21,7 @@ _SHORT = 128
 """Tokens of a row up to which a CPU holds its scores as one matrix, documents that do not see each other included."""
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, float | None], torch.Tensor]
-"""Query [T, heads, d], key and value [T, KV heads, d], cu_seqlens int32 [documents + 1], greatest length, scale → [T, heads, d]."""
+"""Query [T, heads, d], key and value [T, KV heads, d], cu_seqlens int32 [documents + 1], longest, scale → [T, heads, d]."""
 
 
 def use_varlen(model: PreTrainedModel, kernel: Kernel | None = None) -> None:

@@ -6,14 +6,12 @@ from spire_ray.settings import Training
 def rows_of_a_step(training: Training, sequence_length: int) -> int:
     """Packed rows in one optimizer step. Raises ValueError unless the batch is given once and in whole rows."""
     if bool(training.global_batch_size) == bool(training.global_batch_tokens):
-        raise ValueError(
-            f"training.global_batch_tokens={training.global_batch_tokens}, training.global_batch_size={training.global_batch_size}: give one of the two"
-        )
+        tokens, size = training.global_batch_tokens, training.global_batch_size
+        raise ValueError(f"training.global_batch_tokens={tokens}, training.global_batch_size={size}: give one of the two")
     rows, rest = divmod(training.global_batch_tokens, sequence_length)
     if rest:
-        raise ValueError(
-            f"training.global_batch_tokens={training.global_batch_tokens}: must be a multiple of the row length {sequence_length}"
-        )
+        tokens = training.global_batch_tokens
+        raise ValueError(f"training.global_batch_tokens={tokens}: must be a multiple of the row length {sequence_length}")
     return training.global_batch_size or rows
 
 

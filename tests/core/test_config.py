@@ -84,7 +84,8 @@ def test_overrides_may_come_as_a_mapping(tmp_path):
 
 
 def test_a_rate_written_as_1e_4_in_a_file_is_a_number(tmp_path):
-    text = "stage: cpt\noutput: o\nmodel: m\npack: p\ndeepspeed: d\ntraining: {steps: 1, global_batch_size: 1, optimizer: {lr: 1e-4}}\n"
+    training = "{steps: 1, global_batch_size: 1, optimizer: {lr: 1e-4}}"
+    text = f"stage: cpt\noutput: o\nmodel: m\npack: p\ndeepspeed: d\ntraining: {training}\n"
     assert config.load(write(tmp_path, text)).training.optimizer.lr == 1e-4
 
 
@@ -210,7 +211,7 @@ def test_settings_survive_json(tmp_path):
     assert config.validate(config.to_dict(settings)) == settings
 
 
-FILES = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 CONFIGS = [path for path in FILES if "stage" in yaml.safe_load(path.read_text())]
 
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from spire_ray.evaluation import comet, labels
 from spire_ray.inference.continuous import ContinuousGenerator
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.manifest.schema import UNITS
-from spire_ray.pseudo_labels import estimates, labels
 from spire_ray.settings import PseudoLabel, QualityEstimate
 from spire_ray.stages import pseudo_label
 from spire_ray.stages.pseudo_label import TranslateShard
@@ -23,14 +23,14 @@ ROOT = Path(__file__).parents[2]
 
 def test_scores_come_from_the_other_environment(stand_in_for_comet, tmp_path):
     rows = [{"src": "x" * n, "mt": "y"} for n in (4, 20)]
-    assert estimates.scores(rows, "some/kiwi", stand_in_for_comet) == [0.2, 1.0]
-    assert estimates.scores([], "some/kiwi", "") == []
+    assert comet.scores(rows, "some/kiwi", stand_in_for_comet) == [0.2, 1.0]
+    assert comet.scores([], "some/kiwi", "") == []
     with pytest.raises(ValueError, match=r"quality\.model=other: unbabel-comet failed: .*AssertionError"):
-        estimates.scores(rows, "other", stand_in_for_comet)
+        comet.scores(rows, "other", stand_in_for_comet)
     with pytest.raises(ValueError, match=r"unbabel-comet failed: .*No module named 'comet'"):
-        estimates.scores(rows, "some/kiwi", sys.executable)
+        comet.scores(rows, "some/kiwi", sys.executable)
     with pytest.raises(ValueError, match=r"quality\.python=/none: no such interpreter"):
-        estimates.scores(rows, "some/kiwi", "/none")
+        comet.scores(rows, "some/kiwi", "/none")
 
 
 def test_continuous_batching_answers_as_padded_generation_does(tiny_model):

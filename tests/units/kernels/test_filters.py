@@ -6,7 +6,7 @@ import torch
 
 from spire_ray.core import processor
 from spire_ray.units.kernels.filters import QuantizedFilter, RoundedFilter
-from spire_ray.units.kmeans import assigner
+from spire_ray.units.kmeans.assigner import Assigner
 
 FILTERS = [torch.bfloat16, torch.float32, *([torch.int8] if processor.fast_int8() else [])]
 
@@ -43,7 +43,7 @@ def test_no_score_is_farther_off_than_its_filter_says(dtype, dimensions, loud):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_the_nearest_centroid_outlives_the_largest_error_that_a_filter_may_have(dtype):
     frames, centroids = gaussians(20_000, 4, 0), gaussians(40, 4, 1)
-    assigner = assigner.Assigner(centroids.numpy(), dtype=torch.float32)
+    assigner = Assigner(centroids.numpy(), dtype=torch.float32)
     nearest = torch.cdist(frames.double(), centroids.double(), compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
 
     def hostile(centred, norms):
@@ -60,7 +60,7 @@ def test_the_nearest_centroid_outlives_the_largest_error_that_a_filter_may_have(
 def test_eight_bits_leave_few_centroids_although_some_channels_are_loud():
     frames, centroids = (gaussians(rows, 1024, seed, loud=12.0) for rows, seed in ((500, 0), (5_000, 1)))
     frames = centroids[:500] + 0.5 * frames
-    assigner = assigner.Assigner(centroids.numpy(), dtype=torch.int8)
+    assigner = Assigner(centroids.numpy(), dtype=torch.int8)
     centred = frames - centroids.mean(0)
     rows, _ = assigner._candidates(centred, centred.norm(dim=1))
     assert len(rows) < 10 * 500
@@ -70,7 +70,7 @@ def test_eight_bits_leave_few_centroids_although_some_channels_are_loud():
 def test_where_eight_bits_tell_nothing_apart_a_finer_filter_goes_on():
     far = 1000 * gaussians(1, 64, 0)
     frames, centroids = far + gaussians(300, 64, 1), torch.cat([gaussians(400, 64, 2) + far, gaussians(400, 64, 3) - far])
-    assigner = assigner.Assigner(centroids.numpy(), dtype=torch.int8)
+    assigner = Assigner(centroids.numpy(), dtype=torch.int8)
     labels = assigner(frames)
     assert isinstance(assigner._filter, RoundedFilter)
     exact = torch.cdist(frames.double(), centroids.double(), compute_mode="donot_use_mm_for_euclid_dist")
@@ -87,7 +87,7 @@ def test_one_frame_far_off_leaves_the_others_their_filter():
     frames, centroids = gaussians(2_048, 1024, 0), gaussians(1_600, 1024, 1)
     frames = centroids[torch.arange(2_048) % 1_600] + 0.5 * frames
     frames[77] *= 1e4
-    assigner = assigner.Assigner(centroids.numpy())
+    assigner = Assigner(centroids.numpy())
     labels = assigner(frames)
     assert isinstance(assigner._filter, QuantizedFilter)
     assert np.array_equal(np.delete(labels, 77), np.delete(np.arange(2_048) % 1_600, 77))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spire_ray.core import processor
-from spire_ray.units.kmeans import assigner
+from spire_ray.units.kmeans.assigner import Assigner, assign, inertia
 
 FILTERS = [torch.bfloat16, torch.float32, *([torch.int8] if processor.fast_int8() else [])]
 
@@ -34,7 +34,7 @@ def distances(frames, centroids):
 @pytest.mark.parametrize("make", [gaussians, speech_like])
 def test_labels_equal_the_argmin_of_distances_in_float64(make, dtype):
     frames, centroids = make(5_000, 130), make(403, 130, seed=1)
-    labels = assigner.Assigner(centroids, dtype=dtype)(torch.from_numpy(frames))
+    labels = Assigner(centroids, dtype=dtype)(torch.from_numpy(frames))
     exact = distances(frames, centroids)
     best, second = np.sort(exact, axis=1)[:, :2].T
     untied = second - best > 1e-5 * best
@@ -55,14 +55,14 @@ def test_no_label_is_farther_than_the_nearest_centroid(frames, clusters, dimensi
     draw = np.random.default_rng(seed)
     values = draw.integers(-4, 5, (frames + clusters, dimensions)).astype(np.float32) * np.float32(2.0**exponent)  # many ties
     x, c = values[:frames], values[frames:]
-    labels = assigner.Assigner(c, dtype=dtype)(torch.from_numpy(x))
+    labels = Assigner(c, dtype=dtype)(torch.from_numpy(x))
     exact = ((x[:, None].astype(np.float64) - c) ** 2).sum(2)
     assert np.array_equal(labels, exact.argmin(1))  # of equal ones the first
 
 
 def test_a_label_does_not_depend_on_the_batch():
     frames, centroids = torch.from_numpy(speech_like(3_000, 64)), speech_like(300, 64, seed=1)
-    assigner = assigner.Assigner(centroids, dtype=torch.bfloat16)
+    assigner = Assigner(centroids, dtype=torch.bfloat16)
     alone = np.concatenate([assigner(part) for part in frames.split(37)])
     assert np.array_equal(assigner(frames), alone)
     order = torch.randperm(3_000, generator=torch.Generator().manual_seed(0))
@@ -73,14 +73,14 @@ def test_of_equal_centroids_the_first_is_taken():
     centroids = np.repeat(gaussians(5, 16), 60, axis=0)
     frames = torch.from_numpy(centroids[::7] + 1e-3)
     for dtype in FILTERS:
-        assert set(assigner.Assigner(centroids, dtype=dtype)(frames).tolist()) <= {0, 60, 120, 180, 240}
+        assert set(Assigner(centroids, dtype=dtype)(frames).tolist()) <= {0, 60, 120, 180, 240}
 
 
 def test_frames_that_are_not_finite_are_refused():
     frames = gaussians(10, 8)
     frames[3, 2] = np.nan
     with pytest.raises(ValueError, match="frames: some are not finite"):
-        assigner.assign(frames, gaussians(4, 8, seed=1))
+        assign(frames, gaussians(4, 8, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_frames_that_are_not_finite_are_refused():
 )
 def test_what_are_no_frames_or_no_centroids_is_refused_by_its_shape(frames, centroids, why):
     with pytest.raises(ValueError, match=why):
-        assigner.assign(frames, centroids)
+        assign(frames, centroids)
 
 
 def test_no_frames_have_no_labels():
-    assert assigner.assign(np.zeros((0, 8), np.float32), gaussians(4, 8)).shape == (0,)
+    assert assign(np.zeros((0, 8), np.float32), gaussians(4, 8)).shape == (0,)
 
 
 def test_inertia_is_the_mean_squared_distance_to_the_nearest_centroid():
     frames, centroids = gaussians(500, 8), gaussians(20, 8, seed=1)
-    assert assigner.inertia(frames, centroids) == pytest.approx(distances(frames, centroids).min(1).mean(), rel=1e-5)
+    assert inertia(frames, centroids) == pytest.approx(distances(frames, centroids).min(1).mean(), rel=1e-5)

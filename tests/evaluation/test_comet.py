@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from spire_ray.evaluation import comet, labels
 from spire_ray.manifest.schema import UNITS
-from spire_ray.pseudo_labels import estimates, labels
 from spire_ray.settings import PseudoLabel, QualityEstimate
 from spire_ray.stages.pseudo_label import TranslateShard
 
@@ -74,10 +74,10 @@ def test_a_shard_is_scored_as_comet_scores_it_itself(model, tiny_model, tmp_path
     assert len(set(expected)) > 3  # else the model says nothing
     assert [row["score"] for row in made] == pytest.approx(expected, abs=1e-6)
     checkpoint = f"{model}/checkpoints/model.ckpt"
-    assert estimates.scores(asked, checkpoint, PYTHON, batch_size=3) == expected
+    assert comet.scores(asked, checkpoint, PYTHON, batch_size=3) == expected
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=r"quality\.model=some/kiwi: unbabel-comet failed: .*not supported by COMET"):
-        estimates.scores([{"src": "a", "mt": "b"}], "some/kiwi", PYTHON)
+        comet.scores([{"src": "a", "mt": "b"}], "some/kiwi", PYTHON)
