@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut, Shard
 from spire_ray.runtime import cluster, stage
@@ -152,7 +153,6 @@ class TranslateShard:
         quality = self._settings.quality
         if not quality.model:
             return
-
         rows = [{"src": str(label["text"]), "mt": str(label["translation"])} for label in wanted]
         gpus = int(bool(self._settings.gpus_per_worker))
         scores = comet.scores(rows, storage.localize(quality.model), quality.python, batch_size=quality.batch_size, gpus=gpus)

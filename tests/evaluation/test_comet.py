@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spire_ray.evaluation import comet, labels
+from spire_ray.evaluation import comet
 from spire_ray.manifest.schema import UNITS
+from spire_ray.pseudo_labels import labels
 from spire_ray.settings import PseudoLabel, QualityEstimate
 from spire_ray.stages.pseudo_label import TranslateShard
 
