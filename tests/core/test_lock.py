@@ -30,7 +30,8 @@ def test_a_second_writer_is_refused_with_the_first_one_named(tmp_path):
 
 def test_a_process_that_was_killed_leaves_no_writer(tmp_path):
     program = (
-        f"import os, signal\nfrom spire_ray import lock\nwith lock.held({str(tmp_path)!r}): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal\nfrom spire_ray.core import lock\n"
+        f"with lock.held({str(tmp_path)!r}): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program], check=False)
     assert (tmp_path / lock.LOCK_FILE).exists()

@@ -118,7 +118,7 @@ def test_a_remote_folder_is_copied_once_for_what_it_holds_and_a_local_one_is_its
 def test_processes_of_a_node_share_a_copy(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
     storage.write_bytes("s3://spire/model/weights", bytes(1 << 20))
-    code = "from spire_ray import storage; print(storage.localize('s3://spire/model'))"
+    code = "from spire_ray.core import storage; print(storage.localize('s3://spire/model'))"
     before = s3[0].requests
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert len({process.communicate()[0] for process in running}) == 1

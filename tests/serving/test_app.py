@@ -45,13 +45,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def settings(tiny_model, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("serve") / "out")
     return Serve(model=tiny_model, output=output, port=free_port(), max_batch_size=2, max_upload_mb=2, max_new_tokens=NEW_TOKENS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(ray_session, settings):
     """URL of the running application."""
     from spire_ray.stages import serve
@@ -60,7 +60,7 @@ def server(ray_session, settings):
         yield serve.url(settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(server):
     with openai.OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0) as client:
         yield client

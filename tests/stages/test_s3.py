@@ -150,7 +150,7 @@ def test_what_is_written_whole_is_one_request_however_large(s3):
 
 def kill_in_an_upload(client, uri):
     """A process that writes a file which is larger than any of this job's, killed while its parts are on the way."""
-    program = f"from spire_ray import storage\nwith storage.new_file({uri!r}) as file: file.write(bytes({300 << 20}))"
+    program = f"from spire_ray.core import storage\nwith storage.new_file({uri!r}) as file: file.write(bytes({300 << 20}))"
     writer = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     while not (found := client.list_multipart_uploads(Bucket="spire").get("Uploads", [])):
         assert writer.poll() is None
