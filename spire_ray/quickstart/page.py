@@ -69,7 +69,7 @@ def render(root: str, report: dict[str, Any], recipe: dict[str, Any], records: d
     """Return the page as HTML. `records` are the `run.json` of the finished folders below `root`."""
     source = _Source(root, report, recipe, records)
     title = f"spire-ray · {escape(recipe['title'])}"
-    style = resources.files("spire_ray.evaluation").joinpath("page.css").read_text()
+    style = resources.files("spire_ray.quickstart").joinpath("page.css").read_text()
     body = "\n".join(part(source) for part in (_head, _results, _road, _training, _units, _time, _clips, _served, _foot))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
