@@ -30,7 +30,7 @@ import soundfile
 
 from spire_ray.audio import decode as audio
 from spire_ray.core import provenance, storage
-from spire_ray.settings import Encoder, Label, Tracking
+from spire_ray.settings import EncoderSettings, LabelSettings, TrackingSettings
 from spire_ray.shards import decoding, planning
 from spire_ray.stages import label
 from spire_ray.units.codebook import Codebook
@@ -127,7 +127,7 @@ def _clips(folder: Path, codec: str) -> None:
 
 
 def _codebook(folder: str) -> None:
-    draw, settings = np.random.default_rng(0), Encoder(name="mfcc", hop_ms=20, context=9)
+    draw, settings = np.random.default_rng(0), EncoderSettings(name="mfcc", hop_ms=20, context=9)
     from spire_ray.units.encoders.encoder import load_encoder
 
     encoder = load_encoder(settings)
@@ -149,14 +149,14 @@ def _manifest(folder: Path, hours: float) -> str:
     return str(folder / f"{hours:g}.parquet")
 
 
-def _settings(folder: str, hours: float, output: str, workers: int) -> Label:
+def _settings(folder: str, hours: float, output: str, workers: int) -> LabelSettings:
     manifest = _manifest(Path(folder), hours)
-    return Label(
+    return LabelSettings(
         manifest=manifest,
         codebook=f"{folder}/codebook",
         output=output,
         workers=workers,
-        tracking=Tracking(enabled=False),
+        tracking=TrackingSettings(enabled=False),
     )
 
 
@@ -166,7 +166,7 @@ def _process(system: str, folder: str, hours: float, workers: int) -> dict[str, 
     return {"cpu": used, "wall": wall}
 
 
-def _bare(settings: Label) -> None:
+def _bare(settings: LabelSettings) -> None:
     """As many processes as workers, each with its share of the shards: cores that share caches and clock cost each other."""
     planned = list(planning.plan(settings.manifest, {}, settings.output, settings.shard_seconds))
     processes = multiprocessing.get_context("spawn")
@@ -181,7 +181,7 @@ def _bare(settings: Label) -> None:
         assert loop.exitcode == 0
 
 
-def _loop(settings: Label, planned: list[planning.Shard]) -> None:
+def _loop(settings: LabelSettings, planned: list[planning.Shard]) -> None:
     import pyarrow as pa
 
     actor = label.LabelShard(settings, decoding.Decode({}, settings.max_seconds))
@@ -189,7 +189,7 @@ def _loop(settings: Label, planned: list[planning.Shard]) -> None:
         actor(pa.Table.from_pylist([vars(shard)]))
 
 
-def _ray(settings: Label) -> None:
+def _ray(settings: LabelSettings) -> None:
     from spire_ray.core import config
 
     path = f"{settings.output}.yaml"
@@ -197,7 +197,7 @@ def _ray(settings: Label) -> None:
     assert label.main(["--config", path]) == 0
 
 
-def _daft(settings: Label) -> None:
+def _daft(settings: LabelSettings) -> None:
     """As Daft's documentation advises: a class UDF that loads once, batches, a fixed concurrency; Parquet out."""
     import daft
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from spire_ray.core import provenance, storage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import UNITS
-from spire_ray.settings import Encoder, Label
+from spire_ray.settings import EncoderSettings, LabelSettings
 from spire_ray.shards import decoding, marks, planning
 from spire_ray.stages import label
 from spire_ray.tools import audit
@@ -38,7 +38,7 @@ _WATCHED_EVERY = 2.0
 class LabelShard:
     """In place of decoding, encoder and codebook: 8 fixed units a row; files and marks as in the job."""
 
-    def __init__(self, settings: Label, _: decoding.Decode | None) -> None:
+    def __init__(self, settings: LabelSettings, _: decoding.Decode | None) -> None:
         self._output = settings.output
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -91,7 +91,7 @@ def _rehearse(folder: Path, rows: int, shard_hours: float, output: str) -> dict[
 
 
 def _label(folder: Path, shard_hours: float, output: str) -> dict[str, Any]:
-    settings = Encoder(name="mfcc")
+    settings = EncoderSettings(name="mfcc")
     from spire_ray.units.encoders.encoder import load_encoder
 
     centroids = np.eye(UNITS_PER_ROW, 65, dtype=np.float32)

@@ -30,7 +30,7 @@ from spire_ray.core.provenance import versions
 from spire_ray.manifest.schema import UNITS
 from spire_ray.packs import choice, pack, tokens
 from spire_ray.packs.packing import best_fit
-from spire_ray.settings import Pack, Source
+from spire_ray.settings import PackSettings, SourceSettings
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
@@ -65,14 +65,17 @@ def packing(documents: int, sequence_length: int) -> dict[str, float]:
 def model(folder: str) -> str:
     """A tiny Llama with the vocabulary of the released models: 5,000 units from id 32,005 on."""
     from spire_ray.model.extend import extend
-    from spire_ray.settings import ExtendModel
+    from spire_ray.settings import ExtendModelSettings
     from spire_ray.units.fingerprint import Fingerprint, Identity
     from tests.model import families
 
     base = families.make("llama-2", Path(folder) / "base")
     identity = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, clusters=5000)
     extend(
-        base, f"{folder}/model", Fingerprint(identity=identity), ExtendModel(model="", codebook="", output="", preset="spire-7b")
+        base,
+        f"{folder}/model",
+        Fingerprint(identity=identity),
+        ExtendModelSettings(model="", codebook="", output="", preset="spire-7b"),
     )
     return f"{folder}/model"
 
@@ -114,7 +117,7 @@ def road(model: str, documents: int) -> dict[str, Any]:
             for n, length in enumerate(draw.uniform(2, 20, documents).tolist())
         ]  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), f"{folder}/part-000000.parquet")
-        settings = Pack(model=model, output=f"{folder}/pack", sources=(Source(task="asr", data=folder),))
+        settings = PackSettings(model=model, output=f"{folder}/pack", sources=(SourceSettings(task="asr", data=folder),))
         tokeniser, form = tokens.Tokeniser(settings), pack.Form(2048, 37_056)
         block = {"source": 0, "files": [f"{folder}/part-000000.parquet"], "first": 0, "rows": -1, "block": 0}
         tokenised, spread = seconds(lambda: tokeniser.write(block), 5)

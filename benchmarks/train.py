@@ -147,7 +147,7 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
     """The engine of the jobs, ZeRO-1, on one worker."""
     import torch.distributed as dist
 
-    from spire_ray.settings import Optimizer, Training
+    from spire_ray.settings import OptimizerSettings, TrainingSettings
     from spire_ray.training.engine import Engine, configuration
 
     os.environ.setdefault("LOCAL_RANK", "0")
@@ -160,11 +160,11 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(json.dumps(zero))
         file.flush()
-        training = Training(
+        training = TrainingSettings(
             steps=1,
             global_batch_size=options.rows * options.micro_batches,
             micro_batch_size=options.rows,
-            optimizer=Optimizer(lr=RATE, clip=1.0),
+            optimizer=OptimizerSettings(lr=RATE, clip=1.0),
             gradient_checkpointing=options.checkpointing,
             compile=options.compile,
         )

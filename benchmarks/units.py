@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from spire_ray.core import storage
 from spire_ray.core.provenance import versions
-from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
 from spire_ray.units.encoders import pretrained
@@ -192,10 +192,10 @@ def random_codebook(folder: str, config: dict[str, Any], layer: int, clusters: i
     torch.manual_seed(0)
     HubertModel(HubertConfig(num_hidden_layers=layer, **config)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
-    encoder = load_encoder(Encoder(name=folder, layer=layer, dtype="bfloat16"))
+    encoder = load_encoder(EncoderSettings(name=folder, layer=layer, dtype="bfloat16"))
     frames = torch.cat(encoder.encode(list(synthetic_clips(clusters / 40, seed=2)))).numpy()
     centroids = frames[np.random.default_rng(0).permutation(len(frames))[:clusters]].copy()
-    return Codebook.create(centroids, Encoder(name=folder, layer=layer), encoder.identity, {})
+    return Codebook.create(centroids, EncoderSettings(name=folder, layer=layer), encoder.identity, {})
 
 
 def synthetic_clips(seconds: float, seed: int) -> Iterator[np.ndarray]:
@@ -230,7 +230,7 @@ def _flops(config: dict[str, Any], layer: int, clusters: int, samples: int) -> f
 
 def truth_of(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str) -> list[np.ndarray]:
     """Hugging Face's own forward pass in float32, clip by clip, and the best float64 score."""
-    plain = pretrained.load(Encoder(name=folder, layer=codebook.encoder.layer), device, plain=True)
+    plain = pretrained.load(EncoderSettings(name=folder, layer=codebook.encoder.layer), device, plain=True)
     centroids = torch.from_numpy(codebook.centroids).double().to(device)
     halves = centroids.square().sum(1) / 2
     scores = ((frames.double() @ centroids.T - halves) for clip in clips for frames in plain.encode([clip]))

@@ -32,12 +32,12 @@ def ray_session():
 @pytest.fixture(scope="session")
 def tiny_codebook():
     """20 clusters of the cepstra of noise."""
-    from spire_ray.settings import Encoder
+    from spire_ray.settings import EncoderSettings
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.encoders.encoder import load_encoder
     from spire_ray.units.kmeans import passes
 
-    settings = Encoder(name="mfcc", hop_ms=40, context=9)
+    settings = EncoderSettings(name="mfcc", hop_ms=40, context=9)
     encoder = load_encoder(settings)
     noise = np.random.default_rng(0).standard_normal(16_000 * 20).astype(np.float32) / 4
     fitted = passes.fit(encoder.encode([noise])[0].numpy(), 20, iterations=5, seed=0)
@@ -51,13 +51,13 @@ def tiny_model(tmp_path_factory, tiny_codebook):
 
     from spire_ray.model.extend import extend
     from spire_ray.quickstart.scratch import save_model, train_tokenizer
-    from spire_ray.settings import Architecture, ExtendModel
+    from spire_ray.settings import ArchitectureSettings, ExtendModelSettings
 
     folder = tmp_path_factory.mktemp("model")
     base, model = str(folder / "base"), str(folder / "model")
-    shape = Architecture(hidden_size=32, layers=1, heads=2, intermediate_size=64, max_positions=512)
+    shape = ArchitectureSettings(hidden_size=32, layers=1, heads=2, intermediate_size=64, max_positions=512)
     save_model(base, train_tokenizer(["Speech: the dog\nEnglish: German: der Hund"], 300), shape, seed=0)
-    settings = ExtendModel(model=base, codebook=f"{model}/codebook", output=model)
+    settings = ExtendModelSettings(model=base, codebook=f"{model}/codebook", output=model)
     extend(base, model, tiny_codebook.fingerprint, settings)
     tiny_codebook.save(f"{model}/codebook")
     weights = load_file(f"{model}/model.safetensors")
@@ -78,10 +78,10 @@ def tiny_base(tiny_model):
 def fresh_model(tmp_path_factory, tiny_base, tiny_codebook):
     """The same model as it leaves extend_model, with small weights: one that learns."""
     from spire_ray.model.extend import extend
-    from spire_ray.settings import ExtendModel
+    from spire_ray.settings import ExtendModelSettings
 
     folder = str(tmp_path_factory.mktemp("fresh"))
-    extend(tiny_base, folder, tiny_codebook.fingerprint, ExtendModel(model=tiny_base, codebook="", output=folder))
+    extend(tiny_base, folder, tiny_codebook.fingerprint, ExtendModelSettings(model=tiny_base, codebook="", output=folder))
     return folder
 
 

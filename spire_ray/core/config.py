@@ -20,20 +20,20 @@ from pydantic import TypeAdapter, ValidationError
 from spire_ray import settings
 from spire_ray.core import storage
 
-STAGES: dict[str, type[settings.Stage]] = {
-    "corpus": settings.Corpus,
-    "fit_codebook": settings.FitCodebook,
-    "label": settings.Label,
-    "init_model": settings.InitModel,
-    "extend_model": settings.ExtendModel,
-    "pack": settings.Pack,
-    "pseudo_label": settings.PseudoLabel,
-    "cpt": settings.Train,
-    "it": settings.Train,
-    "export": settings.Export,
-    "evaluate": settings.Evaluate,
-    "serve": settings.Serve,
-    "run": settings.Recipe,
+STAGES: dict[str, type[settings.StageSettings]] = {
+    "corpus": settings.CorpusSettings,
+    "fit_codebook": settings.FitCodebookSettings,
+    "label": settings.LabelSettings,
+    "init_model": settings.InitModelSettings,
+    "extend_model": settings.ExtendModelSettings,
+    "pack": settings.PackSettings,
+    "pseudo_label": settings.PseudoLabelSettings,
+    "cpt": settings.TrainSettings,
+    "it": settings.TrainSettings,
+    "export": settings.ExportSettings,
+    "evaluate": settings.EvaluateSettings,
+    "serve": settings.ServeSettings,
+    "run": settings.RecipeSettings,
 }
 
 _NOT_IDENTITY = (
@@ -45,7 +45,7 @@ _NOT_IDENTITY = (
 """Where and with what a stage runs; all other fields, dotted, decide what it makes."""
 
 
-def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> settings.Stage:
+def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> settings.StageSettings:
     """Read a YAML file, apply overrides (`training.lr=1e-4`) and validate.
 
     Raises ValueError for a missing file, a file of another stage, an unknown key or a wrong value.
@@ -68,14 +68,14 @@ def read(path: str, overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[s
     return data
 
 
-def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> settings.Stage:
+def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> settings.StageSettings:
     """Settings from a mapping; `stage` is the one the caller can run."""
     name = data["stage"]
     if not isinstance(name, str) or name not in STAGES:
         raise ValueError(f"{path}: stage={name!r}{_nearest(str(name), STAGES)}")
     if stage is not None and name != stage:
         raise ValueError(f"{path}: is a configuration of the stage {name}, not of {stage}")
-    data = _substitute(data, str(data.get("root", settings.Stage.root)))
+    data = _substitute(data, str(data.get("root", settings.StageSettings.root)))
     _check_keys(data, STAGES[name], "", path)
     try:
         return TypeAdapter(STAGES[name]).validate_python(data)
@@ -87,7 +87,7 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
         raise ValueError(f"{path}: {field}{found}: {first['msg']}{more}") from None
 
 
-def identity(configuration: settings.Stage) -> dict[str, Any]:
+def identity(configuration: settings.StageSettings) -> dict[str, Any]:
     """The fields that decide what a stage makes, for comparing an output folder with a configuration."""
     return _without(to_dict(configuration), (*_NOT_IDENTITY, "output"))
 
@@ -105,7 +105,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def to_dict(configuration: settings.Stage) -> dict[str, Any]:
+def to_dict(configuration: settings.StageSettings) -> dict[str, Any]:
     """The resolved configuration as JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configuration)))
     return plain

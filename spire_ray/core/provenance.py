@@ -13,7 +13,7 @@ from typing import Any
 
 from spire_ray.core import config, storage
 from spire_ray.core.lock import LOCK_FILE
-from spire_ray.settings import Stage
+from spire_ray.settings import StageSettings
 
 RUN_FILE = "run.json"
 CORPUS_FILE = "corpus.json"
@@ -34,7 +34,7 @@ class Output:
         return self.record.get("status") == "complete"
 
     @staticmethod
-    def open(settings: Stage) -> "Output":
+    def open(settings: StageSettings) -> "Output":
         """The record that belongs to these settings, begun or finished; a new one where nothing has been made yet.
 
         Raises ValueError if the folder was made by another configuration or from other inputs.
@@ -54,7 +54,7 @@ class Output:
                 )
         return Output(settings.output, record)
 
-    def begin(self, settings: Stage) -> None:
+    def begin(self, settings: StageSettings) -> None:
         """Write the record before the work starts."""
         self.record |= {"resolved": config.to_dict(settings), "versions": versions(), "git": git_state()}
         self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -70,7 +70,7 @@ class Output:
         storage.write_json(storage.join(self.folder, RUN_FILE), self.record)
 
 
-def inputs_of(settings: Stage) -> dict[str, str]:
+def inputs_of(settings: StageSettings) -> dict[str, str]:
     """Ids of the finished folders that a configuration reads, by dotted field.
 
     Raises ValueError for an input that a stage has begun but not finished.

@@ -140,7 +140,7 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
     from transformers.utils import logging
 
     from spire_ray.inference.generate import HuggingFaceGenerator
-    from spire_ray.settings import Serve
+    from spire_ray.settings import ServeSettings
     from spire_ray.units.labeler import Labeler
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -148,7 +148,7 @@ def _transcribe(clips: Sequence[str], model: str, codebook: str, to: str, device
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     labeler = Labeler(fitting, device)
-    generator = HuggingFaceGenerator(folder, device=device, max_new_tokens=Serve.max_new_tokens, batch_size=_AT_ONCE)
+    generator = HuggingFaceGenerator(folder, device=device, max_new_tokens=ServeSettings.max_new_tokens, batch_size=_AT_ONCE)
     longest = room(generator)
     refused = 0
     for start in range(0, len(clips), _AT_ONCE):

@@ -12,7 +12,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file
 
 from spire_ray.core import storage
-from spire_ray.settings import Lora
+from spire_ray.settings import LoraSettings
 from spire_ray.training import checkpoint, remote
 from spire_ray.training.engine import deepspeed
 from spire_ray.training.trainable import merged
@@ -30,7 +30,7 @@ _COPIED = (
 )
 
 
-def export(training: str, base: str, output: str, dtype: torch.dtype, lora: Lora | None = None) -> dict[str, Any]:
+def export(training: str, base: str, output: str, dtype: torch.dtype, lora: LoraSettings | None = None) -> dict[str, Any]:
     """Write the newest complete checkpoint of `training` as a model folder; everything but weights comes from `base`.
 
     What was frozen is taken from `base`, adapters and new rows are merged. Returns the record of the checkpoint. Raises
@@ -41,7 +41,7 @@ def export(training: str, base: str, output: str, dtype: torch.dtype, lora: Lora
     trained = _trained(folder, record["step"])
     if config.get("tie_word_embeddings"):  # the head is the embedding, under a second name
         trained = {name: tensor for name, tensor in trained.items() if not name.startswith("lm_head.")}
-    whole = merged(_weights(base), trained, lora or Lora())
+    whole = merged(_weights(base), trained, lora or LoraSettings())
     Path(output).mkdir(parents=True, exist_ok=True)
     save_torch_state_dict({name: tensor.to(dtype).contiguous().clone() for name, tensor in whole.items()}, output)
     for name in _COPIED:

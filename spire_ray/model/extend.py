@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from spire_ray.model.license import CARD
-from spire_ray.settings import ExtendModel
+from spire_ray.settings import ExtendModelSettings
 from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START
 from spire_ray.text.tokenizer import END_OF_DOCUMENT, UNITS_FILE, UnitVocabulary, unit_words
 from spire_ray.units import codec
@@ -30,7 +30,7 @@ _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
-def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendModel) -> UnitVocabulary:
+def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendModelSettings) -> UnitVocabulary:
     """Write the extended model folder; `model` is a local Hugging Face folder with safetensors.
 
     Raises ValueError for a model that already has unit tokens.
@@ -54,7 +54,7 @@ def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendMo
 
 
 def _extend_tokenizer(
-    model: str, output: str, fingerprint: Fingerprint, settings: ExtendModel
+    model: str, output: str, fingerprint: Fingerprint, settings: ExtendModelSettings
 ) -> tuple[UnitVocabulary, int, int, int | None]:
     """The words of the preset, the units as ordinary words, then the ChatML tokens.
 
@@ -117,7 +117,9 @@ def _shards(model: Path) -> dict[str, set[str]]:
     return shards
 
 
-def _extend_weights(model: Path, output: Path, shards: dict[str, set[str]], used: int, rows: int, settings: ExtendModel) -> None:
+def _extend_weights(
+    model: Path, output: Path, shards: dict[str, set[str]], used: int, rows: int, settings: ExtendModelSettings
+) -> None:
     """Write the files, one at a time, with the two vocabulary tensors extended."""
     added = 0
     for shard, names in sorted(shards.items()):

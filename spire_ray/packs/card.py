@@ -4,12 +4,12 @@ import io
 from typing import Any
 
 from spire_ray.core import storage
-from spire_ray.settings import Source
+from spire_ray.settings import SourceSettings
 
 CARD_FILE, PLOT_FILE = "card.md", "card.png"
 
 
-def planned(source: Source, scale: float = 1.0) -> str:
+def planned(source: SourceSettings, scale: float = 1.0) -> str:
     """What a source is to bring, in words."""
     if source.tokens:
         return f"{short(source.tokens * scale)} tokens"

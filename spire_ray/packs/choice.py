@@ -12,7 +12,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import EVERY_SPLIT
 from spire_ray.packs import budget, mixture, pack
 from spire_ray.packs.tokens import WORK_FOLDER, block_file, mark
-from spire_ray.settings import Pack
+from spire_ray.settings import PackSettings
 
 MEASURES = ("documents", "tokens", "units", "seconds")
 
@@ -31,7 +31,7 @@ class Choice:
     """Source → sorted keys of documents that repeat another."""
 
 
-def choose(settings: Pack, blocks: int) -> Choice:
+def choose(settings: PackSettings, blocks: int) -> Choice:
     """Read keys and sizes of all documents, leave out duplicates and meet the budgets.
 
     Holds some 40 bytes for each document. Raises ValueError for a source of which nothing is left.
@@ -105,7 +105,7 @@ def _merged(blocks: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]
     return dict(sorted(merged.items()))
 
 
-def pack_group(settings: Pack, form: pack.Form, choice: Choice, blocks: int, group: int) -> dict[str, Any]:
+def pack_group(settings: PackSettings, form: pack.Form, choice: Choice, blocks: int, group: int) -> dict[str, Any]:
     """Gather the chosen documents of one group, sort them by id, pack them; returns the counts of the group."""
     found: list[tuple[str, int, int, pack.Document]] = []
     brought = [dict.fromkeys(MEASURES, 0.0) for _ in settings.sources]
@@ -123,7 +123,9 @@ def pack_group(settings: Pack, form: pack.Form, choice: Choice, blocks: int, gro
     return {**facts, "sources": brought}
 
 
-def _chosen(settings: Pack, choice: Choice, block: int, number: int, keys: tuple[int, int]) -> tuple[pa.Table, np.ndarray]:
+def _chosen(
+    settings: PackSettings, choice: Choice, block: int, number: int, keys: tuple[int, int]
+) -> tuple[pa.Table, np.ndarray]:
     """Documents of a block with keys in a range that are used, and how often each."""
     first, last = (pa.scalar(key, pa.uint64()) for key in keys)
     path = storage.join(settings.output, WORK_FOLDER, block_file(block))
@@ -145,7 +147,7 @@ def _documents(table: pa.Table, number: int) -> Iterator[tuple[str, int, pack.Do
         yield utt_id, content, pack.Document(tokens[start:end], masks[start:end], utt_id, number, cuttable)
 
 
-def account(settings: Pack, choice: Choice, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def account(settings: PackSettings, choice: Choice, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What each source was to bring and brought."""
     lines = []
     for number, source in enumerate(settings.sources):

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from spire_ray.packs.mixture import SPEECH_TASKS, SkipRow
-from spire_ray.settings import Source
+from spire_ray.settings import SourceSettings
 
 
-def check(source: Source, row: Mapping[str, Any]) -> None:
+def check(source: SourceSettings, row: Mapping[str, Any]) -> None:
     """Raise SkipRow for a row that the filters of its source leave out. Duplicates are found later, over all rows."""
     filters = source.filters
     if filters.languages and row.get("language") not in filters.languages:
@@ -23,7 +23,7 @@ def check(source: Source, row: Mapping[str, Any]) -> None:
             _unit_entropy(row, filters.unit_entropy)
 
 
-def _length_ratio(source: Source, row: Mapping[str, Any], most: float) -> None:
+def _length_ratio(source: SourceSettings, row: Mapping[str, Any], most: float) -> None:
     translations = {**dict(row.get("translations") or ()), row.get("language"): row.get("text")}
     code = source.source_language or row.get("language")
     lengths = sorted(len(str(translations.get(c) or "").strip()) for c in (code, source.target_language))

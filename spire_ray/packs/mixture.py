@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spire_ray.settings import Source
+from spire_ray.settings import SourceSettings
 from spire_ray.text import prompts
 from spire_ray.text.chat import CHATML, ChatFormat
 from spire_ray.text.languages import language
@@ -42,13 +42,13 @@ class Prompted:
     """Target language, where there is one."""
 
 
-def name(source: Source) -> str:
+def name(source: SourceSettings) -> str:
     """Name of a source in counts and reports."""
     languages = "-".join(code for code in (source.source_language, source.target_language) if code)
     return source.name or (f"{source.task}.{languages}" if languages else source.task)
 
 
-def check(sources: Iterable[Source]) -> None:
+def check(sources: Iterable[SourceSettings]) -> None:
     """Raise ValueError for a source that cannot be: no language, nothing taken, two budgets, or two sources of one name."""
     names: set[str] = set()
     for source in sources:
@@ -71,7 +71,7 @@ def check(sources: Iterable[Source]) -> None:
         names.add(name(source))
 
 
-def each_target(source: Source, row: Mapping[str, Any]) -> list[Source]:
+def each_target(source: SourceSettings, row: Mapping[str, Any]) -> list[SourceSettings]:
     """The source, with one target language at a time where it takes any. Raises SkipRow for a row without translations."""
     if source.target_language != ANY:
         return [source]
@@ -81,7 +81,7 @@ def each_target(source: Source, row: Mapping[str, Any]) -> list[Source]:
     return [replace(source, target_language=code) for code in codes or [source.source_language]]
 
 
-def prompted(source: Source, row: Mapping[str, Any], style: Style = RELEASED, markup: ChatFormat = CHATML) -> Prompted:
+def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELEASED, markup: ChatFormat = CHATML) -> Prompted:
     """The document that a source makes of a row. Raises SkipRow, with the reason, where it makes none."""
     if row.get("status") == "rejected":
         raise SkipRow("not labelled", str(row.get("error") or ""))
@@ -123,7 +123,7 @@ def _text(row: Mapping[str, Any], code: str, lacking: str) -> str:
     return str(text)
 
 
-def _completion(source: Source, code: str, text: str, target: str, units: np.ndarray | None, style: Style) -> list[Span]:
+def _completion(source: SourceSettings, code: str, text: str, target: str, units: np.ndarray | None, style: Style) -> list[Span]:
     match source.task:
         case "asr":
             return prompts.completion(prompts.asr_completion(code, style), text, units)
@@ -134,7 +134,7 @@ def _completion(source: Source, code: str, text: str, target: str, units: np.nda
     raise ValueError(f"sources.{name(source)}.format=cpt: the task {source.task} exists in the format it only")
 
 
-def _chat(source: Source, code: str, text: str, target: str, style: Style) -> list[Turn]:
+def _chat(source: SourceSettings, code: str, text: str, target: str, style: Style) -> list[Turn]:
     match source.task:
         case "asr":
             return [Turn(prompts.asr_prompt(code, style), text)]

@@ -12,7 +12,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import in_split
 from spire_ray.packs import budget, filters, mixture
 from spire_ray.packs.mixture import Prompted, SkipRow
-from spire_ray.settings import Pack
+from spire_ray.settings import PackSettings
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units.fingerprint import content_hash
@@ -46,7 +46,7 @@ def block_file(block: int) -> str:
     return f"block-{block:06d}.parquet"
 
 
-def terminator(settings: Pack, tokenizer: SpeechTokenizer) -> int:
+def terminator(settings: PackSettings, tokenizer: SpeechTokenizer) -> int:
     """Token that ends a document of continued pre-training. Raises ValueError for a word that the vocabulary has not."""
     word = settings.terminator
     token = tokenizer.text.token_to_id(word) if word else tokenizer.end
@@ -58,7 +58,7 @@ def terminator(settings: Pack, tokenizer: SpeechTokenizer) -> int:
 class Tokeniser:
     """Rows of a source → documents as tokens, or the reason why not."""
 
-    def __init__(self, settings: Pack) -> None:
+    def __init__(self, settings: PackSettings) -> None:
         self._settings = settings
         self._tokenizer = SpeechTokenizer(settings.model)
         self._style = prompts.STYLES[settings.prompts]

@@ -16,7 +16,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.pseudo_labels import pseudo
 from spire_ray.pseudo_labels.pseudo import Cut, Shard
-from spire_ray.settings import PseudoLabel
+from spire_ray.settings import PseudoLabelSettings
 
 FOLDER = "labels"
 _DONE = "_done"
@@ -26,7 +26,7 @@ _PLAN_FILE = "plan.parquet"
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
-def planned(settings: PseudoLabel) -> list[Shard]:
+def planned(settings: PseudoLabelSettings) -> list[Shard]:
     """The shards of the data as it is now; those of an earlier plan keep their rows and numbers.
 
     Raises ValueError for a folder without part files and for planned rows that are gone.
@@ -104,7 +104,7 @@ def _part(folder: str, shard: int) -> str:
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
-def cuts(settings: PseudoLabel, shards: Sequence[Shard]) -> dict[str, Cut]:
+def cuts(settings: PseudoLabelSettings, shards: Sequence[Shard]) -> dict[str, Cut]:
     """Where each language is cut, over all shards; 12 bytes are held for each translation of one language."""
     found = {}
     for target in settings.languages:
@@ -114,7 +114,7 @@ def cuts(settings: PseudoLabel, shards: Sequence[Shard]) -> dict[str, Cut]:
     return found
 
 
-def write_kept(settings: PseudoLabel, shards: Sequence[Shard], found: dict[str, Cut]) -> int:
+def write_kept(settings: PseudoLabelSettings, shards: Sequence[Shard], found: dict[str, Cut]) -> int:
     """The rows that have a kept translation, with what is kept; returns how many translations that is."""
     count = 0
     for shard in shards:

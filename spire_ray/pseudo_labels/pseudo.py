@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from spire_ray.manifest.schema import UNITS
 from spire_ray.packs import budget
-from spire_ray.settings import QualityEstimate
+from spire_ray.settings import QualitySettings
 from spire_ray.text.languages import language
 from spire_ray.units import codec
 
@@ -123,7 +123,7 @@ class Cut:
         return np.asarray(np.isnan(scores) | better)
 
 
-def cut(scores: np.ndarray, ranks: np.ndarray, quality: QualityEstimate) -> Cut:
+def cut(scores: np.ndarray, ranks: np.ndarray, quality: QualitySettings) -> Cut:
     """Where one language is cut: at the threshold, or above it where `top_k` allows fewer. Ties go by rank."""
     good = scores >= np.float32(quality.threshold)
     if not quality.top_k or good.sum() <= quality.top_k:

@@ -12,7 +12,7 @@ import soundfile
 
 from spire_ray.quickstart.espeak import Espeak, Speech, check_voice
 from spire_ray.quickstart.grammar import Grammar, Sentence
-from spire_ray.settings import SAMPLE_RATE, Corpus
+from spire_ray.settings import SAMPLE_RATE, CorpusSettings
 
 _CHUNK = 64
 """Clips that one process speaks in one go."""
@@ -36,7 +36,7 @@ class Clip:
     pitch: int
 
 
-def plan(settings: Corpus) -> tuple[list[Clip], list[Sentence]]:
+def plan(settings: CorpusSettings) -> tuple[list[Clip], list[Sentence]]:
     """The clips of all splits, and the sentence pairs that are only read, never spoken."""
     voices = check_voices(settings)
     draw = random.Random(settings.seed)
@@ -53,7 +53,7 @@ def plan(settings: Corpus) -> tuple[list[Clip], list[Sentence]]:
     return clips, list(islice(sentences, counts.text))
 
 
-def check_voices(settings: Corpus) -> dict[str, tuple[str, ...]]:
+def check_voices(settings: CorpusSettings) -> dict[str, tuple[str, ...]]:
     """The voices of each split. Raises ValueError for an unknown one and for one that also speaks in training."""
     voices = {
         "train": settings.train_voices or TRAIN_VOICES,

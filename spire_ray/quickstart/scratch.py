@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from spire_ray.settings import Architecture
+from spire_ray.settings import ArchitectureSettings
 
 BOS, EOS = "<s>", "</s>"
 
@@ -27,7 +27,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def save_model(folder: str, tokenizer: Tokenizer, shape: Architecture, seed: int) -> int:
+def save_model(folder: str, tokenizer: Tokenizer, shape: ArchitectureSettings, seed: int) -> int:
     """Write a model folder with random weights; returns the number of parameters."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

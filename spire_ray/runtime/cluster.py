@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 from spire_ray.core import storage
-from spire_ray.settings import Stage
+from spire_ray.settings import StageSettings
 
 _SMALLEST_CLUSTER = 4
 """Logical CPUs of a local cluster: Ray Data stalls with fewer."""
@@ -154,7 +154,7 @@ def _below(path: str, root: str) -> bool:
     return os.path.commonpath([os.path.abspath(path), os.path.abspath(root)]) == os.path.abspath(root)
 
 
-def check_shared(settings: Stage, tracking_uri: str) -> None:
+def check_shared(settings: StageSettings, tracking_uri: str) -> None:
     """Refuse what only one node can see when the cluster has several.
 
     Raises ValueError for an output outside `storage.shared_root` and for an sqlite or file MLflow store.

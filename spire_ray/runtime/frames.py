@@ -17,7 +17,7 @@ import ray
 from spire_ray.audio.pcm import from_pcm
 from spire_ray.core import storage
 from spire_ray.manifest import alignments, sample
-from spire_ray.settings import FitCodebook
+from spire_ray.settings import FitCodebookSettings
 from spire_ray.shards import decoding, marks
 from spire_ray.shards.planning import Shard
 from spire_ray.units.fingerprint import Identity
@@ -61,7 +61,7 @@ def quota(made: Sequence[ShardStats], frames: int) -> dict[int, int]:
 class FrameStore:
     """The shards of one worker."""
 
-    def __init__(self, settings: FitCodebook, planned: Sequence[Shard], device: str = "cpu") -> None:
+    def __init__(self, settings: FitCodebookSettings, planned: Sequence[Shard], device: str = "cpu") -> None:
         self._settings, self._planned, self._device = settings, planned, device
         self.rows = sum(shard.rows for shard in planned)
         self.made: list[ShardStats] = []

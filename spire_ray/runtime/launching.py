@@ -11,9 +11,9 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 
 from spire_ray.core import storage
-from spire_ray.settings import Recipe, Stage, Step
+from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
-Launch = Callable[[Step, Stage, list[str]], None]
+Launch = Callable[[StepSettings, StageSettings, list[str]], None]
 """Runs a step to its end with these arguments; raises StepError when it ends badly."""
 Close = Callable[[str], None]
 """Called with the status of the recipe, FINISHED or FAILED, when no step is left to launch."""
@@ -27,7 +27,7 @@ class StepError(ValueError):
     """A stage of the recipe ended with an error."""
 
 
-def local(recipe: Recipe) -> tuple[Launch, Close]:
+def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
     import ray
 
@@ -45,7 +45,7 @@ def local(recipe: Recipe) -> tuple[Launch, Close]:
     tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
     tracker.start(storage.absolute(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
 
-    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
+    def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
         print(f"── {step.name}\n", end="", flush=True)  # one write: steps start beside each other
         process = processes.Process(target=_run_job, args=(f"jobs/{settings.stage}.py", arguments, environment))
         process.start()
@@ -92,7 +92,7 @@ def remote(address: str) -> tuple[Launch, Close]:
         _show(client.get_job_logs(job), shown)
         return status
 
-    def launch(step: Step, settings: Stage, arguments: list[str]) -> None:
+    def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
         print(f"── {step.name} → {address}\n", end="", flush=True)
         mark = {"spire.step": step.name, "spire.output": settings.output}
         for other in client.list_jobs():

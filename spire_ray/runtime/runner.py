@@ -17,14 +17,14 @@ import yaml
 from spire_ray.core import config, storage
 from spire_ray.core.provenance import Output, strings
 from spire_ray.runtime import launching
-from spire_ray.settings import Recipe, Stage, Step
+from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
 _AT_ONCE = 2
 """Steps that run beside each other: most of a start is imports, which use one core."""
 
 
-def load(path: str, overrides: list[str]) -> Recipe:
+def load(path: str, overrides: list[str]) -> RecipeSettings:
     """A recipe; one that says `extends` takes title, steps and root from another and overrides some of its steps.
 
     In the overrides `step.key=value` goes to a step, `root=…` and the like to the recipe itself.
@@ -50,17 +50,17 @@ def load(path: str, overrides: list[str]) -> Recipe:
         step = next(step for step in data["steps"] if step["name"] == name)
         step.setdefault("overrides", {})[key] = yaml.safe_load(value)
     recipe = config.validate(data, "run", path)
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, RecipeSettings)
     folder = os.path.dirname(path) or "."
     return replace(recipe, steps=tuple(replace(s, config=storage.join(folder, s.config)) for s in recipe.steps))
 
 
-def stages(recipe: Recipe) -> dict[str, Stage]:
+def stages(recipe: RecipeSettings) -> dict[str, StageSettings]:
     """The validated settings of every step, by name."""
     return {step.name: config.load(step.config, _overrides(recipe, step)) for step in recipe.steps}
 
 
-def run(recipe: Recipe, address: str = "") -> None:
+def run(recipe: RecipeSettings, address: str = "") -> None:
     """Run what is not done yet, keep the record in `root/recipe.json`, and end with the report.
 
     Raises ValueError for a wrong configuration of any step before the first one starts, and StepError with the last log
@@ -91,7 +91,7 @@ def run(recipe: Recipe, address: str = "") -> None:
 
 
 def _in_order(
-    recipe: Recipe, planned: dict[str, Stage], finished: set[str], launch: launching.Launch
+    recipe: RecipeSettings, planned: dict[str, StageSettings], finished: set[str], launch: launching.Launch
 ) -> Iterator[tuple[str, float]]:
     """Launch each step when the steps whose outputs it reads have finished, two at a time; (name, seconds) of each.
 
@@ -114,7 +114,7 @@ def _in_order(
                 yield name, seconds
 
 
-def _needs(name: str, planned: dict[str, Stage]) -> set[str]:
+def _needs(name: str, planned: dict[str, StageSettings]) -> set[str]:
     """The steps whose output folders the settings of a step name."""
     texts = [text for key, text in strings(config.to_dict(planned[name])) if key != "output"]
     return {
@@ -124,13 +124,13 @@ def _needs(name: str, planned: dict[str, Stage]) -> set[str]:
     }
 
 
-def _timed(launch: launching.Launch, step: Step, settings: Stage, arguments: list[str]) -> float:
+def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings, arguments: list[str]) -> float:
     began = time.monotonic()
     launch(step, settings, arguments)
     return time.monotonic() - began
 
 
-def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
+def _report(recipe: RecipeSettings, planned: dict[str, StageSettings]) -> None:
     if any(settings.stage == "evaluate" for settings in planned.values()):
         from spire_ray.quickstart import report, variants
 
@@ -140,7 +140,7 @@ def _report(recipe: Recipe, planned: dict[str, Stage]) -> None:
             print(f"\n{variants.table(ablation)}\n\nplot: {recipe.root}/variants.png")
 
 
-def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
+def _overrides(recipe: RecipeSettings, step: StepSettings) -> dict[str, Any]:
     overrides = {**step.overrides, "root": recipe.root, "tracking.run_name": step.name}
     if recipe.seed is None:
         return overrides
@@ -148,16 +148,16 @@ def _overrides(recipe: Recipe, step: Step) -> dict[str, Any]:
     return overrides | {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"}
 
 
-def _arguments(recipe: Recipe, step: Step) -> list[str]:
+def _arguments(recipe: RecipeSettings, step: StepSettings) -> list[str]:
     pairs = [f"{key}={json.dumps(value)}" for key, value in _overrides(recipe, step).items()]  # JSON is YAML
     return ["--config", step.config, *pairs]
 
 
-def _done(settings: Stage) -> bool:
+def _done(settings: StageSettings) -> bool:
     return storage.exists(storage.join(settings.output, "run.json")) and Output.open(settings).complete
 
 
-def _record(recipe: Recipe) -> dict[str, Any]:
+def _record(recipe: RecipeSettings) -> dict[str, Any]:
     path = storage.join(recipe.root, RECORD_FILE)
     if storage.exists(path):
         return dict(storage.read_json(path))

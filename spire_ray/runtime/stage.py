@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 from spire_ray.core import command, config, lock, storage
 from spire_ray.core.progress import Progress
 from spire_ray.core.provenance import Output
-from spire_ray.settings import Stage
+from spire_ray.settings import StageSettings
 
-S = TypeVar("S", bound=Stage)
+S = TypeVar("S", bound=StageSettings)
 _RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
 """What Ray Data appends to the text of an error; to that of an OSError as the name of a file."""
 
@@ -101,7 +101,7 @@ def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def _dry_run(settings: Stage, plan: Plan, strict: bool) -> int:
+def _dry_run(settings: StageSettings, plan: Plan, strict: bool) -> int:
     print(f"{settings.stage} → {settings.output}")
     where = {name: _where(name, path) for name, path in plan.inputs.items()}
     for name, path in plan.inputs.items():

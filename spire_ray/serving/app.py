@@ -15,7 +15,7 @@ from ray.serve.config import AutoscalingConfig
 from spire_ray.core import config
 from spire_ray.inference.transcribe import codebook_of, model_folder, question, room
 from spire_ray.serving.ingress import Ingress
-from spire_ray.settings import SAMPLE_RATE, Serve
+from spire_ray.settings import SAMPLE_RATE, ServeSettings
 from spire_ray.text.prompts import Span
 
 _ENCODER_SHARE, _MODEL_SHARE = 0.2, 0.8
@@ -35,7 +35,7 @@ def _batch_seconds(batch: list[bytes]) -> int:
 class SpeechEncoder:
     """A Serve deployment: int16 PCM at 16 kHz → units."""
 
-    def __init__(self, settings: Serve) -> None:
+    def __init__(self, settings: ServeSettings) -> None:
         from spire_ray.units.labeler import Labeler
 
         self._labeler = Labeler(codebook_of(model_folder(settings.model)), _device(settings))
@@ -56,7 +56,7 @@ class SpeechEncoder:
 class LanguageModel:
     """A Serve deployment: units → text, asked in the chat format of the model."""
 
-    def __init__(self, settings: Serve) -> None:
+    def __init__(self, settings: ServeSettings) -> None:
         from spire_ray.inference.generate import HuggingFaceGenerator
 
         folder = model_folder(settings.model)
@@ -90,11 +90,11 @@ def build(args: dict[str, str]) -> Application:
     if "config" not in args:
         raise ValueError("config: name the configuration of the stage serve, such as config=configs/quickstart/serve.yaml")
     settings = config.load(args["config"], overrides, "serve")
-    assert isinstance(settings, Serve)
+    assert isinstance(settings, ServeSettings)
     return application(settings)
 
 
-def application(settings: Serve) -> Application:
+def application(settings: ServeSettings) -> Application:
     """The application of a configuration. Raises ValueError for settings or a model that cannot be served."""
     _check(settings)
     gpus = settings.gpus_per_replica
@@ -128,7 +128,7 @@ def application(settings: Serve) -> Application:
     return ingress.bind(settings, encoder.bind(settings), model.bind(settings))
 
 
-def _check(settings: Serve) -> None:
+def _check(settings: ServeSettings) -> None:
     if not 1 <= settings.replicas <= settings.max_replicas:
         raise ValueError(f"replicas={settings.replicas}: must be at least 1 and at most max_replicas={settings.max_replicas}")
     if not 0 <= settings.gpus_per_replica <= 1:
@@ -139,5 +139,5 @@ def _check(settings: Serve) -> None:
     codebook_of(model_folder(settings.model))
 
 
-def _device(settings: Serve) -> str:
+def _device(settings: ServeSettings) -> str:
     return "cuda" if settings.gpus_per_replica else "cpu"

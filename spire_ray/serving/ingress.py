@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spire_ray.audio import decode
-from spire_ray.settings import SAMPLE_RATE, Serve
+from spire_ray.settings import SAMPLE_RATE, ServeSettings
 from spire_ray.text.languages import language
 
 FORMATS = ("json", "text")
@@ -42,7 +42,7 @@ class Refusal(HTTPException):
 class Ingress:
     """A Serve deployment: requests → audio → units → text → responses."""
 
-    def __init__(self, settings: Serve, encoder: DeploymentHandle, model: DeploymentHandle) -> None:
+    def __init__(self, settings: ServeSettings, encoder: DeploymentHandle, model: DeploymentHandle) -> None:
         self._settings = settings
         self._encoder = encoder
         self._model = model

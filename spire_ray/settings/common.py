@@ -7,7 +7,7 @@ SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Storage:
+class StorageSettings:
     """Where outputs live when more than one node works on them."""
 
     shared_root: str = ""
@@ -17,7 +17,7 @@ class Storage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class License:
+class LicenseSettings:
     """Consent to terms. A job prints the license of every model it uses."""
 
     accept: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class License:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracking:
+class TrackingSettings:
     """The MLflow run of a stage. The store is MLFLOW_TRACKING_URI, else sqlite beside the working directory."""
 
     enabled: bool = True
@@ -37,7 +37,7 @@ class Tracking:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageSettings:
     """What every stage has."""
 
     stage: str
@@ -45,6 +45,6 @@ class Stage:
     """What `{root}` stands for in every path of the file."""
     output: str
     """The folder this stage makes. One folder belongs to one configuration."""
-    storage: Storage = field(default_factory=Storage)
-    tracking: Tracking = field(default_factory=Tracking)
-    license: License = field(default_factory=License)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    license: LicenseSettings = field(default_factory=LicenseSettings)

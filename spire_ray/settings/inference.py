@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from spire_ray.settings.common import Stage
+from spire_ray.settings.common import StageSettings
 from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 EvaluationTask = Literal[
@@ -12,7 +12,7 @@ EvaluationTask = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated:
+class EvaluatedModel:
     """One model and what it is asked."""
 
     name: str
@@ -23,14 +23,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Stage):
+class EvaluateSettings(StageSettings):
     """WER, BLEU and chrF of one or more models on one split."""
 
     stage: Literal["evaluate"] = "evaluate"
     units: str
     split: str = "test"
     """`all`: every row, also those without a split."""
-    models: tuple[Evaluated, ...]
+    models: tuple[EvaluatedModel, ...]
     target_language: str = "de"
     bleu_tokenizer: Literal["flores200", "13a", "zh", "ja-mecab", "ko-mecab", "intl"] = "flores200"
     """spBLEU is `flores200`, which downloads a tokenizer at first use."""
@@ -44,7 +44,7 @@ class Evaluate(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serve(Stage):
+class ServeSettings(StageSettings):
     """Speech in, text out, over HTTP. The output folder holds what the quickstart's check of the server wrote."""
 
     stage: Literal["serve"] = "serve"

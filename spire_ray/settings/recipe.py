@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spire_ray.settings.common import Stage
+from spire_ray.settings.common import StageSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepSettings:
     """One stage of a recipe."""
 
     name: str
@@ -19,7 +19,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Stage):
+class RecipeSettings(StageSettings):
     """Stages in the order they run, each in a process of its own."""
 
     stage: Literal["run"] = "run"
@@ -28,4 +28,4 @@ class Recipe(Stage):
     title: str
     seed: int | None = None
     """Seed of every step that takes one; empty: each step's own."""
-    steps: tuple[Step, ...]
+    steps: tuple[StepSettings, ...]

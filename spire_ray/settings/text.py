@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spire_ray.settings.common import Stage
+from spire_ray.settings.common import StageSettings
 from spire_ray.settings.numbers import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class ArchitectureSettings:
     """The shape of a Llama made from scratch."""
 
     hidden_size: PositiveInt = 192
@@ -20,19 +20,19 @@ class Architecture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitModel(Stage):
+class InitModelSettings(StageSettings):
     """A small random Llama and a byte-level BPE trained on text: the toy that stands for TOWER before its training."""
 
     stage: Literal["init_model"] = "init_model"
     text: str
     """Manifest whose `text` and `translations` train the tokenizer."""
     vocabulary: PositiveInt = 512
-    architecture: Architecture = field(default_factory=Architecture)
+    architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtendModel(Stage):
+class ExtendModelSettings(StageSettings):
     """Tokenizer and embeddings of a text model, extended by the units of a codebook."""
 
     stage: Literal["extend_model"] = "extend_model"
@@ -54,7 +54,7 @@ Task = Literal["asr", "mt", "st", "st_multiturn", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filters:
+class FilterSettings:
     """Which rows of a source make no document; each is counted under its reason. A limit of 0 is none."""
 
     length_ratio: NonNegativeFloat = 0.0
@@ -70,7 +70,7 @@ class Filters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SourceSettings:
     """One ingredient of a pack. Without a budget its rows are used `weight` times."""
 
     task: Task
@@ -92,19 +92,19 @@ class Source:
     """With a budget: how often a row may be used. A source that falls short is reported."""
     format: Literal["cpt", "it"] = "cpt"
     """`cpt`: plain text between BOS and terminator, loss on every token; `it`: chat turns, loss on the answers."""
-    filters: Filters = field(default_factory=Filters)
+    filters: FilterSettings = field(default_factory=FilterSettings)
     name: str = ""
     """Empty: task and languages."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pack(Stage):
+class PackSettings(StageSettings):
     """Prompts → tokens → full rows."""
 
     stage: Literal["pack"] = "pack"
     model: str
     """Model folder whose tokenizer and unit vocabulary are used."""
-    sources: tuple[Source, ...]
+    sources: tuple[SourceSettings, ...]
     scale: PositiveFloat = 1.0
     """Factor of every budget: 0.005 makes a two-hundredth of the recipe."""
     sequence_length: PositiveInt = 2048
@@ -120,7 +120,7 @@ class Pack(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QualityEstimate:
+class QualitySettings:
     """A model that scores translations without references, run by unbabel-comet in a Python environment of its own."""
 
     model: str = ""
@@ -136,7 +136,7 @@ class QualityEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpectedLabels:
+class ExpectedLabelsSettings:
     """What the plan counts with as long as model and data are not there."""
 
     shape: str = ""
@@ -146,7 +146,7 @@ class ExpectedLabels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoLabel(Stage):
+class PseudoLabelSettings(StageSettings):
     """Transcripts → translations by a language model, kept where their quality estimate is high."""
 
     stage: Literal["pseudo_label"] = "pseudo_label"
@@ -158,7 +158,7 @@ class PseudoLabel(Stage):
     """Any Hugging Face causal language model that translates when asked in its chat format."""
     languages: tuple[str, ...]
     """Target languages. A row is never translated into its own."""
-    quality: QualityEstimate = field(default_factory=QualityEstimate)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     rows_per_shard: PositiveInt = 10_000
     """Transcripts in one shard: the unit of work, commit and resume."""
     max_new_tokens: PositiveInt = 256
@@ -166,4 +166,4 @@ class PseudoLabel(Stage):
     """Actors, each with the model."""
     gpus_per_worker: NonNegativeFloat = 0.0
     threads: PositiveInt = 1
-    expected: ExpectedLabels = field(default_factory=ExpectedLabels)
+    expected: ExpectedLabelsSettings = field(default_factory=ExpectedLabelsSettings)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spire_ray.settings.common import Stage
+from spire_ray.settings.common import StageSettings
 from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class OptimizerSettings:
     """Update rule and its schedule."""
 
     name: Literal["adamw", "muon"] = "adamw"
@@ -28,7 +28,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora:
+class LoraSettings:
     """Low-rank adapters (Hu et al., arXiv 2106.09685), read with `trainable: lora`."""
 
     rank: PositiveInt = 64
@@ -39,7 +39,7 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class HeldOutSettings:
     """Loss on rows that are not trained on, apart for each source of their pack."""
 
     pack: str = ""
@@ -51,7 +51,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingSettings:
     """One training of a model on a pack."""
 
     steps: PositiveInt
@@ -61,10 +61,10 @@ class Training:
     """The same counted in packed rows; one of the two is given."""
     micro_batch_size: PositiveInt = 1
     """Packed rows in one forward pass of one worker."""
-    optimizer: Optimizer = field(default_factory=Optimizer)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     trainable: Literal["full", "lora", "units_only"] = "full"
     """`lora`: adapters, and the new rows in full; `units_only`: the new rows alone. Old rows are frozen in both."""
-    lora: Lora = field(default_factory=Lora)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     loss_norm: Literal["global_batch", "micro_batch"] = "global_batch"
     """What a step's loss is divided by: the counted tokens of the whole batch; or of each micro-batch, then the mean."""
     unit_loss_weight: NonNegativeFloat = 1.0
@@ -86,7 +86,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workers:
+class WorkerSettings:
     """The Ray Train worker group."""
 
     count: PositiveInt = 1
@@ -105,7 +105,7 @@ class Workers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
+class ExpectedSettings:
     """What the plan counts with as long as model and pack are not there."""
 
     shape: str = ""
@@ -117,7 +117,7 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Stage):
+class TrainSettings(StageSettings):
     """CPT or IT: a model folder and a pack → checkpoints."""
 
     stage: Literal["cpt", "it"]
@@ -125,14 +125,14 @@ class Train(Stage):
     pack: str
     deepspeed: str
     """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimizer come from `training`."""
-    training: Training
-    held_out: HeldOut = field(default_factory=HeldOut)
-    workers: Workers = field(default_factory=Workers)
-    expected: Expected = field(default_factory=Expected)
+    training: TrainingSettings
+    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
+    workers: WorkerSettings = field(default_factory=WorkerSettings)
+    expected: ExpectedSettings = field(default_factory=ExpectedSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Stage):
+class ExportSettings(StageSettings):
     """Newest complete checkpoint of a training → Hugging Face model folder."""
 
     stage: Literal["export"] = "export"

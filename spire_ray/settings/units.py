@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spire_ray.settings.common import Stage
+from spire_ray.settings.common import StageSettings
 from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splits:
+class SplitSettings:
     """Sentences of the talking corpus in each split; every sentence is spoken once, by one voice."""
 
     train: PositiveInt = 4000
@@ -19,12 +19,12 @@ class Splits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus(Stage):
+class CorpusSettings(StageSettings):
     """The talking corpus: generated sentences with translations, spoken by espeak-ng."""
 
     stage: Literal["corpus"] = "corpus"
     languages: tuple[Literal["de", "fr"], ...] = ("de",)
-    splits: Splits = field(default_factory=Splits)
+    splits: SplitSettings = field(default_factory=SplitSettings)
     phrase_share: Fraction = 0.3
     """Share of short noun phrases among the training utterances; dev and test hold sentences only."""
     train_voices: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Corpus(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
+class EncoderSettings:
     """What turns a waveform into frames: a Hugging Face speech encoder cut at a layer, or cepstra."""
 
     name: str = "facebook/hubert-large-ll60k"
@@ -59,14 +59,14 @@ class Encoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitCodebook(Stage):
+class FitCodebookSettings(StageSettings):
     """Features of a sample of the manifest → k-means centroids."""
 
     stage: Literal["fit_codebook"] = "fit_codebook"
     manifest: str
     split: str = "train"
     """`all`: every row, also those without a split."""
-    encoder: Encoder = field(default_factory=Encoder)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
     clusters: PositiveInt = 5000
     hours: PositiveFloat = 100.0
     """Audio sampled for the fit."""
@@ -90,7 +90,7 @@ class FitCodebook(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(Stage):
+class LabelSettings(StageSettings):
     """Audio → deduplicated discrete units, shard by shard."""
 
     stage: Literal["label"] = "label"

@@ -10,7 +10,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.runtime import stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import SAMPLE_RATE, Corpus
+from spire_ray.settings import SAMPLE_RATE, CorpusSettings
 
 _CORPUS = "talking-corpus"
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("corpus", run, plan, arguments)
 
 
-def plan(settings: Corpus) -> Plan:
+def plan(settings: CorpusSettings) -> Plan:
     """Utterances and sentence pairs; unknown or shared voices are refused here."""
     from spire_ray.quickstart.corpus import check_voices
 
@@ -32,7 +32,7 @@ def plan(settings: Corpus) -> Plan:
     return Plan({}, (f"{spoken}, {counts.text} sentence pairs as text, in en, {', '.join(settings.languages)}",))
 
 
-def run(job: Job[Corpus]) -> None:
+def run(job: Job[CorpusSettings]) -> None:
     """Speak and write `manifest.parquet`, `alignments.parquet`, `text.parquet` and `instructions.parquet`."""
     from spire_ray.quickstart import corpus
 
@@ -62,7 +62,7 @@ def _row(utt_id: str, text: str, translations: dict[str, str], languages: Iterab
     return {"utt_id": utt_id, "text": text, "language": "en", "translations": chosen, "corpus": _CORPUS}
 
 
-def _instructions(text: list[dict[str, object]], settings: Corpus) -> pa.Table:
+def _instructions(text: list[dict[str, object]], settings: CorpusSettings) -> pa.Table:
     """A text skill without translation, as TowerBlocks has many: mend the word order of a sentence."""
     draw = random.Random(settings.seed)
     rows = []
@@ -79,5 +79,5 @@ def _instructions(text: list[dict[str, object]], settings: Corpus) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def _write(settings: Corpus, name: str, table: pa.Table) -> None:
+def _write(settings: CorpusSettings, name: str, table: pa.Table) -> None:
     storage.write_parquet(storage.join(settings.output, f"{name}.parquet"), table)

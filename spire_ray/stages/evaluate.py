@@ -11,7 +11,7 @@ from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED
 from spire_ray.model import license
 from spire_ray.runtime import stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import Evaluate, Evaluated
+from spire_ray.settings import EvaluatedModel, EvaluateSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.units.fingerprint import Fingerprint
 
@@ -24,14 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("evaluate", run, plan, arguments)
 
 
-def plan(settings: Evaluate) -> Plan:
+def plan(settings: EvaluateSettings) -> Plan:
     """Models and tasks."""
     inputs = {"units": settings.units} | {f"models.{model.name}": model.model for model in settings.models}
     lines = [f"{model.name}: {', '.join(model.tasks)}" for model in settings.models]
     return Plan(inputs, (*lines, f"BLEU with the tokenizer {settings.bleu_tokenizer}"))
 
 
-def run(job: Job[Evaluate]) -> None:
+def run(job: Job[EvaluateSettings]) -> None:
     """Ask, score, write `results.json` and `hypotheses.json`."""
     import ray
 
@@ -41,7 +41,7 @@ def run(job: Job[Evaluate]) -> None:
     rows = _rows(settings)
     actor = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus_per_worker)(_Asker)
     fingerprint = storage.read_json(storage.join(settings.units, FINGERPRINT_FILE))
-    asked: dict[Any, tuple[Evaluated, str]] = {}
+    asked: dict[Any, tuple[EvaluatedModel, str]] = {}
     todo = sum(len(model.tasks) for model in settings.models)
     for model in settings.models:
         asker = actor.remote(settings, model, rows, fingerprint)
@@ -65,7 +65,9 @@ def run(job: Job[Evaluate]) -> None:
 class _Asker:
     """An actor: one model and the rows of the test set."""
 
-    def __init__(self, settings: Evaluate, model: Evaluated, rows: list[dict[str, Any]], fingerprint: dict[str, Any]) -> None:
+    def __init__(
+        self, settings: EvaluateSettings, model: EvaluatedModel, rows: list[dict[str, Any]], fingerprint: dict[str, Any]
+    ) -> None:
         import torch
 
         from spire_ray.inference.generate import HuggingFaceGenerator
@@ -116,7 +118,7 @@ class _Asker:
         return self._transcripts
 
 
-def _rows(settings: Evaluate) -> list[dict[str, Any]]:
+def _rows(settings: EvaluateSettings) -> list[dict[str, Any]]:
     """Labelled rows of the split, in the order of their ids; of the others nothing is kept."""
     of_split = [] if settings.split == EVERY_SPLIT else [("split", "=", settings.split)]
     table = storage.read_parquet(settings.units, _READ, [*of_split, ("status", "=", LABELLED)])
@@ -129,7 +131,7 @@ def _rows(settings: Evaluate) -> list[dict[str, Any]]:
     return rows
 
 
-def _score(settings: Evaluate, rows: list[dict[str, Any]], answers: dict[str, dict[str, list[str]]]) -> dict[str, Any]:
+def _score(settings: EvaluateSettings, rows: list[dict[str, Any]], answers: dict[str, dict[str, list[str]]]) -> dict[str, Any]:
     from spire_ray.evaluation.asr import wer
     from spire_ray.evaluation.translation import score
 

@@ -11,7 +11,7 @@ from spire_ray.model import license
 from spire_ray.model.card import Card
 from spire_ray.runtime import stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import Export, Lora
+from spire_ray.settings import ExportSettings, LoraSettings
 from spire_ray.stages.train import read_metrics
 
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("export", run, plan, arguments)
 
 
-def plan(settings: Export) -> Plan:
+def plan(settings: ExportSettings) -> Plan:
     """Where from and in which precision."""
     lines = [f"weights as {settings.dtype}"]
     if settings.with_encoder:
@@ -28,7 +28,7 @@ def plan(settings: Export) -> Plan:
     return Plan({"training": settings.training}, tuple(lines))
 
 
-def run(job: Job[Export]) -> None:
+def run(job: Job[ExportSettings]) -> None:
     """Merge the checkpoint and put what belongs to the model beside the weights."""
     import torch
 
@@ -41,7 +41,7 @@ def run(job: Job[Export]) -> None:
         raise ValueError(f"samples={settings.samples}: the training {settings.training} has no held_out.pack to take them from")
     base = storage.localize(made["model"])
     trained = made["training"].get("lora", {})
-    adapters = Lora(**{**trained, "targets": tuple(trained["targets"])}) if trained else Lora()
+    adapters = LoraSettings(**{**trained, "targets": tuple(trained["targets"])}) if trained else LoraSettings()
     with storage.new_folder(settings.output) as folder:
         record = export(settings.training, base, folder, getattr(torch, settings.dtype), adapters)
         codebook = storage.join(base, "codebook")
@@ -68,7 +68,7 @@ def _training(folder: str) -> dict[str, Any]:
     return made
 
 
-def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, Any]) -> Card:
+def _card(settings: ExportSettings, made: dict[str, Any], base: str, record: dict[str, Any]) -> Card:
     index = storage.read_json(storage.join(made["pack"], "index.json"))
     licenses = {"base model": license.license(base), **index.get("licenses", {})}
     last = {key: value for line in read_metrics(settings.training) for key, value in line.items()}
@@ -85,7 +85,7 @@ def _card(settings: Export, made: dict[str, Any], base: str, record: dict[str, A
     )
 
 
-def _samples(settings: Export, folder: str, made: dict[str, Any], base: str) -> str:
+def _samples(settings: ExportSettings, folder: str, made: dict[str, Any], base: str) -> str:
     """What the exported model says to held-out documents, written beside it and returned."""
     from spire_ray.inference.generate import HuggingFaceGenerator
     from spire_ray.inference.samples import markdown, samples

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from spire_ray.core import storage
 from spire_ray.runtime import stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import ExtendModel
+from spire_ray.settings import ExtendModelSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("extend_model", run, plan, arguments)
 
 
-def plan(settings: ExtendModel) -> Plan:
+def plan(settings: ExtendModelSettings) -> Plan:
     """What is added."""
     if settings.pad_to_multiple_of < 1:
         raise ValueError(f"pad_to_multiple_of={settings.pad_to_multiple_of}: must be above 0; 1 pads nothing")
@@ -21,7 +21,7 @@ def plan(settings: ExtendModel) -> Plan:
     return Plan({"model": settings.model, "codebook": settings.codebook}, (line,))
 
 
-def run(job: Job[ExtendModel]) -> None:
+def run(job: Job[ExtendModelSettings]) -> None:
     """Extend tokenizer and embeddings and take the codebook along."""
     from spire_ray.model import license
     from spire_ray.model.extend import extend

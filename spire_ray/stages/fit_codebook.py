@@ -21,7 +21,7 @@ from spire_ray.manifest import sample
 from spire_ray.model import license
 from spire_ray.runtime import cluster, collectives, frames, group, stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import FitCodebook
+from spire_ray.settings import FitCodebookSettings
 from spire_ray.shards import planning
 from spire_ray.units import codebook_plots, quality
 from spire_ray.units.codebook import Codebook
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("fit_codebook", run, plan, arguments)
 
 
-def plan(settings: FitCodebook) -> Plan:
+def plan(settings: FitCodebookSettings) -> Plan:
     """Clusters, sampled hours, encoder, and the size of the frames."""
     encoder = settings.encoder.name + ("" if settings.encoder.name == "mfcc" else f", layer {settings.encoder.layer}")
     how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"
@@ -55,7 +55,7 @@ def plan(settings: FitCodebook) -> Plan:
     return Plan({name: path for name, path in inputs.items() if path}, lines)
 
 
-def run(job: Job[FitCodebook]) -> None:
+def run(job: Job[FitCodebookSettings]) -> None:
     """Sample, and let the workers encode, fit, measure and save."""
     settings = job.settings
     license.check_encoder(settings.encoder.name, settings.license.accept)
@@ -75,7 +75,7 @@ def run(job: Job[FitCodebook]) -> None:
         storage.delete(storage.join(settings.output, name))
 
 
-def _group(settings: FitCodebook, planned: int) -> group.Group:
+def _group(settings: FitCodebookSettings, planned: int) -> group.Group:
     return group.Group(
         field="workers",
         count=max(1, min(settings.workers, planned)),
@@ -90,7 +90,7 @@ def _group(settings: FitCodebook, planned: int) -> group.Group:
     )
 
 
-def _sample(settings: FitCodebook, place: str) -> int:
+def _sample(settings: FitCodebookSettings, place: str) -> int:
     drawn = sample.draw(
         settings.manifest, settings.split, settings.hours * 3600, settings.seed, settings.weights, settings.speaker_hours * 3600
     )
@@ -102,7 +102,7 @@ def _sample(settings: FitCodebook, place: str) -> int:
 
 def _worker(given: dict[str, Any]) -> dict[str, Any]:
     """One Ray Train worker: the whole fit, in step with the others; what there is to say of it."""
-    settings: FitCodebook = given["settings"]
+    settings: FitCodebookSettings = given["settings"]
     if settings.gpus_per_worker:
         cluster.allow_compiling()
     import torch
@@ -118,7 +118,7 @@ def _worker(given: dict[str, Any]) -> dict[str, Any]:
 class _Fit:
     """The fit as one worker sees it. The first one has the tracker, and writes."""
 
-    def __init__(self, settings: FitCodebook, share: frames.FrameStore, tracker: Any) -> None:
+    def __init__(self, settings: FitCodebookSettings, share: frames.FrameStore, tracker: Any) -> None:
         self._settings, self._share, self._tracker = settings, share, tracker
         self._made: list[frames.ShardStats] = []
         self._exponent = 0

@@ -6,7 +6,7 @@ from spire_ray.core import storage
 from spire_ray.manifest import reader
 from spire_ray.runtime import stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import InitModel
+from spire_ray.settings import InitModelSettings
 from spire_ray.text import prompts
 
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("init_model", run, plan, arguments)
 
 
-def plan(settings: InitModel) -> Plan:
+def plan(settings: InitModelSettings) -> Plan:
     """Shape of the model."""
     shape = settings.architecture
     if not storage.is_local(settings.output):
@@ -24,7 +24,7 @@ def plan(settings: InitModel) -> Plan:
     return Plan({"text": settings.text}, (line,))
 
 
-def run(job: Job[InitModel]) -> None:
+def run(job: Job[InitModelSettings]) -> None:
     """Train the tokenizer, draw the weights, write the folder."""
     from spire_ray.quickstart import scratch
 

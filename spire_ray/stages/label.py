@@ -20,7 +20,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
 from spire_ray.runtime import cluster, stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import SAMPLE_RATE, Label
+from spire_ray.settings import SAMPLE_RATE, LabelSettings
 from spire_ray.shards import decoding, marks, planning
 
 FINGERPRINT_FILE = "fingerprint.json"
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("label", run, plan, arguments, grown=_grown)
 
 
-def plan(settings: Label) -> Plan:
+def plan(settings: LabelSettings) -> Plan:
     """Rows, hours and shards."""
     if settings.cut_seconds and settings.cut_seconds < 2:
         raise ValueError(f"cut_seconds={settings.cut_seconds:g}: must be at least 2, or 0 for no cuts")
@@ -44,7 +44,7 @@ def plan(settings: Label) -> Plan:
     return Plan(inputs, _described(settings))
 
 
-def run(job: Job[Label]) -> None:
+def run(job: Job[LabelSettings]) -> None:
     """Label every shard that is not done."""
     from spire_ray.model import license
     from spire_ray.units.codebook import Codebook
@@ -72,7 +72,7 @@ def run(job: Job[Label]) -> None:
 class LabelShard:
     """A Ray Data actor: decoded shard → part file, done mark, and a row of counts. With `decode` it takes rows of the plan."""
 
-    def __init__(self, settings: Label, decode: decoding.Decode | None = None) -> None:
+    def __init__(self, settings: LabelSettings, decode: decoding.Decode | None = None) -> None:
         if settings.gpus_per_worker:
             cluster.allow_compiling()
         import torch
@@ -114,7 +114,7 @@ class LabelShard:
 class _Report:
     """Progress line and MLflow metrics of the shards of this run."""
 
-    def __init__(self, job: Job[Label], seconds: dict[int, float]) -> None:
+    def __init__(self, job: Job[LabelSettings], seconds: dict[int, float]) -> None:
         """`seconds` of each shard by the plan; what is rejected counts as done, too."""
         self._job, self._seconds, self._total = job, seconds, sum(seconds.values())
         self._began = self._reported = time.monotonic()
@@ -150,7 +150,7 @@ class _Report:
         self._job.tracker.log_metrics(metrics, self._shards)
 
 
-def _labelled(settings: Label, todo: list[dict[str, Any]]) -> Any:
+def _labelled(settings: LabelSettings, todo: list[dict[str, Any]]) -> Any:
     """The Ray Data pipeline: a row of counts for every shard."""
     decode = decoding.Decode(dict(settings.columns), settings.max_seconds, settings.cut_seconds, settings.silence)
     apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
@@ -182,7 +182,7 @@ def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]
     return pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
 
 
-def _described(settings: Label) -> Iterator[str]:
+def _described(settings: LabelSettings) -> Iterator[str]:
     if storage.exists(storage.first(settings.manifest)):
         rows = seconds = count = 0.0
         for shard in planning.planned(settings.manifest, settings.columns, settings.shard_seconds):
@@ -190,11 +190,11 @@ def _described(settings: Label) -> Iterator[str]:
         yield f"{rows:.0f} rows, {seconds / 3600:.2f} h in {count:.0f} shards on {settings.workers} actors"
 
 
-def _grown(settings: Label) -> bool:
+def _grown(settings: LabelSettings) -> bool:
     return not planning.is_planned(settings.manifest, settings.columns, settings.output)
 
 
-def _summarise(job: Job[Label], clusters: int) -> None:
+def _summarise(job: Job[LabelSettings], clusters: int) -> None:
     """Add up the done marks: every row is labelled or rejected, and the counts say so."""
     total = marks.total(marks.read(job.settings.output))
     rejected = sum(total.rejected.values())

@@ -14,7 +14,7 @@ from spire_ray.core.provenance import licenses_of
 from spire_ray.packs import card, choice, mixture, tokens
 from spire_ray.runtime import cluster, stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import Pack, Source
+from spire_ray.settings import PackSettings, SourceSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.units.fingerprint import Fingerprint
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("pack", run, plan, arguments)
 
 
-def plan(settings: Pack) -> Plan:
+def plan(settings: PackSettings) -> Plan:
     """The sources and what each is to bring."""
     mixture.check(settings.sources)
     if not settings.sources:
@@ -40,7 +40,7 @@ def plan(settings: Pack) -> Plan:
     return Plan(inputs, (*lines, f"rows of {settings.sequence_length} tokens, {settings.packing}, prompts {settings.prompts}"))
 
 
-def run(job: Job[Pack]) -> None:
+def run(job: Job[PackSettings]) -> None:
     """Tokenise, choose, pack, and tell what became of the recipe."""
     import ray
 
@@ -85,7 +85,7 @@ def run(job: Job[Pack]) -> None:
 class Tokenise:
     """A Ray Data actor: a block of rows → the file of its tokens and the file of what was refused."""
 
-    def __init__(self, settings: Pack) -> None:
+    def __init__(self, settings: PackSettings) -> None:
         self._tokeniser = tokens.Tokeniser(settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Tokenise:
         return {"block": [block["block"]]}
 
 
-def _tokenise(settings: Pack, blocks: list[dict[str, Any]]) -> Iterator[int]:
+def _tokenise(settings: PackSettings, blocks: list[dict[str, Any]]) -> Iterator[int]:
     """Tokenise the blocks; yields how many are done."""
     if not blocks:
         return
@@ -109,7 +109,7 @@ def _tokenise(settings: Pack, blocks: list[dict[str, Any]]) -> Iterator[int]:
         yield count
 
 
-def _pack(settings: Pack, form: Any, chosen: choice.Choice, blocks: int) -> Iterator[dict[str, Any]]:
+def _pack(settings: PackSettings, form: Any, chosen: choice.Choice, blocks: int) -> Iterator[dict[str, Any]]:
     """Pack the groups; yields the counts of each."""
     import json
 
@@ -125,7 +125,7 @@ def _pack(settings: Pack, form: Any, chosen: choice.Choice, blocks: int) -> Iter
         yield json.loads(row["facts"])
 
 
-def _blocks(settings: Pack, number: int) -> Iterator[dict[str, Any]]:
+def _blocks(settings: PackSettings, number: int) -> Iterator[dict[str, Any]]:
     """Blocks of a source: some part files of a folder, or some rows of a file.
 
     Raises ValueError for a folder without parts.
@@ -144,7 +144,7 @@ def _blocks(settings: Pack, number: int) -> Iterator[dict[str, Any]]:
         yield {"source": number, "files": files, "first": 0, "rows": -1}
 
 
-def _check_model(source: Source, tokenizer: Any, model: str) -> None:
+def _check_model(source: SourceSettings, tokenizer: Any, model: str) -> None:
     """Refuse units of another identity than those the model speaks, and chats that it has no tokens for."""
     field = f"sources.{mixture.name(source)}"
     if source.format == "it" and tokenizer.text.token_to_id(tokenizer.chat.closing.strip()) is None:
@@ -159,7 +159,7 @@ def _check_model(source: Source, tokenizer: Any, model: str) -> None:
     tokenizer.units.fingerprint.require(Fingerprint.from_dict(storage.read_json(path)), model, source.data)
 
 
-def _tell(job: Job[Pack], facts: dict[str, Any]) -> None:
+def _tell(job: Job[PackSettings], facts: dict[str, Any]) -> None:
     """What each source brought and what was refused, with an example of each reason."""
     for source in facts["sources"]:
         if source["short"]:

@@ -4,13 +4,13 @@ from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.runtime.stage import Plan
-from spire_ray.settings import Train
+from spire_ray.settings import TrainSettings
 from spire_ray.training import budget, sizes
 from spire_ray.training.budget import GIB, Machine, Shape
 from spire_ray.units.fingerprint import Fingerprint
 
 
-def plan(settings: Train) -> Plan:
+def plan(settings: TrainSettings) -> Plan:
     """Steps and tokens; with GPUs also memory, hours and checkpoints.
 
     Raises ValueError for batches that do not divide, for what Muon cannot do, for a training whose memory is more than a GPU has,
@@ -42,7 +42,7 @@ def plan(settings: Train) -> Plan:
     return Plan(inputs, tuple(lines))
 
 
-def shape_of(settings: Train) -> dict[str, Any] | None:
+def shape_of(settings: TrainSettings) -> dict[str, Any] | None:
     """The `config.json` of the model, or of the expected shape; None where neither is there."""
     for path in (storage.join(settings.model, "config.json"), settings.expected.shape):
         if path and storage.exists(path):
@@ -50,18 +50,18 @@ def shape_of(settings: Train) -> dict[str, Any] | None:
     return None
 
 
-def flops(settings: Train, index: dict[str, Any], config: dict[str, Any]) -> float:
+def flops(settings: TrainSettings, index: dict[str, Any], config: dict[str, Any]) -> float:
     """Operations of one token; documents are counted in their mean length."""
     span = index["tokens"] / index["documents"] if index.get("documents") else index["sequence_length"]
     return Shape.read(config).flops(span, settings.training.trainable == "full")
 
 
-def _index(settings: Train) -> dict[str, Any]:
+def _index(settings: TrainSettings) -> dict[str, Any]:
     path = storage.join(settings.pack, "index.json")
     return dict(storage.read_json(path)) if storage.exists(path) else {}
 
 
-def _epochs(settings: Train, index: dict[str, Any], length: int) -> str:
+def _epochs(settings: TrainSettings, index: dict[str, Any], length: int) -> str:
     if not index:
         return ""
     rows = settings.training.global_batch_size or settings.training.global_batch_tokens // length
@@ -69,7 +69,7 @@ def _epochs(settings: Train, index: dict[str, Any], length: int) -> str:
 
 
 def _resources(
-    settings: Train, shape: Shape, config: dict[str, Any], index: dict[str, Any], length: int, tokens: int
+    settings: TrainSettings, shape: Shape, config: dict[str, Any], index: dict[str, Any], length: int, tokens: int
 ) -> list[str]:
     training, workers = settings.training, settings.workers
     machine = Machine.read(storage.read_json(settings.deepspeed), workers.count)
@@ -105,7 +105,7 @@ def _resources(
     return lines
 
 
-def _check_units(settings: Train, index: dict[str, Any]) -> None:
+def _check_units(settings: TrainSettings, index: dict[str, Any]) -> None:
     path = storage.join(settings.model, "units.json")
     if not storage.exists(path):
         raise ValueError(
@@ -115,6 +115,6 @@ def _check_units(settings: Train, index: dict[str, Any]) -> None:
     known.require(Fingerprint.from_dict(index["fingerprint"]), f"model={settings.model}", f"pack={settings.pack}")
 
 
-def _new_rows(settings: Train) -> int:
+def _new_rows(settings: TrainSettings) -> int:
     path = storage.join(settings.model, "units.json")
     return int(storage.read_json(path)["count"]) if storage.exists(path) else settings.expected.new_rows

@@ -18,7 +18,7 @@ from spire_ray.pseudo_labels import labels, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut, Shard
 from spire_ray.runtime import cluster, stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import PseudoLabel
+from spire_ray.settings import PseudoLabelSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text.languages import language
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("pseudo_label", run, plan, arguments, grown=_grown)
 
 
-def plan(settings: PseudoLabel) -> Plan:
+def plan(settings: PseudoLabelSettings) -> Plan:
     """Translations, and what they may cost."""
     for code in settings.languages:
         language(code)
@@ -45,7 +45,7 @@ def plan(settings: PseudoLabel) -> Plan:
     return Plan(inputs, _described(settings))
 
 
-def _described(settings: PseudoLabel) -> Iterator[str]:
+def _described(settings: PseudoLabelSettings) -> Iterator[str]:
     quality = settings.quality
     best = f", the best {quality.top_k} of each language" if quality.top_k else ""
     kept = f"kept from {quality.threshold:g} in {quality.model}{best}" if quality.model else "not scored, all kept"
@@ -67,15 +67,15 @@ def _described(settings: PseudoLabel) -> Iterator[str]:
     yield f"{size / 1e9:.2f} B parameters: about {hours:.3g} H200-hours at 30 % of the matrix rate (not measured)"
 
 
-def _shapes(settings: PseudoLabel) -> list[str]:
+def _shapes(settings: PseudoLabelSettings) -> list[str]:
     return [storage.join(settings.model, "config.json"), *([settings.expected.shape] if settings.expected.shape else [])]
 
 
-def _grown(settings: PseudoLabel) -> bool:
+def _grown(settings: PseudoLabelSettings) -> bool:
     return labels.planned(settings) != labels.plan(settings.output)
 
 
-def run(job: Job[PseudoLabel]) -> None:
+def run(job: Job[PseudoLabelSettings]) -> None:
     """Translate every shard that is not done, then keep the best."""
     from spire_ray.model import license
 
@@ -111,7 +111,7 @@ def run(job: Job[PseudoLabel]) -> None:
 class TranslateShard:
     """A Ray Data actor: the transcripts of a shard → its file of translations with scores, and its mark."""
 
-    def __init__(self, settings: PseudoLabel) -> None:
+    def __init__(self, settings: PseudoLabelSettings) -> None:
         import torch
 
         from spire_ray.inference.continuous import ContinuousGenerator
@@ -165,7 +165,7 @@ def _label(row: dict[str, Any], request: pseudo.Request) -> dict[str, Any]:
     return {**kept, "target_language": request.target, "translation": None, "score": None, "error": request.error or None}
 
 
-def _summarise(job: Job[PseudoLabel], shards: Sequence[Shard], cuts: dict[str, Cut], kept: int) -> None:
+def _summarise(job: Job[PseudoLabelSettings], shards: Sequence[Shard], cuts: dict[str, Cut], kept: int) -> None:
     """Every translation is kept, dropped or failed, and the counts say so."""
     folder = job.settings.output
     counts = [labels.counts(folder, shard.shard) for shard in shards]

@@ -17,7 +17,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import in_split
 from spire_ray.runtime import stage
 from spire_ray.runtime.stage import Job, Plan
-from spire_ray.settings import Serve
+from spire_ray.settings import ServeSettings
 from spire_ray.text.languages import language
 
 _APPLICATION = "spire"
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return stage.main("serve", run, plan, arguments, instead=kept)
 
 
-def plan(settings: Serve) -> Plan:
+def plan(settings: ServeSettings) -> Plan:
     """Where it listens, how many replicas, and what is checked."""
     inputs = {"model": settings.model} | ({"manifest": settings.manifest} if settings.manifest else {})
     replicas = f"{settings.replicas} to {settings.max_replicas} replicas with {settings.gpus_per_replica:g} GPUs each"
@@ -43,7 +43,7 @@ def plan(settings: Serve) -> Plan:
     return Plan(inputs, (f"{url(settings)}, {replicas}", "until Ctrl-C or SIGTERM" if settings.keep else check))
 
 
-def run(job: Job[Serve]) -> None:
+def run(job: Job[ServeSettings]) -> None:
     """Serve, ask about one clip, write `check.json`, and end."""
     settings = job.settings
     clip = _held_out(settings) if settings.manifest else None
@@ -54,14 +54,14 @@ def run(job: Job[Serve]) -> None:
             job.facts["rows"] = 2 if settings.to_language else 1
 
 
-def kept(settings: Serve) -> bool:
+def kept(settings: ServeSettings) -> bool:
     """With `keep=true`, serve until told to end. The output folder stays as it is, finished or not."""
     if settings.keep:
         serve_forever(settings)
     return settings.keep
 
 
-def serve_forever(settings: Serve) -> None:
+def serve_forever(settings: ServeSettings) -> None:
     """Serve until Ctrl-C or SIGTERM, then end cleanly."""
     import ray
 
@@ -82,7 +82,7 @@ def serve_forever(settings: Serve) -> None:
 
 
 @contextlib.contextmanager
-def running(settings: Serve) -> Iterator[None]:
+def running(settings: ServeSettings) -> Iterator[None]:
     """The application on the connected cluster: it answers when the block begins and is shut down when it ends.
 
     Raises ValueError for a port that is in use, when Serve runs another application on this cluster already, when a
@@ -123,7 +123,7 @@ def _reason(error: Exception) -> str:
     return "; ".join(f"{name}: {text.strip().splitlines()[-1]}" for name, text in failed.items() if text.strip()) or str(error)
 
 
-def _await(settings: Serve) -> None:
+def _await(settings: ServeSettings) -> None:
     """Wait for the proxy, which may still be starting when the application is up."""
     for _ in range(_PROXY_SECONDS):
         with contextlib.suppress(requests.ConnectionError):
@@ -133,7 +133,7 @@ def _await(settings: Serve) -> None:
     raise ValueError(f"host={settings.host}: the server has started, but {url(settings)} does not answer on this machine")
 
 
-def require_free_port(settings: Serve) -> None:
+def require_free_port(settings: ServeSettings) -> None:
     """Raise ValueError if nothing can listen at `host` and `port`."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -145,19 +145,19 @@ def require_free_port(settings: Serve) -> None:
             raise ValueError(f"{settings.host}:{settings.port}: {reason}; set port to a free one") from None
 
 
-def url(settings: Serve) -> str:
+def url(settings: ServeSettings) -> str:
     """Where this machine reaches the server."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
     return f"http://{host}:{settings.port}"
 
 
-def curl(settings: Serve, clip: str, to_language: str = "") -> str:
+def curl(settings: ServeSettings, clip: str, to_language: str = "") -> str:
     """The command that asks about a clip."""
     fields = [f"file=@{clip}", f"model={settings.name}", *([f"to_language={to_language}"] if to_language else [])]
     return shlex.join(["curl", url(settings) + _ROUTE, *(part for field in fields for part in ("-F", field))])
 
 
-def _held_out(settings: Serve) -> dict[str, Any]:
+def _held_out(settings: ServeSettings) -> dict[str, Any]:
     """The first utterance of the split, by id, that has a reference for what is asked."""
     from spire_ray.manifest import reader
 
@@ -170,7 +170,7 @@ def _held_out(settings: Serve) -> dict[str, Any]:
     raise ValueError(f"split={settings.split}: {settings.manifest} has no utterance of it with {needed}")
 
 
-def _clip(settings: Serve, row: dict[str, Any]) -> str:
+def _clip(settings: ServeSettings, row: dict[str, Any]) -> str:
     """A file with the audio of a row: its own, or a copy in the output folder."""
     from spire_ray.audio import wav
     from spire_ray.manifest import recording
@@ -184,7 +184,7 @@ def _clip(settings: Serve, row: dict[str, Any]) -> str:
     return path
 
 
-def _check(settings: Serve, row: dict[str, Any]) -> dict[str, str]:
+def _check(settings: ServeSettings, row: dict[str, Any]) -> dict[str, str]:
     """Ask for the transcript and the translation of one clip, and print them beside their references."""
     clip = _clip(settings, row)
     check = {
@@ -201,7 +201,7 @@ def _check(settings: Serve, row: dict[str, Any]) -> dict[str, str]:
     return check
 
 
-def _ask(settings: Serve, clip: str, to_language: str = "") -> str:
+def _ask(settings: ServeSettings, clip: str, to_language: str = "") -> str:
     """What the server says about a clip. Raises ValueError with its reason if it refuses."""
     fields = {"model": settings.name, "to_language": to_language}
     files = {"file": (clip.rsplit("/", 1)[-1], storage.read_bytes(clip))}

@@ -15,7 +15,7 @@ from spire_ray.core import storage
 from spire_ray.model import license
 from spire_ray.runtime import cluster, group, stage
 from spire_ray.runtime.stage import Job
-from spire_ray.settings import Train
+from spire_ray.settings import TrainSettings
 from spire_ray.stages import plan_train
 
 METRICS_FILE = "metrics.jsonl"
@@ -26,7 +26,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
     return stage.main(name, run, plan_train.plan, arguments)
 
 
-def run(job: Job[Train]) -> None:
+def run(job: Job[TrainSettings]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
     settings = job.settings
     license.check(storage.localize(settings.model), settings.license.accept)
@@ -39,7 +39,7 @@ def run(job: Job[Train]) -> None:
     job.facts |= {key: round(value, 4) for key, value in metrics.items() if key.startswith("held_out/")}
 
 
-def _group(settings: Train) -> group.Group:
+def _group(settings: TrainSettings) -> group.Group:
     workers = settings.workers
     return group.Group(
         field="workers.count",
@@ -63,7 +63,7 @@ def read_metrics(folder: str) -> list[dict[str, float]]:
 
 def _worker(given: dict[str, Any]) -> None:
     """One Ray Train worker."""
-    settings: Train = given["settings"]
+    settings: TrainSettings = given["settings"]
     if not settings.workers.gpus:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if settings.training.compile:
@@ -122,7 +122,7 @@ def _seconds_left() -> float | None:
 class _Log:
     """Metrics of rank 0: a line in `metrics.jsonl` and a point in MLflow."""
 
-    def __init__(self, settings: Train, tracker: Any, done: int) -> None:
+    def __init__(self, settings: TrainSettings, tracker: Any, done: int) -> None:
         """Lines after the step `done` are of a training that was stopped before its next checkpoint; they are dropped."""
         self._path = storage.join(settings.output, METRICS_FILE)
         self._tracker = tracker
@@ -134,7 +134,7 @@ class _Log:
         self._tracker.log_metrics({key if "/" in key else f"train/{key}": value for key, value in metrics.items()}, step)
 
 
-def _progress(settings: Train) -> group.Line | None:
+def _progress(settings: TrainSettings) -> group.Line | None:
     """The newest line of `metrics.jsonl`."""
     metrics = [line for line in read_metrics(settings.output) if "step_seconds" in line]
     if not metrics:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spire_ray.core import storage
 from spire_ray.manifest import alignments, reader, recording, sample
-from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         [waveform for utt_id, waveform in clips.items() if utt_id not in held_out],
         [clips[utt_id] for utt_id in held_out],
         [phones.get(utt_id, []) for utt_id in held_out],
-        Encoder(name=options.encoder),
+        EncoderSettings(name=options.encoder),
         options.layers,
         options.k,
         iterations=options.iterations,

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from spire_ray.core import command, storage
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.tools import sweep
 
 
@@ -67,7 +67,7 @@ def _import(options: argparse.Namespace) -> None:
 
     if storage.listing(options.codebook):
         raise ValueError(f"{options.codebook}: holds files; choose an empty folder")
-    encoder = Encoder(
+    encoder = EncoderSettings(
         name=options.encoder,
         revision=options.revision,
         layer=options.layer,

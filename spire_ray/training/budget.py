@@ -7,7 +7,7 @@ two norms in each block. Sizes are bytes; L is the length of a row. Nothing here
 from dataclasses import dataclass
 from typing import Any
 
-from spire_ray.settings import Training
+from spire_ray.settings import TrainingSettings
 
 GIB = 1 << 30
 _LOGITS_AT_ONCE = 1 << 26
@@ -59,14 +59,14 @@ class Shape:
         """All of them."""
         return self.layers * self.block + self.norms + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
-    def trained(self, training: Training, new_rows: int) -> int:
+    def trained(self, training: TrainingSettings, new_rows: int) -> int:
         """Parameters that are trained."""
         if training.trainable == "full":
             return self.parameters
         rows = new_rows * self.hidden * (1 if self.tied else 2)
         return rows + (self._adapters(training) if training.trainable == "lora" else 0)
 
-    def _adapters(self, training: Training) -> int:
+    def _adapters(self, training: TrainingSettings) -> int:
         sides = {
             "q_proj": self.hidden + self.query,
             "k_proj": self.hidden + self.key,
@@ -111,7 +111,7 @@ class Machine:
         )
 
 
-def memory(shape: Shape, training: Training, machine: Machine, sequence_length: int, new_rows: int) -> dict[str, float]:
+def memory(shape: Shape, training: TrainingSettings, machine: Machine, sequence_length: int, new_rows: int) -> dict[str, float]:
     """Bytes on one GPU by part."""
     width = 2 if machine.half else 4
     trained = shape.trained(training, new_rows)
@@ -132,18 +132,18 @@ def memory(shape: Shape, training: Training, machine: Machine, sequence_length: 
     return parts
 
 
-def host_memory(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
+def host_memory(shape: Shape, training: TrainingSettings, machine: Machine, new_rows: int) -> int:
     """Bytes that offloading keeps in the memory of the nodes, over all workers: the state of the optimizer, and weights."""
     state = (16 if machine.half else 12) * shape.trained(training, new_rows) if machine.offload_optimizer else 0
     return state + (shape.parameters * (2 if machine.half else 4) if machine.offload_weights else 0)
 
 
-def checkpoint_bytes(shape: Shape, training: Training, machine: Machine, new_rows: int) -> int:
+def checkpoint_bytes(shape: Shape, training: TrainingSettings, machine: Machine, new_rows: int) -> int:
     """Size of a checkpoint over all workers: masters, two moments, and the weights in the precision of the forward pass."""
     return shape.trained(training, new_rows) * (14 if machine.half else 12)
 
 
-def _activations(shape: Shape, training: Training, half: bool) -> int:
+def _activations(shape: Shape, training: TrainingSettings, half: bool) -> int:
     """Numbers kept of one token for the backward pass."""
     attention = 2 * shape.query + 2 * shape.key
     # a norm keeps its input, which is float32, what it makes of it, and its output

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from spire_ray.core import processor, storage
-from spire_ray.settings import Optimizer, Training
+from spire_ray.settings import OptimizerSettings, TrainingSettings
 from spire_ray.training import attention, sizes, trainable
 from spire_ray.training.batch import Batch
 from spire_ray.training.loss import PackedLoss, can_fuse
@@ -46,7 +46,7 @@ def _hidden(module: str) -> Iterator[None]:
             sys.modules[module] = loaded
 
 
-def configuration(path: str, training: Training, rows: int, world_size: int) -> dict[str, Any]:
+def configuration(path: str, training: TrainingSettings, rows: int, world_size: int) -> dict[str, Any]:
     """DeepSpeed's configuration: the JSON file with batch sizes, clipping and, for Muon, the optimizer ds_config in.
 
     Raises ValueError as `sizes.accumulation` and `sizes.check_optimizer` do.
@@ -83,7 +83,7 @@ def _fast_bfloat16() -> bool:
     return processor.fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _muon(optimizer: Optimizer) -> dict[str, Any]:
+def _muon(optimizer: OptimizerSettings) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "lr": optimizer.lr,
         "adam_lr": optimizer.lr,
@@ -98,7 +98,7 @@ def _muon(optimizer: Optimizer) -> dict[str, Any]:
     return {"type": "Muon", "params": parameters}
 
 
-def _adamw(groups: list[trainable.Group], optimizer: Optimizer) -> torch.optim.Optimizer:
+def _adamw(groups: list[trainable.Group], optimizer: OptimizerSettings) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         groups, lr=optimizer.lr, betas=optimizer.betas, weight_decay=optimizer.weight_decay, fused=_gpu() or None
     )
@@ -124,7 +124,7 @@ class Engine:
     def __init__(
         self,
         model: PreTrainedModel,
-        training: Training,
+        training: TrainingSettings,
         ds_config: dict[str, Any],
         first_new_token_id: int,
         universal: bool = False,

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from spire_ray.packs.pack import Pack
-from spire_ray.settings import HeldOut
+from spire_ray.settings import HeldOutSettings
 from spire_ray.training.batch import collate
 from spire_ray.training.engine import Engine
 
@@ -15,7 +15,7 @@ from spire_ray.training.engine import Engine
 class HeldOutRows:
     """The rows of one measurement, spread over the workers."""
 
-    def __init__(self, settings: HeldOut, micro_batch_size: int) -> None:
+    def __init__(self, settings: HeldOutSettings, micro_batch_size: int) -> None:
         pack = Pack(settings.pack)
         rows = list(islice(pack.epoch(0, 0), settings.rows))
         rank, world = dist.get_rank(), dist.get_world_size()

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from spire_ray.packs.pack import Pack, Row
-from spire_ray.settings import HeldOut, Training
+from spire_ray.settings import HeldOutSettings, TrainingSettings
 from spire_ray.training import ledger
 from spire_ray.training.batch import Batch, LossWeights, collate
 from spire_ray.training.engine import Engine, partitioned
@@ -37,12 +37,12 @@ class Run:
 
     engine: Engine
     pack: Pack
-    training: Training
+    training: TrainingSettings
     rows: int
     """Packed rows in a step."""
     store: Store
     units: range = range(0)
-    held_out: HeldOut = field(default_factory=HeldOut)
+    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
     log: Log = noop
     """Called on rank 0 every `log_every` steps."""
     seconds_left: Callable[[], float | None] = noop
@@ -52,7 +52,7 @@ class Run:
 
 
 def begin(
-    model: PreTrainedModel, training: Training, ds_config: dict[str, Any], first_new_token_id: int, store: Store
+    model: PreTrainedModel, training: TrainingSettings, ds_config: dict[str, Any], first_new_token_id: int, store: Store
 ) -> tuple[Engine, int]:
     """An engine that stands at the newest complete checkpoint, or at the start, and the steps done."""
     record = store.newest()
@@ -118,7 +118,7 @@ def train(run: Run, first: int) -> None:
     run.store.finish()
 
 
-def _scales(batches: list[Batch], training: Training, world: int) -> list[float]:
+def _scales(batches: list[Batch], training: TrainingSettings, world: int) -> list[float]:
     """What the summed loss of each micro-batch is multiplied by, so that all of them add up to the loss of the step."""
     weights = [float(batch.weights.double().sum()) for batch in batches]
     if training.loss_norm == "micro_batch":
@@ -127,7 +127,7 @@ def _scales(batches: list[Batch], training: Training, world: int) -> list[float]
     return [1 / total if total else 0.0] * len(batches)
 
 
-def _check(loss: float, recent: deque[float], training: Training, step: int, rows: list[Row], store: Store) -> None:
+def _check(loss: float, recent: deque[float], training: TrainingSettings, step: int, rows: list[Row], store: Store) -> None:
     usual = sum(recent) / len(recent) if len(recent) == _REMEMBERED else math.inf
     if math.isfinite(loss) and not 0 < training.max_loss_jump < loss - usual:
         return

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from spire_ray.settings import Lora
+from spire_ray.settings import LoraSettings
 
 LOW, HIGH = ".lora_A.weight", ".lora_B.weight"
 
@@ -31,7 +31,7 @@ class Adapted(nn.Module):
         return output
 
 
-def adapt(model: PreTrainedModel, lora: Lora) -> None:
+def adapt(model: PreTrainedModel, lora: LoraSettings) -> None:
     """Put an adapter on every target layer. Raises ValueError for a target that the model does not have."""
     found = [
         (module, name, child)
@@ -45,6 +45,6 @@ def adapt(model: PreTrainedModel, lora: Lora) -> None:
         setattr(module, name, Adapted(layer, lora.rank, lora.alpha / lora.rank))
 
 
-def merge(weight: torch.Tensor, low: torch.Tensor, high: torch.Tensor, lora: Lora) -> torch.Tensor:
+def merge(weight: torch.Tensor, low: torch.Tensor, high: torch.Tensor, lora: LoraSettings) -> torch.Tensor:
     """The weight of a layer with its update, float32."""
     return weight.float() + lora.alpha / lora.rank * (high.float() @ low.float())

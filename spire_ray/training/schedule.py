@@ -2,10 +2,10 @@
 
 import math
 
-from spire_ray.settings import Optimizer
+from spire_ray.settings import OptimizerSettings
 
 
-def rate(optimizer: Optimizer, step: int, steps: int) -> float:
+def rate(optimizer: OptimizerSettings, step: int, steps: int) -> float:
     """Share of the peak rate for the update number `step` (from 0) of `steps`.
 
     Warm-up is linear. `cosine` falls from the end of the warm-up to `final_lr_share`; `linear` stays at the peak and

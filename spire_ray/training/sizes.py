@@ -1,9 +1,9 @@
 """The rows of one optimizer step, and what can be said against them before any worker starts."""
 
-from spire_ray.settings import Training
+from spire_ray.settings import TrainingSettings
 
 
-def rows_of_a_step(training: Training, sequence_length: int) -> int:
+def rows_of_a_step(training: TrainingSettings, sequence_length: int) -> int:
     """Packed rows in one optimizer step. Raises ValueError unless the batch is given once and in whole rows."""
     if bool(training.global_batch_size) == bool(training.global_batch_tokens):
         tokens, size = training.global_batch_tokens, training.global_batch_size
@@ -15,7 +15,7 @@ def rows_of_a_step(training: Training, sequence_length: int) -> int:
     return training.global_batch_size or rows
 
 
-def accumulation(training: Training, rows: int, workers: int) -> int:
+def accumulation(training: TrainingSettings, rows: int, workers: int) -> int:
     """Micro-batches of a worker in one step. Raises ValueError for batch sizes that do not divide."""
     count, rest = divmod(rows, training.micro_batch_size * workers)
     if rest or not count:
@@ -26,7 +26,7 @@ def accumulation(training: Training, rows: int, workers: int) -> int:
     return count
 
 
-def check_optimizer(training: Training) -> None:
+def check_optimizer(training: TrainingSettings) -> None:
     """Raise ValueError for what Muon cannot do.
 
     DeepSpeed clips after the orthogonalisation, which would scale the update itself.

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
-from spire_ray.settings import Lora, Training
+from spire_ray.settings import LoraSettings, TrainingSettings
 from spire_ray.training import lora, rows
 
 Group = dict[str, Any]
@@ -25,7 +25,7 @@ _KEPT = (
 """Selective checkpointing keeps the results of these and computes everything else again."""
 
 
-def prepare(model: PreTrainedModel, training: Training, first_new_token_id: int) -> list[Group]:
+def prepare(model: PreTrainedModel, training: TrainingSettings, first_new_token_id: int) -> list[Group]:
     """Freeze, split and adapt a model as the settings say; returns the groups of its trained parameters.
 
     `first_new_token_id` is the first row of the extension; the number of rows where there is none.
@@ -57,12 +57,12 @@ def prepare(model: PreTrainedModel, training: Training, first_new_token_id: int)
     return [group for group in groups if group["params"]]
 
 
-def splits(training: Training) -> bool:
+def splits(training: TrainingSettings) -> bool:
     """Whether the new rows are parameters of their own."""
     return training.trainable != "full" or training.optimizer.new_rows_lr > 0
 
 
-def merged(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor], adapters: Lora) -> dict[str, torch.Tensor]:
+def merged(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor], adapters: LoraSettings) -> dict[str, torch.Tensor]:
     """The weights of a model after training, under the names and in the shapes that it had before.
 
     `base` holds those weights, `trained` the parameters that were trained, under the names `prepare` gave them.

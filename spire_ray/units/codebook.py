@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from spire_ray.core import storage
-from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units import quality
 from spire_ray.units.fingerprint import Fingerprint, Identity, content_hash
 
@@ -30,12 +30,12 @@ class Codebook:
 
     centroids: np.ndarray
     """float32 [K, d]."""
-    encoder: Encoder
+    encoder: EncoderSettings
     fingerprint: Fingerprint
     fit: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def create(centroids: np.ndarray, encoder: Encoder, identity: Identity, fit: dict[str, Any]) -> "Codebook":
+    def create(centroids: np.ndarray, encoder: EncoderSettings, identity: Identity, fit: dict[str, Any]) -> "Codebook":
         """Join centroids with the identity of the encoder they were fitted on."""
         if len(centroids) > _LARGEST:
             raise ValueError(f"clusters={len(centroids)}: at most {_LARGEST}, because units are stored as uint16")
@@ -45,7 +45,7 @@ class Codebook:
         return Codebook(centroids, encoder, Fingerprint(identity=complete, numerics=numerics), fit)
 
     @staticmethod
-    def import_from(path: str | os.PathLike[str], encoder: Encoder, *, trust_pickle: bool = False) -> "Codebook":
+    def import_from(path: str | os.PathLike[str], encoder: EncoderSettings, *, trust_pickle: bool = False) -> "Codebook":
         """Centroids that another tool has fitted; see `exchange.read` for the kinds of files.
 
         Such a file does not say which encoder made its frames. The settings say it, the encoder is loaded for its identity, and
@@ -103,7 +103,7 @@ class Codebook:
         fingerprint = Fingerprint.from_dict(description["fingerprint"])
         if content_hash([centroids.tobytes()]) != fingerprint.identity.codebook:
             raise ValueError(f"codebook={folder}: the centroids are not those that codebook.json describes")
-        encoder = Encoder(**description["encoder"])
+        encoder = EncoderSettings(**description["encoder"])
         if encoder.name == BUNDLED:
             encoder = replace(encoder, name=storage.join(folder.rstrip("/").rpartition("/")[0] or ".", "encoder"))
         return Codebook(centroids, encoder, fingerprint, description["fit"])

@@ -9,7 +9,7 @@ import yaml
 
 from spire_ray.core import config
 from spire_ray.runtime import runner
-from spire_ray.settings import Optimizer, Pack, Train
+from spire_ray.settings import OptimizerSettings, PackSettings, TrainSettings
 
 TRAIN = {
     "stage": "cpt",
@@ -37,8 +37,8 @@ def write(folder, data):
 
 def test_a_configuration_becomes_the_settings_of_its_stage(tmp_path):
     settings = config.load(write(tmp_path, TRAIN))
-    assert isinstance(settings, Train)
-    assert settings.training.optimizer == Optimizer(lr=3e-4)
+    assert isinstance(settings, TrainSettings)
+    assert settings.training.optimizer == OptimizerSettings(lr=3e-4)
     assert settings.training.global_batch_size == 8
     assert config.load(write(tmp_path, PACK)).sources[1].target_language == "de"
 
@@ -207,7 +207,7 @@ def test_the_difference_of_two_configurations_names_key_and_values(tmp_path):
 
 def test_settings_survive_json(tmp_path):
     settings = config.load(write(tmp_path, PACK))
-    assert isinstance(settings, Pack)
+    assert isinstance(settings, PackSettings)
     assert config.validate(config.to_dict(settings)) == settings
 
 

@@ -7,12 +7,19 @@ import pytest
 
 from spire_ray.core import storage
 from spire_ray.core.provenance import Output, inputs_of, licenses_of
-from spire_ray.settings import ExtendModel, FitCodebook, License, Pack, Source, Tracking
+from spire_ray.settings import (
+    ExtendModelSettings,
+    FitCodebookSettings,
+    LicenseSettings,
+    PackSettings,
+    SourceSettings,
+    TrackingSettings,
+)
 
 
 @pytest.fixture
 def settings(tmp_path):
-    return FitCodebook(output=str(tmp_path / "codebook"), manifest="m.parquet", clusters=100)
+    return FitCodebookSettings(output=str(tmp_path / "codebook"), manifest="m.parquet", clusters=100)
 
 
 def finish(settings, **facts):
@@ -58,7 +65,7 @@ def test_a_folder_in_which_nothing_was_made_yet_is_free_for_another_configuratio
 def test_other_resources_tracking_and_consent_may_continue_a_folder(settings):
     finish(settings)
     other = dataclasses.replace(
-        settings, workers=9, gpus_per_worker=1.0, tracking=Tracking(enabled=False), license=License(accept=("x",))
+        settings, workers=9, gpus_per_worker=1.0, tracking=TrackingSettings(enabled=False), license=LicenseSettings(accept=("x",))
     )
     assert Output.open(other).complete
 
@@ -74,14 +81,14 @@ def test_a_folder_with_foreign_files_is_refused(settings, tmp_path):
 
 def test_an_input_that_has_not_finished_is_refused(settings, tmp_path):
     Output.open(settings).begin(settings)
-    extend = ExtendModel(model="m", codebook=settings.output, output=str(tmp_path / "model"))
+    extend = ExtendModelSettings(model="m", codebook=settings.output, output=str(tmp_path / "model"))
     with pytest.raises(ValueError, match=r"codebook=.*: the stage fit_codebook has not finished there; run it again first"):
         Output.open(extend)
 
 
 def test_inputs_are_recorded_and_changed_ones_refused(settings, tmp_path):
     finish(settings)
-    extend = ExtendModel(model="m", codebook=settings.output, output=str(tmp_path / "model"))
+    extend = ExtendModelSettings(model="m", codebook=settings.output, output=str(tmp_path / "model"))
     finish(extend)
     assert inputs_of(extend).keys() == {"codebook"}
     (tmp_path / "codebook" / "run.json").unlink()
@@ -92,26 +99,28 @@ def test_inputs_are_recorded_and_changed_ones_refused(settings, tmp_path):
 
 def test_files_in_folders_and_listed_folders_are_inputs_too(settings, tmp_path):
     finish(settings)
-    source = Source(task="asr", data=f"{settings.output}/units.parquet")
-    pack = Pack(model="m", sources=(Source(task="asr", data="elsewhere", name="x"), source), output=str(tmp_path / "pack"))
+    source = SourceSettings(task="asr", data=f"{settings.output}/units.parquet")
+    pack = PackSettings(
+        model="m", sources=(SourceSettings(task="asr", data="elsewhere", name="x"), source), output=str(tmp_path / "pack")
+    )
     assert inputs_of(pack).keys() == {"sources.1.data"}
 
 
 def test_inputs_in_a_bucket_are_recorded_and_unfinished_ones_refused(settings, s3):
     fitted = dataclasses.replace(settings, output="s3://spire/codebook")
-    extend = ExtendModel(model="m", codebook=fitted.output, output="s3://spire/model")
+    extend = ExtendModelSettings(model="m", codebook=fitted.output, output="s3://spire/model")
     begun = Output.open(fitted)
     begun.begin(fitted)
     with pytest.raises(ValueError, match="the stage fit_codebook has not finished there"):
         Output.open(extend)
     begun.finish()
     assert inputs_of(extend) == {"codebook": begun.record["id"]}
-    source = Source(task="asr", data="s3://spire/codebook/*.parquet")
-    everywhere = Source(task="asr", data="s3://spire/*/units.parquet", name="x")
+    source = SourceSettings(task="asr", data="s3://spire/codebook/*.parquet")
+    everywhere = SourceSettings(task="asr", data="s3://spire/*/units.parquet", name="x")
     storage.write_bytes("s3://spire/codebook/units.parquet", b"")
     storage.write_bytes("s3://spire/theirs/units.parquet", b"")
     storage.write_bytes("s3://spire/theirs/run.json", b"[1]")  # of another program
-    pack = Pack(model="hub/model", sources=(source, everywhere), output="s3://spire/pack")
+    pack = PackSettings(model="hub/model", sources=(source, everywhere), output="s3://spire/pack")
     assert inputs_of(pack) == {f"sources.{n}.data": begun.record["id"] for n in range(2)}
 
 

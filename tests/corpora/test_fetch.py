@@ -146,7 +146,7 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
     import socket
 
     from spire_ray.packs import choice, pack, tokens
-    from spire_ray.settings import Label, Pack, Source
+    from spire_ray.settings import LabelSettings, PackSettings, SourceSettings
     from tests.stages.test_label import labelled_here
 
     to = tmp_path / "to"
@@ -157,11 +157,16 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
 
     monkeypatch.setattr(socket, "socket", blocked)
     tiny_codebook.save(str(tmp_path / "codebook"))
-    labelled_here(Label(manifest=str(to / "gigaspeech"), codebook=str(tmp_path / "codebook"), output=str(tmp_path / "units")))
+    labelled_here(
+        LabelSettings(manifest=str(to / "gigaspeech"), codebook=str(tmp_path / "codebook"), output=str(tmp_path / "units"))
+    )
     (row,) = pq.read_table(tmp_path / "units" / "part-000000.parquet").to_pylist()
     assert (row["status"], row["text"]) == ("labelled", "AS THEY'RE LEAVING, CAN KASH PULL ZAHRA ASIDE?")
-    sources = (Source(task="asr", data=str(tmp_path / "units")), Source(task="text", data=str(to / "towerblocks"), format="it"))
-    settings = Pack(model=tiny_model, output=str(tmp_path / "pack"), sources=sources, sequence_length=256)
+    sources = (
+        SourceSettings(task="asr", data=str(tmp_path / "units")),
+        SourceSettings(task="text", data=str(to / "towerblocks"), format="it"),
+    )
+    settings = PackSettings(model=tiny_model, output=str(tmp_path / "pack"), sources=sources, sequence_length=256)
     tokeniser = tokens.Tokeniser(settings)
     for number, file in enumerate((tmp_path / "units" / "part-000000.parquet", next((to / "towerblocks").glob("part-*")))):
         tokeniser.write({"source": number, "files": [str(file)], "first": 0, "rows": -1, "block": number})

@@ -16,7 +16,7 @@ import pytest
 from spire_ray.evaluation import comet
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
-from spire_ray.settings import PseudoLabel, QualityEstimate
+from spire_ray.settings import PseudoLabelSettings, QualitySettings
 from spire_ray.stages.pseudo_label import TranslateShard
 
 PYTHON = os.environ.get("SPIRE_COMET_PYTHON", "")
@@ -62,9 +62,9 @@ def test_a_shard_is_scored_as_comet_scores_it_itself(model, tiny_model, tmp_path
         for n in range(1, 7)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), tmp_path / "units.parquet")
-    settings = PseudoLabel(
+    settings = PseudoLabelSettings(
         output=str(tmp_path / "out"), data=str(tmp_path / "units.parquet"), model=tiny_model, languages=("de", "fr"),
-        quality=QualityEstimate(model=model, python=PYTHON), max_new_tokens=6,
+        quality=QualitySettings(model=model, python=PYTHON), max_new_tokens=6,
     )  # fmt: skip
     (shard,) = labels.planned(settings)
     TranslateShard(settings)({key: [value] for key, value in asdict(shard).items()})

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.extend import extend
 from spire_ray.quickstart.scratch import save_model, train_tokenizer
-from spire_ray.settings import Architecture, ExtendModel
+from spire_ray.settings import ArchitectureSettings, ExtendModelSettings
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Span, Turn
 from spire_ray.text.tokenizer import SpeechTokenizer
@@ -57,10 +57,10 @@ def test_nothing_asked_gives_nothing(tiny_model):
 def parrot(folder, codebook, then):
     """A model that says `a` after a colon, `b` after `a`, `then` after `b`, and `c` after that and from then on."""
     base = str(folder / "base")
-    shape = Architecture(hidden_size=32, layers=1, heads=2, intermediate_size=32, tied=False, max_positions=64)
+    shape = ArchitectureSettings(hidden_size=32, layers=1, heads=2, intermediate_size=32, tied=False, max_positions=64)
     save_model(base, train_tokenizer(["x"], 258), shape, seed=0)
     model = str(folder / "model")
-    extend(base, model, codebook.fingerprint, ExtendModel(model=base, codebook="", output=model))
+    extend(base, model, codebook.fingerprint, ExtendModelSettings(model=base, codebook="", output=model))
     tokenizer = SpeechTokenizer(model).text
     said = [tokenizer.token_to_id(token) for token in (":", "a", "b", then, "c")]
     weights = load_file(f"{model}/model.safetensors")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from spire_ray.inference import transcribe
-from spire_ray.settings import Serve
+from spire_ray.settings import ServeSettings
 from spire_ray.units.codebook import Codebook
 
 
@@ -26,7 +26,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short_answers(monkeypatch):
-    monkeypatch.setattr(Serve, "max_new_tokens", 64)
+    monkeypatch.setattr(ServeSettings, "max_new_tokens", 64)
 
 
 def run(capsys, *arguments):

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from spire_ray.core import storage
 from spire_ray.model.extend import extend, extended_rows
 from spire_ray.quickstart.scratch import save_model, train_tokenizer
-from spire_ray.settings import Architecture, ExtendModel
+from spire_ray.settings import ArchitectureSettings, ExtendModelSettings
 from spire_ray.stages import extend_model
 from spire_ray.text.tokenizer import UnitVocabulary
 from spire_ray.units.codebook import Codebook
@@ -21,7 +21,7 @@ from spire_ray.units.fingerprint import Fingerprint, Identity
 COUNT = 100
 IDENTITY = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, codebook="c", clusters=COUNT)
 FINGERPRINT = Fingerprint(identity=IDENTITY)
-SETTINGS = ExtendModel(model="", codebook="", output="")
+SETTINGS = ExtendModelSettings(model="", codebook="", output="")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -30,7 +30,7 @@ def bases(tmp_path_factory):
     """A model whose head is its embedding, and one whose head is its own."""
     root, tokenizer = tmp_path_factory.mktemp("bases"), train_tokenizer(["the dog sleeps"], 290)
     for name, tied in (("tied", True), ("untied", False)):
-        shape = Architecture(hidden_size=16, layers=1, heads=2, intermediate_size=32, tied=tied, max_positions=64)
+        shape = ArchitectureSettings(hidden_size=16, layers=1, heads=2, intermediate_size=32, tied=tied, max_positions=64)
         save_model(str(root / name), tokenizer, shape, seed=0)
     return root
 
@@ -196,7 +196,7 @@ def test_a_model_is_extended_from_a_bucket_into_a_bucket(s3, bases, tiny_codeboo
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
     storage.upload(str(bases / "tied"), "s3://spire/base")
     tiny_codebook.save("s3://spire/codebook")
-    settings = ExtendModel(model="s3://spire/base", codebook="s3://spire/codebook", output="s3://spire/model")
+    settings = ExtendModelSettings(model="s3://spire/base", codebook="s3://spire/codebook", output="s3://spire/model")
     extend_model.run(SimpleNamespace(settings=settings, facts={}))
     folder = storage.localize("s3://spire/model")
     assert UnitVocabulary.load(folder).count == 20

@@ -9,8 +9,7 @@ import torch
 
 from spire_ray.model.extend import extend
 from spire_ray.packs.pack import Document, Pack, write
-from spire_ray.settings import ExtendModel, Optimizer, Source, Training
-from spire_ray.settings import Pack as PackSettings
+from spire_ray.settings import ExtendModelSettings, OptimizerSettings, PackSettings, SourceSettings, TrainingSettings
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units.fingerprint import Fingerprint, Identity
@@ -32,7 +31,7 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
     base, model, folder = families.make(family, tmp_path / "base"), str(tmp_path / "model"), tmp_path / "train"
     identity = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, clusters=50)
     chat = "chatml" if family in ("llama-2", "eurollm") else "keep"
-    extend(base, model, Fingerprint(identity=identity), ExtendModel(model="", codebook="", output="", chat=chat))
+    extend(base, model, Fingerprint(identity=identity), ExtendModelSettings(model="", codebook="", output="", chat=chat))
     draw = np.random.default_rng(0)
     rows = [
         {
@@ -41,7 +40,7 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
         }
         for n in range(16)
     ]  # fmt: skip
-    sources = (Source(task="asr", data="d"), Source(task="st", data="d", target_language="de", format="it"))
+    sources = (SourceSettings(task="asr", data="d"), SourceSettings(task="st", data="d", target_language="de", format="it"))
     tokeniser = tokens.Tokeniser(PackSettings(model=model, output="", sources=sources, sequence_length=96))
     made = [(number, row) for number in range(2) for row in tokeniser.documents(number, rows)[0]]
     documents = [Document(row["ids"], row["counted"], row["utt_id"], number) for number, row in made]
@@ -52,12 +51,12 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
     assert first.replace(" ", "").startswith("Speech:" if family == "qwen" else tokenizer.text.id_to_token(tokenizer.bos))
     preset = tmp_path / "zero1.json"
     preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
-    training = Training(
+    training = TrainingSettings(
         steps=12,
         global_batch_size=2,
         log_every=1,
         save_every=12,
-        optimizer=Optimizer(lr=3e-3, warmup_steps=0, schedule="constant"),
+        optimizer=OptimizerSettings(lr=3e-3, warmup_steps=0, schedule="constant"),
     )
     torch.manual_seed(0)
     learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spire_ray.model.extend import MEGATRON_SPECIALS, extend
-from spire_ray.settings import ExtendModel
+from spire_ray.settings import ExtendModelSettings
 from spire_ray.text import chat, prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
@@ -48,7 +48,7 @@ def spire_7b(tmp_path_factory):
     save_file(
         {name: torch.randn(32_000, 4) for name in ("model.embed_tokens.weight", "lm_head.weight")}, base / "model.safetensors"
     )
-    settings = ExtendModel(model="", codebook="", output="", preset="spire-7b")
+    settings = ExtendModelSettings(model="", codebook="", output="", preset="spire-7b")
     extend(str(base), str(model), fingerprint(5000), settings)
     return model, SpeechTokenizer(str(model)), reference(base / "tokenizer.model", 5000)
 
@@ -102,7 +102,7 @@ def kept(request, tmp_path_factory):
     """A family as it came and as it is with 100 units, everything else its own."""
     folder = tmp_path_factory.mktemp(request.param)
     base = families.make(request.param, folder / "base")
-    extend(base, str(folder / "model"), fingerprint(100), ExtendModel(model="", codebook="", output="", chat="keep"))
+    extend(base, str(folder / "model"), fingerprint(100), ExtendModelSettings(model="", codebook="", output="", chat="keep"))
     return base, str(folder / "model")
 
 
@@ -186,7 +186,7 @@ def test_a_model_without_an_embedding_of_the_usual_name_is_refused(tmp_path):
     tensors = load_file(base / "model.safetensors")
     save_file({name.replace("embed_tokens", "wte"): tensor for name, tensor in tensors.items()}, base / "model.safetensors")
     with pytest.raises(ValueError, match=r"no tensor model\.embed_tokens\.weight"):
-        extend(str(base), str(tmp_path / "x"), fingerprint(5), ExtendModel(model="", codebook="", output=""))
+        extend(str(base), str(tmp_path / "x"), fingerprint(5), ExtendModelSettings(model="", codebook="", output=""))
 
 
 def test_files_without_vocabulary_rows_are_copied_unread(tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_files_without_vocabulary_rows_are_copied_unread(tmp_path, monkeypatch):
     from spire_ray.model import extend as module
 
     monkeypatch.setattr(module, "load_file", lambda path: read.append(path.name) or load_file(path))
-    extend(str(base), str(tmp_path / "model"), fingerprint(100), ExtendModel(model="", codebook="", output=""))
+    extend(str(base), str(tmp_path / "model"), fingerprint(100), ExtendModelSettings(model="", codebook="", output=""))
     assert read == ["model-00002-of-00002.safetensors"]
     after = {name: load_file(tmp_path / "model" / file)[name] for name, file in files.items()}
     assert all(torch.equal(after[name], tensors[name]) for name in tensors if name not in vocabulary)
@@ -214,11 +214,11 @@ def test_files_without_vocabulary_rows_are_copied_unread(tmp_path, monkeypatch):
 
 def test_units_of_another_codebook_are_refused_with_the_difference(tmp_path, kept):
     with pytest.raises(ValueError, match="do not mean the same: clusters 100 against 50"):
-        extend(kept[1], str(tmp_path), fingerprint(50), ExtendModel(model="", codebook="", output=""))
+        extend(kept[1], str(tmp_path), fingerprint(50), ExtendModelSettings(model="", codebook="", output=""))
 
 
 def test_a_published_folder_is_not_extended_but_adopted(spire_7b, tmp_path):
     published = tmp_path / "SpireFull"
     shutil.copytree(spire_7b[0], published, ignore=shutil.ignore_patterns("units.json"))
     with pytest.raises(ValueError, match=r"holds 5000 unit words already; give it the fingerprint .* `spire units adopt`"):
-        extend(str(published), str(tmp_path / "x"), fingerprint(5000), ExtendModel(model="", codebook="", output=""))
+        extend(str(published), str(tmp_path / "x"), fingerprint(5000), ExtendModelSettings(model="", codebook="", output=""))

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from spire_ray.model.export import export
-from spire_ray.settings import Lora, Optimizer, Training
+from spire_ray.settings import LoraSettings, OptimizerSettings, TrainingSettings
 
-TRAINING = Training(steps=3, global_batch_size=2, optimizer=Optimizer(lr=1e-2, warmup_steps=0), save_every=2, keep=2, log_every=1)
+TRAINING = TrainingSettings(
+    steps=3, global_batch_size=2, optimizer=OptimizerSettings(lr=1e-2, warmup_steps=0), save_every=2, keep=2, log_every=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +77,11 @@ def test_reloaded_logits_equal_those_of_the_trainer(trained, fresh_model, tmp_pa
     from spire_ray.training import trainable
 
     part = (
-        {"optimizer": Optimizer(lr=1e-2, new_rows_lr=3e-2, warmup_steps=0)} if kind == "new rows apart" else {"trainable": kind}
+        {"optimizer": OptimizerSettings(lr=1e-2, new_rows_lr=3e-2, warmup_steps=0)}
+        if kind == "new rows apart"
+        else {"trainable": kind}
     )
-    settings = dataclasses.replace(TRAINING, lora=Lora(rank=4, alpha=8), **part)
+    settings = dataclasses.replace(TRAINING, lora=LoraSettings(rank=4, alpha=8), **part)
     _, weights = trained(tmp_path / "training", settings)
     export(str(tmp_path / "training"), fresh_model, str(tmp_path / "out"), torch.float32, settings.lora)
     trainer = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)

@@ -8,7 +8,7 @@ import pytest
 
 from spire_ray.packs import filters, mixture
 from spire_ray.packs.mixture import SkipRow
-from spire_ray.settings import Filters, Source
+from spire_ray.settings import FilterSettings, SourceSettings
 from spire_ray.text.chat import CHATML
 from spire_ray.units import codec
 
@@ -26,7 +26,7 @@ def row(number=0, **changes):
 
 
 def source(task, **changes):
-    return Source(**{"task": task, "data": "d", "target_language": "" if task in ("asr", "text") else "de", **changes})
+    return SourceSettings(**{"task": task, "data": "d", "target_language": "" if task in ("asr", "text") else "de", **changes})
 
 
 def text(document):
@@ -182,7 +182,7 @@ def test_plain_text_in_the_it_format_is_refused():
     ],
 )
 def test_a_filter_leaves_out_what_is_beyond_its_limit_and_says_by_how_much(limits, changes, reason):
-    given = source("st", format="it", filters=Filters(**limits))
+    given = source("st", format="it", filters=FilterSettings(**limits))
     with pytest.raises(SkipRow, match=f"^{re.escape(reason)}$"):
         filters.check(given, row(**changes))
     if "languages" not in limits:

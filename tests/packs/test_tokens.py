@@ -3,7 +3,7 @@
 import pytest
 
 from spire_ray.packs.tokens import Tokeniser
-from spire_ray.settings import Pack, Source
+from spire_ray.settings import PackSettings, SourceSettings
 
 ROW = {
     "utt_id": "u",
@@ -19,8 +19,8 @@ ROW = {
 @pytest.fixture
 def documents(fresh_model):
     def made(row, **source):
-        one = Source(**{"task": "st_direct", "data": "d", "target_language": "any", "format": "it", **source})
-        tokeniser = Tokeniser(Pack(model=fresh_model, sources=(one,), output=""))
+        one = SourceSettings(**{"task": "st_direct", "data": "d", "target_language": "any", "format": "it", **source})
+        tokeniser = Tokeniser(PackSettings(model=fresh_model, sources=(one,), output=""))
         return tokeniser.documents(0, [ROW | row])
 
     return made

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from spire_ray.settings import Lora
+from spire_ray.settings import LoraSettings
 from spire_ray.training import lora
 
 peft = pytest.importorskip("peft")
-SETTINGS = Lora(rank=4, alpha=12, targets=("q_proj", "v_proj", "down_proj"))
+SETTINGS = LoraSettings(rank=4, alpha=12, targets=("q_proj", "v_proj", "down_proj"))
 IDS = torch.arange(64).view(2, -1)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.units import LARGE, Reference, agreement, random_codebook, synthetic_clips
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.encoders import pretrained
 from spire_ray.units.encoders.encoder import load_encoder
@@ -37,7 +37,7 @@ def codebooks(folders):
     """For each model: frames of other audio as centroids."""
     made = {}
     for model in MODELS:
-        settings = Encoder(name=folders[model], layer=LAYER)
+        settings = EncoderSettings(name=folders[model], layer=LAYER)
         encoder = load_encoder(settings)
         frames = torch.cat(encoder.encode(list(synthetic_clips(20, seed=99)))).numpy()
         centroids = frames[np.random.default_rng(0).permutation(len(frames))[:CLUSTERS]].copy()
@@ -54,7 +54,7 @@ def exact(codebook, frames):
 
 def oracle(folder, codebook, clips, dtype="float32"):
     """Hugging Face's own forward pass, each clip alone."""
-    plain = pretrained.load(Encoder(name=folder, layer=LAYER, dtype=dtype), "cpu", plain=True)
+    plain = pretrained.load(EncoderSettings(name=folder, layer=LAYER, dtype=dtype), "cpu", plain=True)
     return [exact(codebook, plain.encode([clip])[0]) for clip in clips]
 
 
@@ -72,7 +72,7 @@ def test_every_label_is_that_of_plain_hugging_face_with_exact_scores_alone_and_i
 
 @pytest.mark.parametrize("model", PACKED)
 def test_the_layout_for_a_gpu_gives_the_same_frames(folders, clips, model):
-    plain = pretrained.load(Encoder(name=folders[model], layer=LAYER), "cpu", plain=True)
+    plain = pretrained.load(EncoderSettings(name=folders[model], layer=LAYER), "cpu", plain=True)
     packed = PackedModel(plain._model, normalizes=True, at_once=True)
     for frames, clip in zip(packed(clips), clips, strict=True):
         assert torch.allclose(frames, plain.encode([clip])[0], atol=2e-5, rtol=0)

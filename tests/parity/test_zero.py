@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spire_ray.packs.pack import Pack
-from spire_ray.settings import Optimizer
+from spire_ray.settings import OptimizerSettings
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss
 from spire_ray.training.schedule import rate
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.long
 
 def plain_pytorch(model, pack):
     """Losses of the same training without DeepSpeed, without workers, without accumulation."""
-    settings = Optimizer(**phases.OPTIMISER)
+    settings = OptimizerSettings(**phases.OPTIMISER)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     rows, loss = Pack(pack).stream(0), PackedLoss(model)
     for step in range(STEPS):

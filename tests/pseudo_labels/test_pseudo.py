@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import pseudo
 from spire_ray.pseudo_labels.pseudo import Request
-from spire_ray.settings import QualityEstimate
+from spire_ray.settings import QualitySettings
 
 
 def test_every_row_is_asked_for_in_every_language_but_its_own_or_refused_with_its_reason():
@@ -34,7 +34,7 @@ scores = st.lists(st.sampled_from([0.2, 0.8, 0.85, 0.9, 0.95]), max_size=40)
 def test_the_best_are_kept_from_the_threshold_on_and_no_more_than_top_k(values, top_k):
     given_scores = np.array(values, np.float32)
     ranks = pseudo.ranks([f"u{i}" for i in range(len(values))], "de")
-    keeps = pseudo.cut(given_scores, ranks, QualityEstimate(top_k=top_k)).keeps(given_scores, ranks)
+    keeps = pseudo.cut(given_scores, ranks, QualitySettings(top_k=top_k)).keeps(given_scores, ranks)
     good = int((given_scores >= np.float32(0.85)).sum())
     assert keeps.sum() == (min(top_k, good) if top_k else good)
     if keeps.any() and not keeps.all():
@@ -43,7 +43,7 @@ def test_the_best_are_kept_from_the_threshold_on_and_no_more_than_top_k(values, 
 
 def test_what_was_not_scored_is_kept():
     nothing = np.array([np.nan, np.nan], np.float32)
-    assert pseudo.cut(nothing, np.zeros(2, np.uint64), QualityEstimate()).keeps(nothing, np.zeros(2, np.uint64)).all()
+    assert pseudo.cut(nothing, np.zeros(2, np.uint64), QualitySettings()).keeps(nothing, np.zeros(2, np.uint64)).all()
 
 
 def test_rows_get_the_translations_that_are_kept_and_go_without_any():

@@ -7,9 +7,9 @@ import soundfile
 
 from spire_ray.quickstart import corpus
 from spire_ray.quickstart.corpus import plan, record
-from spire_ray.settings import Corpus, Splits
+from spire_ray.settings import CorpusSettings, SplitSettings
 
-SETTINGS = Corpus(output="", splits=Splits(train=1_500, dev=60, test=120, text=800))
+SETTINGS = CorpusSettings(output="", splits=SplitSettings(train=1_500, dev=60, test=120, text=800))
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +57,19 @@ def any_verb(text):
 
 def test_the_seed_decides_the_plan(planned):
     assert plan(SETTINGS) == planned
-    assert plan(Corpus(output="", splits=SETTINGS.splits, seed=1)) != planned
+    assert plan(CorpusSettings(output="", splits=SETTINGS.splits, seed=1)) != planned
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_a_held_out_voice_that_also_speaks_in_training_is_refused(split):
-    settings = Corpus(output="", **{f"{split}_voices": ("en-US+m4", "en-US+m1")})
+    settings = CorpusSettings(output="", **{f"{split}_voices": ("en-US+m4", "en-US+m1")})
     with pytest.raises(ValueError, match=rf"{split}_voices: en-US\+m1 also speak in training"):
         plan(settings)
 
 
 def test_an_unknown_voice_is_refused_before_anything_is_spoken():
     with pytest.raises(ValueError, match="no variant 'm99'"):
-        plan(Corpus(output="", train_voices=("en-US+m99",)))
+        plan(CorpusSettings(output="", train_voices=("en-US+m99",)))
 
 
 def test_the_samples_do_not_depend_on_the_number_of_workers(planned, tmp_path, monkeypatch):

@@ -4,9 +4,9 @@ import pytest
 from safetensors.torch import load_file
 
 from spire_ray.quickstart.scratch import save_model, train_tokenizer
-from spire_ray.settings import Architecture
+from spire_ray.settings import ArchitectureSettings
 
-SHAPE = Architecture(hidden_size=16, layers=1, heads=2, intermediate_size=32, max_positions=64)
+SHAPE = ArchitectureSettings(hidden_size=16, layers=1, heads=2, intermediate_size=32, max_positions=64)
 
 
 def test_its_tokenizer_reads_any_text_back():
@@ -29,7 +29,7 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused():
 
 
 def test_heads_that_do_not_divide_the_hidden_size_are_refused(tmp_path):
-    shape = Architecture(hidden_size=16, heads=3)
+    shape = ArchitectureSettings(hidden_size=16, heads=3)
     with pytest.raises(ValueError, match=r"architecture\.heads=3: hidden_size 16 / heads must be a whole even number"):
         save_model(str(tmp_path), train_tokenizer(["x"], 258), shape, seed=0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from spire_ray.core import command
 from spire_ray.runtime import stage
-from spire_ray.settings import Label
+from spire_ray.settings import LabelSettings
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_bars_of_libraries_stay_out_of_a_log():
 @pytest.mark.parametrize(("path", "where"), [("r/codebook", "absent"), ("none", "absent"), (".", "found")])
 def test_a_dry_run_says_which_inputs_are_there(path, where, tmp_path, capsys):
     plan = stage.Plan({"codebook": path}, ())
-    settings = Label(manifest="m", codebook=path, output=str(tmp_path))
+    settings = LabelSettings(manifest="m", codebook=path, output=str(tmp_path))
     assert stage._dry_run(settings, plan, strict=True) == (0 if where == "found" else command.USER_ERROR)
     assert f"codebook: {path} ({where})\n" in capsys.readouterr().out
 
@@ -50,7 +50,9 @@ def test_a_dry_run_says_which_inputs_are_there(path, where, tmp_path, capsys):
 def test_a_model_may_be_on_a_hub(tmp_path, capsys):
     named = {"model": "name/model", "quality.model": "name/kiwi", "models.it": "./it/model"}
     plan = stage.Plan(named | {"encoder.name": "name/hubert", "models.cpt": "/model"}, ())
-    assert stage._dry_run(Label(manifest="m", codebook="c", output=str(tmp_path)), plan, strict=True) == command.USER_ERROR
+    assert (
+        stage._dry_run(LabelSettings(manifest="m", codebook="c", output=str(tmp_path)), plan, strict=True) == command.USER_ERROR
+    )
     told = capsys.readouterr().out.splitlines()
     assert told[1:] == [
         "  model: name/model (a hub id)",

@@ -18,7 +18,7 @@ import soundfile
 
 from spire_ray.core import config
 from spire_ray.inference import transcribe
-from spire_ray.settings import Serve
+from spire_ray.settings import ServeSettings
 
 ROOT = Path(__file__).parent.parent.parent
 NEW_TOKENS = 32
@@ -48,7 +48,9 @@ def free_port():
 @pytest.fixture(scope="module")
 def settings(tiny_model, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("serve") / "out")
-    return Serve(model=tiny_model, output=output, port=free_port(), max_batch_size=2, max_upload_mb=2, max_new_tokens=NEW_TOKENS)
+    return ServeSettings(
+        model=tiny_model, output=output, port=free_port(), max_batch_size=2, max_upload_mb=2, max_new_tokens=NEW_TOKENS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def post(server, file=None, **fields):
 
 
 def offline(monkeypatch, capsys, model, clip, *options):
-    monkeypatch.setattr(Serve, "max_new_tokens", NEW_TOKENS)
+    monkeypatch.setattr(ServeSettings, "max_new_tokens", NEW_TOKENS)
     assert transcribe.main([str(clip), "--model", model, *options]) == 0
     return capsys.readouterr().out.rstrip("\n").split("\t")[1]
 

@@ -5,7 +5,7 @@ import pytest
 
 from spire_ray.core import storage
 from spire_ray.manifest.schema import UNITS
-from spire_ray.settings import Evaluate
+from spire_ray.settings import EvaluateSettings
 from spire_ray.stages import evaluate
 
 
@@ -30,20 +30,20 @@ def units(tmp_path):
 
 
 def test_the_labelled_rows_of_the_split_are_asked_in_the_order_of_their_ids(units):
-    settings = Evaluate(output="", units=units, split="test", target_language="de", models=())
+    settings = EvaluateSettings(output="", units=units, split="test", target_language="de", models=())
     rows = evaluate._rows(settings)
     assert [row["utt_id"] for row in rows] == ["u50", "u51", "u52", "u70", "u71", "u72", "u90", "u91", "u92"]
     assert {row["translation"] for row in rows} == {"der Hund"}
 
 
 def test_of_many_rows_so_many_are_asked(units):
-    settings = Evaluate(output="", units=units, split="test", target_language="de", models=(), utterances=2)
+    settings = EvaluateSettings(output="", units=units, split="test", target_language="de", models=(), utterances=2)
     assert [row["utt_id"] for row in evaluate._rows(settings)] == ["u50", "u51"]
 
 
 def test_all_are_the_labelled_rows_of_every_split(units):
     of = {
-        split: evaluate._rows(Evaluate(output="", units=units, split=split, target_language="de", models=()))
+        split: evaluate._rows(EvaluateSettings(output="", units=units, split=split, target_language="de", models=()))
         for split in ("test", "all")
     }
     assert len(of["all"]) > len(of["test"])
@@ -51,4 +51,4 @@ def test_all_are_the_labelled_rows_of_every_split(units):
 
 def test_a_split_without_rows_is_refused(units):
     with pytest.raises(ValueError, match=r"split=tset: .* has 0 labelled rows of it"):
-        evaluate._rows(Evaluate(output="", units=units, split="tset", target_language="de", models=()))
+        evaluate._rows(EvaluateSettings(output="", units=units, split="tset", target_language="de", models=()))

@@ -13,7 +13,7 @@ import torch
 from spire_ray.core import command
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.runtime import frames
-from spire_ray.settings import Encoder, FitCodebook, Tracking
+from spire_ray.settings import EncoderSettings, FitCodebookSettings, TrackingSettings
 from spire_ray.shards import planning
 from spire_ray.stages import fit_codebook
 from spire_ray.units.codebook import Codebook
@@ -41,9 +41,9 @@ def manifest(tmp_path_factory):
 
 
 def settings_of(manifest, output, **changes):
-    encoder = Encoder(name="mfcc", hop_ms=20, context=3)
+    encoder = EncoderSettings(name="mfcc", hop_ms=20, context=3)
     base = {"manifest": manifest, "output": str(output), "encoder": encoder, "clusters": 30, "hours": 1.0, "iterations": 5}
-    return FitCodebook(**{**base, "tracking": Tracking(enabled=False), **changes})
+    return FitCodebookSettings(**{**base, "tracking": TrackingSettings(enabled=False), **changes})
 
 
 def fitted_here(settings, workers):

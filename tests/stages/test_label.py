@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spire_ray.core import storage
 from spire_ray.manifest.schema import LABELLED, MANIFEST, REJECTED
-from spire_ray.settings import Label
+from spire_ray.settings import LabelSettings
 from spire_ray.shards import decoding, marks, planning
 from spire_ray.stages import label
 from spire_ray.tools import audit, status
@@ -55,7 +55,7 @@ def manifest(folder, kinds):
 
 def settings_of(folder, codebook, **changes):
     where = {"manifest": f"{folder}/m.parquet", "codebook": str(codebook), "output": f"{folder}/units"}
-    return Label(**{"shard_seconds": 3.0, "max_seconds": 2.0, "silence": "reject", **where, **changes})
+    return LabelSettings(**{"shard_seconds": 3.0, "max_seconds": 2.0, "silence": "reject", **where, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from spire_ray.inference.continuous import ContinuousGenerator
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
-from spire_ray.settings import PseudoLabel, QualityEstimate
+from spire_ray.settings import PseudoLabelSettings, QualitySettings
 from spire_ray.stages import pseudo_label
 from spire_ray.stages.pseudo_label import TranslateShard
 from spire_ray.text import prompts
@@ -52,8 +52,8 @@ def test_every_translation_is_kept_dropped_or_failed(tiny_model, tmp_path, stand
     rows.append({**rows[5], "utt_id": "long", "text": "dog " * 600})
     (tmp_path / "units").mkdir()
     pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), tmp_path / "units" / "part-000000.parquet")
-    estimate = QualityEstimate(model="some/kiwi", python=stand_in_for_comet, threshold=0.6)
-    settings = PseudoLabel(
+    estimate = QualitySettings(model="some/kiwi", python=stand_in_for_comet, threshold=0.6)
+    settings = PseudoLabelSettings(
         output=str(tmp_path / "out"), data=str(tmp_path / "units"), model=tiny_model, languages=("de", "fr"), quality=estimate,
         rows_per_shard=4, max_new_tokens=8,
     )  # fmt: skip

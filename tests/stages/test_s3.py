@@ -19,7 +19,7 @@ from spire_ray.audio import decode
 from spire_ray.core import lock, storage
 from spire_ray.manifest import reader, recording, writer
 from spire_ray.manifest.schema import MANIFEST
-from spire_ray.settings import Label
+from spire_ray.settings import LabelSettings
 from spire_ray.shards import decoding, marks, planning
 from spire_ray.stages import label
 
@@ -47,7 +47,7 @@ def corpus(s3, tiny_codebook):
 def test_a_job_from_s3_to_s3_through_requests_that_fail(s3, corpus):
     flaky, _ = s3
     flaky.every = 5
-    job = Label(manifest=corpus, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=2.0)
+    job = LabelSettings(manifest=corpus, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=2.0)
     decode_shard, actor = decoding.Decode({}, 10.0), label.LabelShard(job)
     for shard in planning.plan(corpus, {}, job.output, job.shard_seconds):
         actor(decode_shard(pa.Table.from_pylist([vars(shard)])))
@@ -76,7 +76,7 @@ def test_a_corpus_is_fetched_to_s3_and_labelled_there(s3, tmp_path, tiny_codeboo
     place = "s3://spire/corpora/europarl-st"
     assert check.check(corpus("europarl-st"), place).startswith("europarl-st: 2 rows, 0.0 h")
     tiny_codebook.save("s3://spire/codebook")
-    job = Label(manifest=place, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=60.0)
+    job = LabelSettings(manifest=place, codebook="s3://spire/codebook", output="s3://spire/units", shard_seconds=60.0)
     decode_shard, actor = decoding.Decode({}, 10.0), label.LabelShard(job)
     for shard in planning.plan(place, {}, job.output, job.shard_seconds):
         actor(decode_shard(pa.Table.from_pylist([vars(shard)])))

@@ -10,11 +10,11 @@ import pytest
 
 from spire_ray.core import config
 from spire_ray.runtime import group
-from spire_ray.settings import Optimizer, Train, Training, Workers
+from spire_ray.settings import OptimizerSettings, TrainingSettings, TrainSettings, WorkerSettings
 from spire_ray.stages import export, plan_train, train
 
-SETTINGS = Train(
-    stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=Training(steps=9, global_batch_size=2)
+SETTINGS = TrainSettings(
+    stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=TrainingSettings(steps=9, global_batch_size=2)
 )
 
 
@@ -111,19 +111,22 @@ def test_units_that_the_model_does_not_know_are_refused_before_the_workers_start
 @pytest.mark.parametrize(
     ("training", "told"),
     [
-        (Training(steps=9), "global_batch_tokens=0, training.global_batch_size=0: give one of the two"),
-        (Training(steps=9, global_batch_size=2, global_batch_tokens=96), "give one of the two"),
-        (Training(steps=9, global_batch_tokens=97), "global_batch_tokens=97: must be a multiple of the row length"),
+        (TrainingSettings(steps=9), "global_batch_tokens=0, training.global_batch_size=0: give one of the two"),
+        (TrainingSettings(steps=9, global_batch_size=2, global_batch_tokens=96), "give one of the two"),
+        (TrainingSettings(steps=9, global_batch_tokens=97), "global_batch_tokens=97: must be a multiple of the row length"),
         (
-            Training(steps=9, global_batch_size=3, micro_batch_size=2),
+            TrainingSettings(steps=9, global_batch_size=3, micro_batch_size=2),
             r"global_batch_size=3: must be a multiple of micro_batch_size × workers = 2 × 1",
         ),
-        (Training(steps=9, global_batch_size=2, optimizer=Optimizer(name="muon", clip=1.0)), "clip=1.0: must be 0 with muon"),
+        (
+            TrainingSettings(steps=9, global_batch_size=2, optimizer=OptimizerSettings(name="muon", clip=1.0)),
+            "clip=1.0: must be 0 with muon",
+        ),
     ],
 )
 def test_what_a_step_cannot_be_is_refused_by_the_plan(training, told, fresh_model, tiny_pack, tmp_path):
     (tmp_path / "zero1.json").write_text("{}")
-    given = {"model": fresh_model, "pack": tiny_pack, "deepspeed": f"{tmp_path}/zero1.json", "workers": Workers(count=1)}
+    given = {"model": fresh_model, "pack": tiny_pack, "deepspeed": f"{tmp_path}/zero1.json", "workers": WorkerSettings(count=1)}
     with pytest.raises(ValueError, match=told):
         plan_train.plan(replace(SETTINGS, training=training, **given))
 

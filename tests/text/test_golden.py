@@ -80,14 +80,14 @@ def test_the_answer_of_a_chain_is_its_second_line():
 def ids(folder):
     """Token ids of every form in the released style, by a tokenizer that is made the same way each time."""
     from spire_ray.model.extend import extend
-    from spire_ray.settings import ExtendModel
+    from spire_ray.settings import ExtendModelSettings
     from spire_ray.text.tokenizer import SpeechTokenizer
     from spire_ray.units.fingerprint import Fingerprint, Identity
     from tests.model import families
 
     base = families.make("llama-2", folder / "base")
     identity = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, clusters=5000)
-    settings = ExtendModel(model="", codebook="", output="", preset="spire-7b")
+    settings = ExtendModelSettings(model="", codebook="", output="", preset="spire-7b")
     extend(base, str(folder / "model"), Fingerprint(identity=identity), settings)
     tokenizer = SpeechTokenizer(str(folder / "model"))
     made = forms(STYLES["spire-2026"])

@@ -8,7 +8,7 @@ import soundfile
 
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.extend import extend
-from spire_ray.settings import Evaluate, Evaluated, ExtendModel, Serve
+from spire_ray.settings import EvaluatedModel, EvaluateSettings, ExtendModelSettings, ServeSettings
 from spire_ray.text import prompts
 from spire_ray.units import codec
 from tests.model import families
@@ -21,7 +21,7 @@ def kept(tmp_path_factory, tiny_codebook):
     """A small Llama 3 that hears and keeps its chat."""
     folder = tmp_path_factory.mktemp("kept")
     base, model = families.make("llama-3", folder / "base"), str(folder / "model")
-    extend(base, model, tiny_codebook.fingerprint, ExtendModel(model="", codebook="", output="", chat="keep"))
+    extend(base, model, tiny_codebook.fingerprint, ExtendModelSettings(model="", codebook="", output="", chat="keep"))
     tiny_codebook.save(f"{model}/codebook")
     return model
 
@@ -63,7 +63,7 @@ def test_by_the_server(kept, asked, monkeypatch):
     monkeypatch.setattr(LanguageModel, "_write", write)  # Serve batches in its replicas alone
 
     async def ask():
-        model = LanguageModel(Serve(model=kept, output="", max_new_tokens=8))
+        model = LanguageModel(ServeSettings(model=kept, output="", max_new_tokens=8))
         return [await model(UNITS, "en", ""), await model(UNITS, "en", "de")]
 
     assert asyncio.run(ask()) == ["", ""]
@@ -73,9 +73,9 @@ def test_by_the_server(kept, asked, monkeypatch):
 def test_by_the_evaluation(kept, asked, tiny_codebook):
     from spire_ray.stages.evaluate import _Asker
 
-    model = Evaluated(name="kept", model=kept, tasks=("asr", "st_direct", "mt"), format="it")
+    model = EvaluatedModel(name="kept", model=kept, tasks=("asr", "st_direct", "mt"), format="it")
     row = {"units": UNITS, "text": "the dog", "translation": "der Hund"}
-    asker = _Asker(Evaluate(units="", models=(model,), output=""), model, [row], tiny_codebook.fingerprint.to_dict())
+    asker = _Asker(EvaluateSettings(units="", models=(model,), output=""), model, [row], tiny_codebook.fingerprint.to_dict())
     for task in model.tasks:
         asker.ask(task)
     questions = (spoken(prompts.asr_prompt()), spoken(prompts.st_prompt("de")), prompts.mt_prompt("the dog", "en", "de"))
@@ -85,7 +85,7 @@ def test_by_the_evaluation(kept, asked, tiny_codebook):
 def test_by_the_tool(kept, asked, tmp_path, monkeypatch):
     from spire_ray.inference import transcribe
 
-    monkeypatch.setattr(Serve, "max_new_tokens", 8)
+    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
     soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
     assert transcribe.main([str(tmp_path / "clip.wav"), "--model", kept]) == 0
     before, after = rendered(kept, prompts.asr_prompt()).split(prompts.SPEECH)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spire_ray.model.extend import extend
-from spire_ray.settings import ExtendModel
+from spire_ray.settings import ExtendModelSettings
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Span, Turn
 from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
@@ -26,7 +26,7 @@ sentences = st.lists(words, min_size=1, max_size=5).map(" ".join).filter(lambda 
 def tokenizers(tiny_model, tiny_base, tiny_codebook, tmp_path_factory):
     """One for each way to write a unit."""
     other = str(tmp_path_factory.mktemp("extra_id"))
-    extend(tiny_base, other, tiny_codebook.fingerprint, ExtendModel(model="", codebook="", output="", surface="extra_id"))
+    extend(tiny_base, other, tiny_codebook.fingerprint, ExtendModelSettings(model="", codebook="", output="", surface="extra_id"))
     return {"pua": SpeechTokenizer(tiny_model), "extra_id": SpeechTokenizer(other)}
 
 
@@ -182,7 +182,7 @@ def llama(tmp_path_factory):
     (base / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": first}))
     save_file({"model.embed_tokens.weight": torch.randn(first, 4)}, base / "model.safetensors")
     identity = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, clusters=count)
-    extend(str(base), str(model), Fingerprint(identity=identity), ExtendModel(model="", codebook="", output=""))
+    extend(str(base), str(model), Fingerprint(identity=identity), ExtendModelSettings(model="", codebook="", output=""))
     return SpeechTokenizer(str(model)), sentencepiece.SentencePieceProcessor(model_proto=pieces.SerializeToString()), first
 
 

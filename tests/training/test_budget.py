@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from spire_ray.core import config
 from spire_ray.packs.pack import Row
-from spire_ray.settings import Lora, Training
+from spire_ray.settings import LoraSettings, TrainingSettings
 from spire_ray.stages import plan_train
 from spire_ray.training import attention, budget, trainable
 from spire_ray.training.batch import collate
@@ -21,7 +21,7 @@ from spire_ray.training.loss import PackedLoss
 
 ROOT = Path(__file__).parents[2]
 SPIRE = Shape.read(json.loads((ROOT / "configs/shapes/llama-2-7b.json").read_text()))
-TRAINING = Training(steps=1, global_batch_size=1)
+TRAINING = TrainingSettings(steps=1, global_batch_size=1)
 SMALL = {
     "model_type": "llama",
     "vocab_size": 512,
@@ -39,7 +39,10 @@ def test_parameters_are_those_that_pytorch_counts(name, kind):
     model_type = data.pop("model_type")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **data))
-    shape, training = Shape.read({**data, "model_type": model_type}), Training(steps=1, global_batch_size=1, trainable=kind)
+    shape, training = (
+        Shape.read({**data, "model_type": model_type}),
+        TrainingSettings(steps=1, global_batch_size=1, trainable=kind),
+    )
     assert shape.parameters == model.num_parameters()
     with torch.device("meta"):
         trainable.prepare(model, training, data["vocab_size"] - 5056)
@@ -65,7 +68,7 @@ def test_memory_counts_every_state_of_adam_once_over_the_workers():
 
 def test_checkpointing_and_adapters_need_less():
     def total(**changes):
-        training = Training(steps=1, global_batch_size=1, **changes)
+        training = TrainingSettings(steps=1, global_batch_size=1, **changes)
         return sum(budget.memory(SPIRE, training, Machine(1, 1, half=True), 4096, 5056).values())
 
     assert total(gradient_checkpointing="full") < total(gradient_checkpointing="selective") < total()
@@ -77,7 +80,7 @@ def kept_of_a_token(kind, dtype, layers):
     """Bytes that PyTorch keeps of a token for the backward pass of a small Llama."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SMALL, num_hidden_layers=layers), dtype=dtype)
-    trainable.prepare(model, Training(steps=1, global_batch_size=1, gradient_checkpointing=kind), SMALL["vocab_size"])
+    trainable.prepare(model, TrainingSettings(steps=1, global_batch_size=1, gradient_checkpointing=kind), SMALL["vocab_size"])
     attention.on_cpu(model)
     loss = PackedLoss(model.train())
     batch = collate([Row(np.arange(256) % 500, np.ones(256, bool), np.array([256]))])
@@ -151,6 +154,6 @@ def test_the_plan_of_spire_names_tokens_hours_and_checkpoints():
 
 
 def test_lora_targets_that_are_not_there_add_nothing():
-    training = Training(steps=1, global_batch_size=1, trainable="lora", lora=Lora(rank=2, targets=("q_proj",)))
+    training = TrainingSettings(steps=1, global_batch_size=1, trainable="lora", lora=LoraSettings(rank=2, targets=("q_proj",)))
     assert SPIRE.trained(training, 0) == 32 * 2 * (4096 + 4096)
     assert GIB == 2**30

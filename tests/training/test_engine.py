@@ -8,7 +8,7 @@ import types
 import pytest
 
 from spire_ray.core import processor
-from spire_ray.settings import Optimizer, Training
+from spire_ray.settings import OptimizerSettings, TrainingSettings
 from spire_ray.training import engine, sizes
 
 PRESET = {"zero_optimization": {"stage": 1}, "bf16": {"enabled": "auto", "immediate_grad_update": True}}
@@ -21,7 +21,7 @@ def path(tmp_path):
 
 
 def training(**changes):
-    return Training(**{"steps": 10, "global_batch_size": 8, "micro_batch_size": 2, **changes})
+    return TrainingSettings(**{"steps": 10, "global_batch_size": 8, "micro_batch_size": 2, **changes})
 
 
 @pytest.mark.parametrize(("micro", "workers", "accumulation"), [(2, 1, 4), (2, 2, 2), (2, 4, 1), (8, 1, 1), (1, 8, 1)])
@@ -38,7 +38,7 @@ def test_a_batch_that_does_not_divide_is_refused(path, rows, micro, workers):
 
 
 def test_clipping_comes_from_the_settings_and_the_rest_from_the_file(path):
-    ds_config = engine.configuration(path, training(optimizer=Optimizer(clip=0.5)), 8, 1)
+    ds_config = engine.configuration(path, training(optimizer=OptimizerSettings(clip=0.5)), 8, 1)
     assert ds_config["gradient_clipping"] == 0.5
     assert ds_config["zero_optimization"] == PRESET["zero_optimization"]
     assert "optimizer" not in ds_config  # AdamW is torch's own, fused on GPUs
@@ -48,7 +48,7 @@ def test_clipping_comes_from_the_settings_and_the_rest_from_the_file(path):
     ("given", "rows"), [({"global_batch_size": 8}, 8), ({"global_batch_tokens": 8 * 48}, 8), ({"global_batch_tokens": 48}, 1)]
 )
 def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
-    assert sizes.rows_of_a_step(Training(steps=1, **given), 48) == rows
+    assert sizes.rows_of_a_step(TrainingSettings(steps=1, **given), 48) == rows
 
 
 @pytest.mark.parametrize(
@@ -64,23 +64,25 @@ def test_a_batch_is_counted_in_rows_or_in_tokens(given, rows):
 )
 def test_a_batch_that_is_not_given_once_in_whole_rows_is_refused(given, reason):
     with pytest.raises(ValueError, match=reason):
-        sizes.rows_of_a_step(Training(steps=1, **given), 48)
+        sizes.rows_of_a_step(TrainingSettings(steps=1, **given), 48)
 
 
 def test_muon_with_adapters_is_refused(path):
     with pytest.raises(ValueError, match=r"training\.trainable=lora: use optimizer\.name=adamw"):
-        engine.configuration(path, training(optimizer=Optimizer(name="muon", clip=0), trainable="lora"), 8, 1)
+        engine.configuration(path, training(optimizer=OptimizerSettings(name="muon", clip=0), trainable="lora"), 8, 1)
 
 
 def test_muon_has_two_rates(path):
-    ds_config = engine.configuration(path, training(optimizer=Optimizer(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 8, 1)
+    ds_config = engine.configuration(
+        path, training(optimizer=OptimizerSettings(name="muon", lr=1e-4, muon_lr=0.01, clip=0)), 8, 1
+    )
     assert ds_config["optimizer"]["type"] == "Muon"
     assert (ds_config["optimizer"]["params"]["adam_lr"], ds_config["optimizer"]["params"]["muon_lr"]) == (1e-4, 0.01)
 
 
 def test_muon_with_clipping_is_refused(path):
     with pytest.raises(ValueError, match=r"training\.optimizer\.clip=1\.0: must be 0 with muon"):
-        engine.configuration(path, training(optimizer=Optimizer(name="muon", clip=1.0)), 8, 1)
+        engine.configuration(path, training(optimizer=OptimizerSettings(name="muon", clip=1.0)), 8, 1)
 
 
 def test_automatic_bfloat16_is_decided_and_the_rest_of_its_group_kept(path):

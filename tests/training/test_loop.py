@@ -10,14 +10,16 @@ import torch
 
 from spire_ray.core import storage
 from spire_ray.packs.pack import Pack
-from spire_ray.settings import HeldOut, Lora, Optimizer, Training
+from spire_ray.settings import HeldOutSettings, LoraSettings, OptimizerSettings, TrainingSettings
 from spire_ray.training import checkpoint, ledger
 from spire_ray.training.batch import collate
 from spire_ray.training.loss import PackedLoss
 from spire_ray.training.schedule import rate
 
-OPTIMISER = Optimizer(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1, schedule="cosine")
-TRAINING = Training(steps=10, global_batch_size=4, micro_batch_size=2, optimizer=OPTIMISER, save_every=4, keep=2, log_every=1)
+OPTIMISER = OptimizerSettings(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1, schedule="cosine")
+TRAINING = TrainingSettings(
+    steps=10, global_batch_size=4, micro_batch_size=2, optimizer=OPTIMISER, save_every=4, keep=2, log_every=1
+)
 
 
 class Stop(Exception):
@@ -214,7 +216,7 @@ def test_metrics_name_rates_position_and_memory(undisturbed):
 
 
 def test_held_out_loss_is_that_of_the_rows_alone_by_source(trained, fresh_model, tiny_pack, tmp_path):
-    settings = HeldOut(pack=tiny_pack, every=5, rows=5)
+    settings = HeldOutSettings(pack=tiny_pack, every=5, rows=5)
     lines, weights = trained(tmp_path, dataclasses.replace(TRAINING, log_every=100), held_out=settings)
     measured = [(step, metrics) for step, metrics in lines if "held_out/all" in metrics]
     assert [step for step, _ in measured] == [5, 10]
@@ -228,7 +230,7 @@ def test_held_out_loss_is_that_of_the_rows_alone_by_source(trained, fresh_model,
 
 
 def test_measuring_held_out_loss_changes_no_bit(trained, undisturbed, tiny_pack, tmp_path):
-    _, weights = trained(tmp_path, TRAINING, held_out=HeldOut(pack=tiny_pack, every=3, rows=3))
+    _, weights = trained(tmp_path, TRAINING, held_out=HeldOutSettings(pack=tiny_pack, every=3, rows=3))
     assert all(torch.equal(weights[name], tensor) for name, tensor in undisturbed[2].items())
 
 
@@ -285,7 +287,7 @@ def test_a_place_that_vanishes_ends_the_training_with_one_line(trained, tmp_path
 @pytest.mark.parametrize("kind", ["lora", "units_only", "new rows apart"])
 def test_a_stopped_training_of_a_part_ends_with_the_same_bits(trained, tmp_path, kind):
     part = {"optimizer": dataclasses.replace(OPTIMISER, new_rows_lr=3e-2)} if kind == "new rows apart" else {"trainable": kind}
-    settings = dataclasses.replace(TRAINING, steps=6, save_every=3, lora=Lora(rank=4, alpha=8), **part)
+    settings = dataclasses.replace(TRAINING, steps=6, save_every=3, lora=LoraSettings(rank=4, alpha=8), **part)
 
     def stop(step, _):
         if step == 4:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from spire_ray.settings import Optimizer, Training
+from spire_ray.settings import OptimizerSettings, TrainingSettings
 from spire_ray.training import checkpoint
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "deepspeed").glob("*.json"))
-OPTIMISER = Optimizer(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1)
-TRAINING = Training(steps=4, global_batch_size=4, micro_batch_size=2, optimizer=OPTIMISER, save_every=2, log_every=1)
+OPTIMISER = OptimizerSettings(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1)
+TRAINING = TrainingSettings(steps=4, global_batch_size=4, micro_batch_size=2, optimizer=OPTIMISER, save_every=2, log_every=1)
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import pytest
 
-from spire_ray.settings import Optimizer
+from spire_ray.settings import OptimizerSettings
 from spire_ray.training.schedule import rate
 
 
 def rates(steps, **settings):
-    return [rate(Optimizer(**settings), step, steps) for step in range(steps)]
+    return [rate(OptimizerSettings(**settings), step, steps) for step in range(steps)]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
@@ -20,7 +20,7 @@ def test_cosine_falls_from_the_end_of_the_warm_up_to_the_final_share():
     assert curve[4] == 1.0
     assert curve[54] == pytest.approx(0.55)
     assert curve[103] == pytest.approx(0.1, abs=1e-3)
-    assert rate(Optimizer(schedule="cosine", warmup_steps=4, final_lr_share=0.1), 104, 104) == pytest.approx(0.1)
+    assert rate(OptimizerSettings(schedule="cosine", warmup_steps=4, final_lr_share=0.1), 104, 104) == pytest.approx(0.1)
     assert curve[4:] == sorted(curve[4:], reverse=True)
 
 
@@ -29,7 +29,7 @@ def test_linear_stays_at_the_peak_and_falls_over_the_last_share_of_the_steps():
     assert curve[9:81] == [1.0] * 72
     assert curve[90] == pytest.approx(0.55)
     assert curve[99] == pytest.approx(0.1 + 0.9 / 20)
-    assert rate(Optimizer(schedule="linear", decay_share=0.2, warmup_steps=10), 100, 100) == 0
+    assert rate(OptimizerSettings(schedule="linear", decay_share=0.2, warmup_steps=10), 100, 100) == 0
 
 
 def test_constant_stays_at_the_peak():

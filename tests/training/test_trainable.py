@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from spire_ray.settings import Lora, Optimizer, Training
+from spire_ray.settings import LoraSettings, OptimizerSettings, TrainingSettings
 from spire_ray.training import lora, rows, trainable
 
 OLD, NEW = 40, 24
@@ -23,7 +23,7 @@ def model(request):
 
 
 def training(**changes):
-    return Training(**{"steps": 1, "global_batch_size": 1, "lora": Lora(rank=4, alpha=8), **changes})
+    return TrainingSettings(**{"steps": 1, "global_batch_size": 1, "lora": LoraSettings(rank=4, alpha=8), **changes})
 
 
 def logits(model):
@@ -63,7 +63,7 @@ def test_lora_trains_adapters_and_new_rows(model):
 
 
 def test_new_rows_have_a_group_and_a_rate_of_their_own(model):
-    groups = trainable.prepare(model, training(optimizer=Optimizer(lr=1e-4, new_rows_lr=1e-2)), OLD)
+    groups = trainable.prepare(model, training(optimizer=OptimizerSettings(lr=1e-4, new_rows_lr=1e-2)), OLD)
     assert [(group["name"], group.get("lr")) for group in groups] == [("weights", None), ("new_rows", 1e-2)]
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
@@ -76,7 +76,7 @@ def test_a_full_training_with_one_rate_leaves_the_model_as_it_is(model):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"trainable": "lora"}, {"trainable": "units_only"}, {"optimizer": Optimizer(new_rows_lr=1e-3)}],
+    [{"trainable": "lora"}, {"trainable": "units_only"}, {"optimizer": OptimizerSettings(new_rows_lr=1e-3)}],
     ids=["lora", "units_only", "new rows apart"],
 )
 def test_merged_weights_give_the_logits_of_the_trained_model(model, settings):
@@ -88,7 +88,7 @@ def test_merged_weights_give_the_logits_of_the_trained_model(model, settings):
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     learnt = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-    merged = trainable.merged(base, learnt, Lora(rank=4, alpha=8))
+    merged = trainable.merged(base, learnt, LoraSettings(rank=4, alpha=8))
     if model.config.tie_word_embeddings:
         merged["lm_head.weight"] = merged["model.embed_tokens.weight"]
     untrained = logits(plain)
@@ -127,7 +127,7 @@ def test_what_cannot_be_trained_is_refused(model):
     with pytest.raises(ValueError, match="the model has no new rows; extend it"):
         trainable.prepare(model, training(trainable="units_only"), OLD + NEW)
     with pytest.raises(ValueError, match=r"training\.lora\.targets: llama has no linear layer c_attn"):
-        lora.adapt(model, Lora(targets=("q_proj", "c_attn")))
+        lora.adapt(model, LoraSettings(targets=("q_proj", "c_attn")))
 
 
 def test_a_head_with_a_bias_is_refused(model):

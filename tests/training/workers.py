@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM
 
 from spire_ray.packs.pack import Pack
-from spire_ray.settings import HeldOut, Training
+from spire_ray.settings import HeldOutSettings, TrainingSettings
 from spire_ray.training import engine as engines
 from spire_ray.training import loop, sizes
 from spire_ray.training.store import Store
@@ -32,7 +32,7 @@ def work(phase, rank):
     torch.set_num_threads(1)
     store = dist.FileStore(phase["result"] + ".rendezvous", world)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
-    training = TypeAdapter(Training).validate_python(phase["training"])
+    training = TypeAdapter(TrainingSettings).validate_python(phase["training"])
     pack = Pack(phase["pack"])
     rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
     ds_config = engines.configuration(phase["deepspeed"], training, rows, world)
@@ -48,7 +48,7 @@ def work(phase, rank):
         if step == phase.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    held_out = HeldOut(**phase.get("held_out", {}))
+    held_out = HeldOutSettings(**phase.get("held_out", {}))
     loop.train(loop.Run(engine, pack, training, rows, checkpoints, log=log, held_out=held_out), done)
     dist.barrier()
 

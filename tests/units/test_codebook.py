@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.units.codebook import BUNDLED, Codebook
 from spire_ray.units.fingerprint import Identity
 
@@ -16,7 +16,7 @@ IDENTITY = Identity(encoder="hubert", weights="w", layer=22, norm="none", wavefo
 @pytest.fixture
 def codebook():
     centroids = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
-    return Codebook.create(centroids, Encoder(name="hubert", layer=22), IDENTITY, {"hours": 1.5})
+    return Codebook.create(centroids, EncoderSettings(name="hubert", layer=22), IDENTITY, {"hours": 1.5})
 
 
 def test_a_saved_codebook_is_loaded_again(codebook, tmp_path):
@@ -67,7 +67,7 @@ def test_another_encoder_is_refused_and_every_difference_named(codebook, change,
 
 def test_more_clusters_than_16_bits_hold_are_refused():
     with pytest.raises(ValueError, match="clusters=65537: at most 65536"):
-        Codebook.create(np.zeros((65_537, 1), np.float32), Encoder(), IDENTITY, {})
+        Codebook.create(np.zeros((65_537, 1), np.float32), EncoderSettings(), IDENTITY, {})
 
 
 def test_a_bundled_encoder_is_the_folder_beside_the_codebook(tiny_codebook, tmp_path):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.tools import units
 from spire_ray.units import exchange
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.kmeans import assigner
 
 FRAMES = np.random.default_rng(0).standard_normal((500, 65)).astype(np.float32)
-MFCC = Encoder(name="mfcc", hop_ms=20, context=5)
+MFCC = EncoderSettings(name="mfcc", hop_ms=20, context=5)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spire_ray.audio.pcm import from_pcm, to_pcm
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.encoders.encoder import load_encoder
@@ -111,7 +111,7 @@ def test_a_copy_of_the_encoder_under_another_name_is_the_same_encoder_and_other_
         transformers.HubertModel(transformers.HubertConfig(**shape)).save_pretrained(tmp_path / name)
         transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / name)
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
-    settings = Encoder(name=str(tmp_path / "one"), layer=1)
+    settings = EncoderSettings(name=str(tmp_path / "one"), layer=1)
     codebook = Codebook.create(np.eye(4, 16, dtype=np.float32), settings, load_encoder(settings).identity, {})
     assert (
         len(Labeler.from_pretrained(str(tmp_path / "copy"), codebook, dtype=torch.bfloat16)([np.ones(800, np.float32)])[0]) == 2

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.units import codebook_plots, quality
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.fingerprint import Identity
@@ -73,7 +73,7 @@ def test_a_collapsed_codebook_is_refused_with_its_figures_and_a_sound_or_unknown
 
     def made(fit, distinct=100):
         centroids = np.repeat(np.arange(100)[:distinct], 100 // distinct)[:, None].repeat(2, axis=1).astype(np.float32)
-        return Codebook.create(centroids, Encoder(), identity, fit)
+        return Codebook.create(centroids, EncoderSettings(), identity, fit)
 
     def measured(counts):
         return {"quality": quality.figures(counts, quality.Tally(), 50.0)}

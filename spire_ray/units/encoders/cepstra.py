@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.fingerprint import Identity, content_hash
 
 _WINDOW, _STEP, _FFT = 400, 160, 512
@@ -22,7 +22,7 @@ class CepstralEncoder:
 
     shortest = _WINDOW
 
-    def __init__(self, settings: Encoder) -> None:
+    def __init__(self, settings: EncoderSettings) -> None:
         if settings.hop_ms % 10 or settings.hop_ms <= 0:
             raise ValueError(f"encoder.hop_ms={settings.hop_ms}: must be a positive multiple of 10")
         if settings.context % 2 == 0 or settings.context < 1:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.fingerprint import Identity
 
 NORMALIZE_EPS = 1e-7
@@ -30,7 +30,7 @@ class SpeechEncoder(Protocol):
         ...
 
 
-def load_encoder(settings: Encoder, device: str = "cpu") -> SpeechEncoder:
+def load_encoder(settings: EncoderSettings, device: str = "cpu") -> SpeechEncoder:
     """The encoder that the settings name, with its pooling. Raises ValueError for settings it cannot have."""
     if settings.pooling_width < 1:
         raise ValueError(f"encoder.pooling_width={settings.pooling_width}: must be 1 (no pooling) or more frames")
@@ -38,7 +38,7 @@ def load_encoder(settings: Encoder, device: str = "cpu") -> SpeechEncoder:
     return encoder if settings.pooling_width == 1 else Pooled(encoder, settings.pooling, settings.pooling_width)
 
 
-def _load(settings: Encoder, device: str) -> SpeechEncoder:
+def _load(settings: EncoderSettings, device: str) -> SpeechEncoder:
     if settings.name == "mfcc":
         from spire_ray.units.encoders.cepstra import CepstralEncoder
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from spire_ray.core import storage
-from spire_ray.settings import SAMPLE_RATE, Encoder
+from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.encoders.encoder import SpeechEncoder, normalize
 from spire_ray.units.encoders.packed import PackedModel, can_pack
 from spire_ray.units.fingerprint import Identity, content_hash
 
 
-def load(settings: Encoder, device: str, plain: bool = False) -> SpeechEncoder:
+def load(settings: EncoderSettings, device: str, plain: bool = False) -> SpeechEncoder:
     """The encoder of a Hugging Face id or folder; `plain` for its own forward pass where there is a faster one.
 
     Raises ValueError for a folder that is not there, a model of another kind, or a layer it does not have.
@@ -36,7 +36,7 @@ def load(settings: Encoder, device: str, plain: bool = False) -> SpeechEncoder:
         settings = replace(settings, revision=revision or settings.revision)
     config = AutoConfig.from_pretrained(folder, revision=settings.revision or None)
     waveform = _Waveform if plain or not can_pack(config) else _PackedWaveform
-    kinds: dict[str, Callable[[Encoder, str, Any, str], SpeechEncoder]] = {
+    kinds: dict[str, Callable[[EncoderSettings, str, Any, str], SpeechEncoder]] = {
         "hubert": waveform,
         "wav2vec2": waveform,
         "wav2vec2-bert": _FilterBank,
@@ -54,7 +54,7 @@ class _Pretrained(ABC):
     _waveform = "none"
     _cutting = "none"
 
-    def __init__(self, settings: Encoder, folder: str, config: Any, device: str) -> None:
+    def __init__(self, settings: EncoderSettings, folder: str, config: Any, device: str) -> None:
         """`folder` is where the model of the settings lies here, or its id."""
         from transformers import AutoFeatureExtractor, AutoModel
 
@@ -79,7 +79,7 @@ class _Pretrained(ABC):
         )
 
     @abstractmethod
-    def _cut(self, model: Any, settings: Encoder) -> Any:
+    def _cut(self, model: Any, settings: EncoderSettings) -> Any:
         """The part of the model up to the layer, whose last hidden state is the frames."""
 
     @abstractmethod
@@ -108,7 +108,7 @@ class _Waveform(_Pretrained):
     group norm are never padded, because padding reaches their statistics.
     """
 
-    def _cut(self, model: Any, settings: Encoder) -> Any:
+    def _cut(self, model: Any, settings: EncoderSettings) -> Any:
         pre_norm = self._config.do_stable_layer_norm
         if settings.final_layer_norm and not pre_norm:
             raise ValueError("encoder.final_layer_norm=true: post-LN models have no norm after their last layer")
@@ -166,7 +166,7 @@ class _PackedWaveform(_Waveform):
 class _FilterBank(_Pretrained):
     """w2v-BERT 2.0, which reads pairs of mel filter-bank frames, normalized over the utterance, under a mask."""
 
-    def _cut(self, model: Any, settings: Encoder) -> Any:
+    def _cut(self, model: Any, settings: EncoderSettings) -> Any:
         if settings.final_layer_norm:
             raise ValueError("encoder.final_layer_norm=true: w2v-BERT 2.0 has no norm after its last layer")
         model.encoder.layers = model.encoder.layers[: settings.layer]
@@ -192,7 +192,7 @@ class _Whisper(_Pretrained):
     Longer audio is cut into windows that know nothing of each other; frames of the filling are dropped.
     """
 
-    def _cut(self, model: Any, settings: Encoder) -> Any:
+    def _cut(self, model: Any, settings: EncoderSettings) -> Any:
         encoder = model.get_encoder()
         encoder.layers = encoder.layers[: settings.layer]
         if not settings.final_layer_norm:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.units import quality
 from spire_ray.units.encoders.encoder import SpeechEncoder, load_encoder
 from spire_ray.units.kmeans import passes
@@ -18,7 +18,7 @@ def sweep(
     fitted: Sequence[np.ndarray],
     held_out: Sequence[np.ndarray],
     phonemes: Sequence[Sequence[Mapping[str, Any]]],
-    encoder: Encoder,
+    encoder: EncoderSettings,
     layers: Sequence[int],
     clusters: Sequence[int],
     *,

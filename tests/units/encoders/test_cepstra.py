@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spire_ray.settings import Encoder
+from spire_ray.settings import EncoderSettings
 from spire_ray.units.encoders.encoder import load_encoder
 
 
@@ -14,7 +14,7 @@ def noise(samples, seed=0):
 
 @pytest.mark.parametrize(("hop_ms", "rate"), [(10, 100), (20, 50), (30, 100 / 3), (40, 25)])
 def test_one_frame_comes_every_hop(hop_ms, rate):
-    encoder = load_encoder(Encoder(name="mfcc", hop_ms=hop_ms))
+    encoder = load_encoder(EncoderSettings(name="mfcc", hop_ms=hop_ms))
     assert encoder.identity.frame_rate == pytest.approx(rate)
     for samples in range(16_000, 16_000 + 4 * 160, 160):
         cepstra = (samples - 400) // 160 + 1
@@ -23,37 +23,37 @@ def test_one_frame_comes_every_hop(hop_ms, rate):
 
 @pytest.mark.parametrize("context", [1, 3, 9])
 def test_a_frame_holds_13_cepstra_of_each_neighbour(context):
-    frames = load_encoder(Encoder(name="mfcc", context=context)).encode([noise(8_000)])[0]
+    frames = load_encoder(EncoderSettings(name="mfcc", context=context)).encode([noise(8_000)])[0]
     assert frames.shape[1] == 13 * context
     assert frames.dtype == torch.float32
 
 
 def test_the_middle_of_a_stacked_frame_is_the_frame_itself():
-    alone = load_encoder(Encoder(name="mfcc", context=1)).encode([noise(8_000)])[0]
-    stacked = load_encoder(Encoder(name="mfcc", context=5)).encode([noise(8_000)])[0]
+    alone = load_encoder(EncoderSettings(name="mfcc", context=1)).encode([noise(8_000)])[0]
+    stacked = load_encoder(EncoderSettings(name="mfcc", context=5)).encode([noise(8_000)])[0]
     assert torch.equal(stacked[:, 26:39], alone)
 
 
 @pytest.mark.parametrize("hop_ms", [10, 20, 40])
 def test_the_shortest_clip_has_one_frame(hop_ms):
-    encoder = load_encoder(Encoder(name="mfcc", hop_ms=hop_ms))
+    encoder = load_encoder(EncoderSettings(name="mfcc", hop_ms=hop_ms))
     (frames,) = encoder.encode([noise(encoder.shortest)])
     assert len(frames) == 1
     assert torch.isfinite(frames).all()
 
 
 def test_silence_has_finite_frames():
-    assert torch.isfinite(load_encoder(Encoder(name="mfcc")).encode([np.zeros(8_000, np.float32)])[0]).all()
+    assert torch.isfinite(load_encoder(EncoderSettings(name="mfcc")).encode([np.zeros(8_000, np.float32)])[0]).all()
 
 
 def test_loudness_does_not_change_the_frames():
-    encoder = load_encoder(Encoder(name="mfcc"))
+    encoder = load_encoder(EncoderSettings(name="mfcc"))
     quiet, loud = encoder.encode([noise(8_000), 4 * noise(8_000)])
     assert torch.allclose(quiet, loud, atol=1e-4)
 
 
 def test_other_clips_in_the_batch_change_nothing():
-    encoder = load_encoder(Encoder(name="mfcc"))
+    encoder = load_encoder(EncoderSettings(name="mfcc"))
     clips = [noise(samples, samples) for samples in (8_000, 400, 12_345)]
     for clip, frames in zip(clips, encoder.encode(clips), strict=True):
         assert torch.equal(frames, encoder.encode([clip])[0])
@@ -62,15 +62,17 @@ def test_other_clips_in_the_batch_change_nothing():
 @pytest.mark.parametrize("hop_ms", [0, -10, 15])
 def test_a_hop_that_is_no_multiple_of_10_ms_is_refused(hop_ms):
     with pytest.raises(ValueError, match=rf"encoder\.hop_ms={hop_ms}: must be a positive multiple of 10"):
-        load_encoder(Encoder(name="mfcc", hop_ms=hop_ms))
+        load_encoder(EncoderSettings(name="mfcc", hop_ms=hop_ms))
 
 
 @pytest.mark.parametrize("context", [0, -1, 4])
 def test_a_context_without_a_middle_is_refused(context):
     with pytest.raises(ValueError, match=rf"encoder\.context={context}: must be odd"):
-        load_encoder(Encoder(name="mfcc", context=context))
+        load_encoder(EncoderSettings(name="mfcc", context=context))
 
 
 def test_hop_and_context_are_part_of_the_identity():
-    identities = [load_encoder(Encoder(name="mfcc", hop_ms=h, context=c)).identity for h, c in ((20, 5), (40, 5), (20, 7))]
+    identities = [
+        load_encoder(EncoderSettings(name="mfcc", hop_ms=h, context=c)).identity for h, c in ((20, 5), (40, 5), (20, 7))
+    ]
     assert len(set(identities)) == 3
