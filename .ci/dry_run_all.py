@@ -1,24 +1,20 @@
 """Dry-run every configuration in one process."""
 
 import contextlib
-import importlib
 import io
 import sys
 from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path.cwd()))
+from spire_ray.cli import main
 
 
 def dry_run(path: Path, stage: str) -> int:
     """Exit status of one configuration's dry run."""
-    arguments = [str(path), "--dry-run"] if stage == "run" else ["--config", str(path), "--dry-run"]
+    arguments = [str(path)] if stage == "run" else ["--config", str(path)]
     with contextlib.redirect_stdout(io.StringIO()):
-        if stage in ("cpt", "it"):
-            return int(importlib.import_module("spire_ray.stages.train").main(stage, arguments))
-        package = "tools" if stage == "run" else "stages"
-        return int(importlib.import_module(f"spire_ray.{package}.{stage}").main(arguments))
+        return main([stage, *arguments, "--dry-run"])
 
 
 failed = [

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.stages.evaluate import main
+from spire_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.stages.export import main
+from spire_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["export", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.stages.fit_codebook import main
+from spire_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["fit_codebook", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.stages.init_model import main
+from spire_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["init_model", *sys.argv[1:]]))

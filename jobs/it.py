@@ -2,7 +2,7 @@
 
 import sys
 
-from spire_ray.stages.train import main
+from spire_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main("it"))
+    sys.exit(main(["it", *sys.argv[1:]]))

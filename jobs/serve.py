@@ -1,8 +1,8 @@
-"""Run the stage serve: `python jobs/serve.py --config FILE [key=value …]`; `keep=true` stays up."""
+"""Run the stage serve: `python jobs/serve.py --config FILE [key=value …]`."""
 
 import sys
 
-from spire_ray.stages.serve import main
+from spire_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["serve", *sys.argv[1:]]))

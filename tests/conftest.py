@@ -125,7 +125,7 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
     from transformers import AutoModelForCausalLM
 
     from spire_ray.packs.pack import Pack
-    from spire_ray.stages.train import new_rows
+    from spire_ray.stages._train import new_rows
     from spire_ray.training import engine as engines
     from spire_ray.training import loop, sizes
     from spire_ray.training.store import Store

@@ -6,7 +6,6 @@ any string stands for the value of `root`. Unknown keys and wrong values are err
 
 import contextlib
 import dataclasses
-import difflib
 import hashlib
 import json
 import types
@@ -17,35 +16,17 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from spire_ray import settings
 from spire_ray.core import storage
+from spire_ray.core.fields import fields
+from spire_ray.core.registry import load_plugins, nearest
+from spire_ray.core.stage import STAGES
+from spire_ray.settings import RecipeSettings, StageSettings
 
-STAGES: dict[str, type[settings.StageSettings]] = {
-    "corpus": settings.CorpusSettings,
-    "fit_codebook": settings.FitCodebookSettings,
-    "label": settings.LabelSettings,
-    "init_model": settings.InitModelSettings,
-    "extend_model": settings.ExtendModelSettings,
-    "pack": settings.PackSettings,
-    "pseudo_label": settings.PseudoLabelSettings,
-    "cpt": settings.TrainSettings,
-    "it": settings.TrainSettings,
-    "export": settings.ExportSettings,
-    "evaluate": settings.EvaluateSettings,
-    "serve": settings.ServeSettings,
-    "run": settings.RecipeSettings,
-}
-
-_NOT_IDENTITY = (
-    *("root", "storage", "tracking", "license", "workers", "gpus_per_worker", "threads", "decode", "host"),
-    *("port", "keep", "expected"),
-    *("deepspeed", "training.micro_batch_size", "training.gradient_checkpointing", "training.compile"),
-    *("training.save_every", "training.keep", "training.log_every", "training.max_loss_jump", "held_out"),
-)
-"""Where and with what a stage runs; all other fields, dotted, decide what it makes."""
+RECIPE = "run"
+"""What a recipe has for a stage."""
 
 
-def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> settings.StageSettings:
+def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> StageSettings:
     """Read a YAML file, apply overrides (`training.lr=1e-4`) and validate.
 
     Raises ValueError for a missing file, a file of another stage, an unknown key or a wrong value.
@@ -68,17 +49,19 @@ def read(path: str, overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[s
     return data
 
 
-def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> settings.StageSettings:
+def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> StageSettings:
     """Settings from a mapping; `stage` is the one the caller can run."""
     name = data["stage"]
-    if not isinstance(name, str) or name not in STAGES:
-        raise ValueError(f"{path}: stage={name!r}{_nearest(str(name), STAGES)}")
+    load_plugins(data.get("plugins") or ())
+    if not isinstance(name, str) or (name != RECIPE and name not in STAGES):
+        raise ValueError(f"{path}: stage={name!r}{nearest(str(name), [*STAGES, RECIPE])}")
     if stage is not None and name != stage:
         raise ValueError(f"{path}: is a configuration of the stage {name}, not of {stage}")
-    data = _substitute(data, str(data.get("root", settings.StageSettings.root)))
-    _check_keys(data, STAGES[name], "", path)
+    kind: type[StageSettings] = RecipeSettings if name == RECIPE else STAGES[name].settings
+    data = _substitute(data, str(data.get("root", StageSettings.root)))
+    _check_keys(data, kind, "", path)
     try:
-        return TypeAdapter(STAGES[name]).validate_python(data)
+        return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -87,17 +70,9 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
         raise ValueError(f"{path}: {field}{found}: {first['msg']}{more}") from None
 
 
-def identity(configuration: settings.StageSettings) -> dict[str, Any]:
-    """The fields that decide what a stage makes, for comparing an output folder with a configuration."""
-    return _without(to_dict(configuration), (*_NOT_IDENTITY, "output"))
-
-
-def _without(data: dict[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
-    return {
-        key: _without(value, keys, f"{prefix}{key}.") if isinstance(value, dict) else value
-        for key, value in data.items()
-        if f"{prefix}{key}" not in keys
-    }
+def identity(configuration: StageSettings) -> dict[str, Any]:
+    """The fields that decide what a stage makes, dotted, for comparing an output folder with a configuration."""
+    return {field.key: json.loads(json.dumps(field.value)) for field in fields(configuration) if not field.operational}
 
 
 def digest(value: Any) -> str:
@@ -105,7 +80,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def to_dict(configuration: settings.StageSettings) -> dict[str, Any]:
+def to_dict(configuration: StageSettings) -> dict[str, Any]:
     """The resolved configuration as JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configuration)))
     return plain
@@ -179,13 +154,8 @@ def _check_keys(data: Any, expected: Any, prefix: str, path: str) -> None:
         expected = next((a for a in arguments if dataclasses.is_dataclass(a)), expected)
     if not dataclasses.is_dataclass(expected) or not isinstance(data, dict):
         return
-    fields = typing.get_type_hints(expected)
+    known = typing.get_type_hints(expected)
     for key, value in data.items():
-        if key not in fields:
-            raise ValueError(f"{path}: unknown key {prefix}{key}{_nearest(str(key), fields)}")
-        _check_keys(value, fields[key], f"{prefix}{key}.", path)
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"
+        if key not in known:
+            raise ValueError(f"{path}: unknown key {prefix}{key}{nearest(str(key), known)}")
+        _check_keys(value, known[key], f"{prefix}{key}.", path)

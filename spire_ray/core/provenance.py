@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from spire_ray.core import config, storage
+from spire_ray.core.fields import fields
 from spire_ray.core.lock import LOCK_FILE
 from spire_ray.settings import StageSettings
 
@@ -76,16 +77,15 @@ def inputs_of(settings: StageSettings) -> dict[str, str]:
     Raises ValueError for an input that a stage has begun but not finished.
     """
     inputs = {}
-    for key, value in strings(config.to_dict(settings)):
-        if key in ("output", "root", "stage") or "/" not in value:
+    for setting in fields(settings):
+        if not setting.reference or setting.operational or not setting.value:
             continue
-        if not storage.is_local(value) and not value.startswith("s3://"):
-            continue
-        for record in (found := _records(value)):
+        for record in (found := _records(setting.value)):
             if record["status"] != "complete":
-                raise ValueError(f"{key}={value}: the stage {record['stage']} has not finished there; run it again first")
+                text = f"{setting.key}={setting.value}"
+                raise ValueError(f"{text}: the stage {record['stage']} has not finished there; run it again first")
         if found:
-            inputs[key] = " ".join(record["id"] for record in found)
+            inputs[setting.key] = " ".join(record["id"] for record in found)
     return inputs
 
 
@@ -144,11 +144,3 @@ def git_state() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"commit": commit, "dirty": str(bool(status.stdout.strip())).lower()}
-
-
-def strings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Every string in nested settings, with its dotted key."""
-    if isinstance(value, str):
-        return [(prefix, value)]
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [pair for key, item in items for pair in strings(item, f"{prefix}.{key}" if prefix else str(key))]

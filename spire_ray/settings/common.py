@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from spire_ray.settings.types import Operational
+
 SAMPLE_RATE = 16_000
 """Hz. Every waveform inside the platform is mono float32 at this rate."""
 
@@ -41,10 +43,12 @@ class StageSettings:
     """What every stage has."""
 
     stage: str
-    root: str = "runs"
+    root: Operational[str] = "runs"
     """What `{root}` stands for in every path of the file."""
-    output: str
+    output: Operational[str]
     """The folder this stage makes. One folder belongs to one configuration."""
-    storage: StorageSettings = field(default_factory=StorageSettings)
-    tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    license: LicenseSettings = field(default_factory=LicenseSettings)
+    plugins: Operational[tuple[str, ...]] = ()
+    """Python modules that declare encoders, metrics, stages and the like; imported before anything else is read."""
+    storage: Operational[StorageSettings] = field(default_factory=StorageSettings)
+    tracking: Operational[TrackingSettings] = field(default_factory=TrackingSettings)
+    license: Operational[LicenseSettings] = field(default_factory=LicenseSettings)

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spire_ray.settings.common import StageSettings
-from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
+from spire_ray.settings.types import (
+    Folder,
+    Fraction,
+    Manifest,
+    ModelReference,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveInt,
+)
 
 EvaluationTask = Literal[
     "asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"
@@ -17,7 +26,7 @@ class EvaluatedModel:
 
     name: str
     """Name in the report: base, cpt, it."""
-    model: str
+    model: ModelReference
     tasks: tuple[EvaluationTask, ...]
     format: Literal["cpt", "it"]
 
@@ -27,7 +36,7 @@ class EvaluateSettings(StageSettings):
     """WER, BLEU and chrF of one or more models on one split."""
 
     stage: Literal["evaluate"] = "evaluate"
-    units: str
+    units: Folder
     split: str = "test"
     """`all`: every row, also those without a split."""
     models: tuple[EvaluatedModel, ...]
@@ -36,11 +45,11 @@ class EvaluateSettings(StageSettings):
     """spBLEU is `flores200`, which downloads a tokenizer at first use."""
     utterances: NonNegativeInt = 0
     """At most so many of the split; 0: all."""
-    batch_size: PositiveInt = 64
+    batch_size: Operational[PositiveInt] = 64
     max_new_tokens: PositiveInt = 256
-    workers: PositiveInt = 2
-    gpus_per_worker: NonNegativeFloat = 0.0
-    threads: PositiveInt = 1
+    workers: Operational[PositiveInt] = 2
+    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
+    threads: Operational[PositiveInt] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,28 +57,28 @@ class ServeSettings(StageSettings):
     """Speech in, text out, over HTTP. The output folder holds what the quickstart's check of the server wrote."""
 
     stage: Literal["serve"] = "serve"
-    model: str
+    model: ModelReference
     name: str = "spire"
     """Name of the model in the API."""
-    host: str = "127.0.0.1"
-    port: int = 8000
-    replicas: PositiveInt = 1
+    host: Operational[str] = "127.0.0.1"
+    port: Operational[int] = 8000
+    replicas: Operational[PositiveInt] = 1
     """Replicas of the speech encoder, and of the language model, that always run."""
-    max_replicas: PositiveInt = 1
+    max_replicas: Operational[PositiveInt] = 1
     """Replicas of each at most, under load."""
-    gpus_per_replica: Fraction = 0.0
+    gpus_per_replica: Operational[Fraction] = 0.0
     """At most 1: the speech encoder takes 0.2 of it, the language model 0.8."""
-    max_batch_size: PositiveInt = 16
+    max_batch_size: Operational[PositiveInt] = 16
     """Answers that one replica of the language model writes at once."""
-    max_upload_mb: PositiveInt = 25
+    max_upload_mb: Operational[PositiveInt] = 25
     """Larger files are refused; one megabyte is 2^20 bytes."""
     max_new_tokens: PositiveInt = 256
     """Tokens of an answer at most. They share the model's positions with the units of the audio."""
-    manifest: str = ""
+    manifest: Manifest = ""
     """Manifest with the clip that the check asks about; empty: no check."""
     split: str = "test"
     """Split of that clip; `all`: any."""
     to_language: str = ""
     """Language of a second question about the clip, its translation; empty: the transcript only."""
-    keep: bool = False
+    keep: Operational[bool] = False
     """Serve until Ctrl-C or SIGTERM instead of ending after the check; the output folder is left alone."""

@@ -4,7 +4,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import StageSettings
-from spire_ray.settings.numbers import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from spire_ray.settings.types import (
+    File,
+    Folder,
+    Manifest,
+    ModelReference,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +34,7 @@ class InitModelSettings(StageSettings):
     """A small random Llama and a byte-level BPE trained on text: the toy that stands for TOWER before its training."""
 
     stage: Literal["init_model"] = "init_model"
-    text: str
+    text: Manifest
     """Manifest whose `text` and `translations` train the tokenizer."""
     vocabulary: PositiveInt = 512
     architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
@@ -36,8 +46,8 @@ class ExtendModelSettings(StageSettings):
     """Tokenizer and embeddings of a text model, extended by the units of a codebook."""
 
     stage: Literal["extend_model"] = "extend_model"
-    model: str
-    codebook: str
+    model: ModelReference
+    codebook: Folder
     surface: Literal["pua", "extra_id"] = "pua"
     """How a unit is written: U+F0000+i, or `<extra_id_i>`."""
     preset: Literal["plain", "spire-7b"] = "plain"
@@ -74,7 +84,7 @@ class SourceSettings:
     """One ingredient of a pack. Without a budget its rows are used `weight` times."""
 
     task: Task
-    data: str
+    data: Manifest
     """Unit folder for asr, st and st_multiturn; manifest for mt and text."""
     split: str = "train"
     """`all`: every row, also those without a split."""
@@ -102,7 +112,7 @@ class PackSettings(StageSettings):
     """Prompts → tokens → full rows."""
 
     stage: Literal["pack"] = "pack"
-    model: str
+    model: ModelReference
     """Model folder whose tokenizer and unit vocabulary are used."""
     sources: tuple[SourceSettings, ...]
     scale: PositiveFloat = 1.0
@@ -115,7 +125,7 @@ class PackSettings(StageSettings):
     """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
     prompts: Literal["spire-2025", "spire-2026"] = "spire-2026"
     """Form of the prompts where the sources disagree about a space: at the time of the paper, or as released."""
-    workers: PositiveInt = 2
+    workers: Operational[PositiveInt] = 2
     seed: int = 0
 
 
@@ -123,16 +133,16 @@ class PackSettings(StageSettings):
 class QualitySettings:
     """A model that scores translations without references, run by unbabel-comet in a Python environment of its own."""
 
-    model: str = ""
+    model: ModelReference = ""
     """Hugging Face id or checkpoint, such as Unbabel/wmt22-cometkiwi-da (gated, cc-by-nc-sa-4.0); empty: nothing is scored
     and everything is kept."""
-    python: str = ""
+    python: Operational[File] = ""
     """Interpreter of the environment that holds unbabel-comet, which cannot live beside this platform's packages."""
     threshold: float = 0.85
     """Translations that score lower are dropped."""
     top_k: NonNegativeInt = 0
     """At most so many translations of each target language are kept, the best first; 0: all."""
-    batch_size: PositiveInt = 64
+    batch_size: Operational[PositiveInt] = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +160,11 @@ class PseudoLabelSettings(StageSettings):
     """Transcripts → translations by a language model, kept where their quality estimate is high."""
 
     stage: Literal["pseudo_label"] = "pseudo_label"
-    data: str
+    data: Manifest
     """Unit folder, whose units and fingerprint go along, or manifest."""
     split: str = "train"
     """`all`: every row, also those without a split."""
-    model: str
+    model: ModelReference
     """Any Hugging Face causal language model that translates when asked in its chat format."""
     languages: tuple[str, ...]
     """Target languages. A row is never translated into its own."""
@@ -162,8 +172,8 @@ class PseudoLabelSettings(StageSettings):
     rows_per_shard: PositiveInt = 10_000
     """Transcripts in one shard: the unit of work, commit and resume."""
     max_new_tokens: PositiveInt = 256
-    workers: PositiveInt = 1
+    workers: Operational[PositiveInt] = 1
     """Actors, each with the model."""
-    gpus_per_worker: NonNegativeFloat = 0.0
-    threads: PositiveInt = 1
-    expected: ExpectedLabelsSettings = field(default_factory=ExpectedLabelsSettings)
+    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
+    threads: Operational[PositiveInt] = 1
+    expected: Operational[ExpectedLabelsSettings] = field(default_factory=ExpectedLabelsSettings)

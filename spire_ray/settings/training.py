@@ -4,7 +4,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import StageSettings
-from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from spire_ray.settings.types import (
+    File,
+    Folder,
+    Fraction,
+    ModelReference,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +52,7 @@ class LoraSettings:
 class HeldOutSettings:
     """Loss on rows that are not trained on, apart for each source of their pack."""
 
-    pack: str = ""
+    pack: Folder = ""
     """Empty: no held-out loss."""
     every: PositiveInt = 200
     """Steps between two measurements; the last step is always measured."""
@@ -59,7 +69,7 @@ class TrainingSettings:
     """Tokens in one optimizer step, over all workers: rows × their length. Accumulation follows."""
     global_batch_size: NonNegativeInt = 0
     """The same counted in packed rows; one of the two is given."""
-    micro_batch_size: PositiveInt = 1
+    micro_batch_size: Operational[PositiveInt] = 1
     """Packed rows in one forward pass of one worker."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     trainable: Literal["full", "lora", "units_only"] = "full"
@@ -71,17 +81,17 @@ class TrainingSettings:
     """Weight of unit tokens in the loss; 1 is the paper's plain loss."""
     text_loss_weight: NonNegativeFloat = 1.0
     """Weight of all other tokens in the loss."""
-    gradient_checkpointing: Literal["none", "selective", "full"] = "none"
+    gradient_checkpointing: Operational[Literal["none", "selective", "full"]] = "none"
     """What a backward pass computes again: nothing; all but matrix products and attention; every block from its input."""
-    compile: bool = False
+    compile: Operational[bool] = False
     """torch.compile of each transformer block."""
-    max_loss_jump: NonNegativeFloat = 0.0
+    max_loss_jump: Operational[NonNegativeFloat] = 0.0
     """Nats above the mean loss of the last 20 steps at which the training stops; 0: never. A loss that is not finite stops it."""
-    save_every: PositiveInt = 400
+    save_every: Operational[PositiveInt] = 400
     """Steps between checkpoints; the last step is always saved."""
-    keep: PositiveInt = 1
+    keep: Operational[PositiveInt] = 1
     """Newest complete checkpoints that are kept."""
-    log_every: PositiveInt = 10
+    log_every: Operational[PositiveInt] = 10
     seed: int = 0
 
 
@@ -121,14 +131,14 @@ class TrainSettings(StageSettings):
     """CPT or IT: a model folder and a pack → checkpoints."""
 
     stage: Literal["cpt", "it"]
-    model: str
-    pack: str
-    deepspeed: str
+    model: ModelReference
+    pack: Folder
+    deepspeed: Operational[File]
     """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimizer come from `training`."""
     training: TrainingSettings
-    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
-    workers: WorkerSettings = field(default_factory=WorkerSettings)
-    expected: ExpectedSettings = field(default_factory=ExpectedSettings)
+    held_out: Operational[HeldOutSettings] = field(default_factory=HeldOutSettings)
+    workers: Operational[WorkerSettings] = field(default_factory=WorkerSettings)
+    expected: Operational[ExpectedSettings] = field(default_factory=ExpectedSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +146,7 @@ class ExportSettings(StageSettings):
     """Newest complete checkpoint of a training → Hugging Face model folder."""
 
     stage: Literal["export"] = "export"
-    training: str
+    training: Folder
     """Output folder of a cpt or it stage."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     with_encoder: bool = False

@@ -4,7 +4,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spire_ray.settings.common import StageSettings
-from spire_ray.settings.numbers import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from spire_ray.settings.types import (
+    EncoderReference,
+    File,
+    Folder,
+    Fraction,
+    Manifest,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +44,7 @@ class CorpusSettings(StageSettings):
     """Voices of dev; must not occur in training. Empty: 4 voices."""
     test_voices: tuple[str, ...] = ()
     """Voices of test; must not occur in training. Empty: 4 voices, none of them in dev."""
-    workers: PositiveInt = 2
+    workers: Operational[PositiveInt] = 2
     seed: int = 0
 
 
@@ -41,7 +52,7 @@ class CorpusSettings(StageSettings):
 class EncoderSettings:
     """What turns a waveform into frames: a Hugging Face speech encoder cut at a layer, or cepstra."""
 
-    name: str = "facebook/hubert-large-ll60k"
+    name: EncoderReference = "facebook/hubert-large-ll60k"
     """Hugging Face id or folder; `mfcc` for mel-frequency cepstra without a model."""
     revision: str = ""
     layer: PositiveInt = 22
@@ -63,7 +74,7 @@ class FitCodebookSettings(StageSettings):
     """Features of a sample of the manifest → k-means centroids."""
 
     stage: Literal["fit_codebook"] = "fit_codebook"
-    manifest: str
+    manifest: Manifest
     split: str = "train"
     """`all`: every row, also those without a split."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
@@ -79,13 +90,13 @@ class FitCodebookSettings(StageSettings):
     """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""
     engine: Literal["torch", "faiss"] = "torch"
     """What finds the nearest centroids during the fit."""
-    alignments: str = ""
+    alignments: File = ""
     """Parquet of `utt_id` and `phonemes` (list of `symbol`, `start`, `end` in seconds), for phone purity and PNMI of held-out
     utterances."""
     seed: int = 0
-    workers: PositiveInt = 2
-    gpus_per_worker: NonNegativeFloat = 0.0
-    threads: PositiveInt = 1
+    workers: Operational[PositiveInt] = 2
+    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
+    threads: Operational[PositiveInt] = 1
     """CPU threads of one worker."""
 
 
@@ -94,19 +105,19 @@ class LabelSettings(StageSettings):
     """Audio → deduplicated discrete units, shard by shard."""
 
     stage: Literal["label"] = "label"
-    manifest: str
+    manifest: Manifest
     columns: dict[str, str] = field(default_factory=dict)
     """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
-    codebook: str
+    codebook: Folder
     shard_seconds: PositiveFloat = 3600.0
     """Seconds of audio in one shard: the unit of work, commit and resume."""
-    workers: PositiveInt = 2
+    workers: Operational[PositiveInt] = 2
     """Encoder actors."""
-    decode: Literal["auto", "tasks", "actors"] = "auto"
+    decode: Operational[Literal["auto", "tasks", "actors"]] = "auto"
     """Where audio is decoded: in CPU tasks of their own, so that GPUs do not wait for it, or in the encoder actors, so that it is
     not copied; `auto`: in tasks where actors have GPUs."""
-    gpus_per_worker: NonNegativeFloat = 0.0
-    threads: PositiveInt = 1
+    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
+    threads: Operational[PositiveInt] = 1
     """CPU threads of one encoder actor."""
     batch_seconds: PositiveFloat = 240.0
     """Audio in one forward pass of the encoder."""

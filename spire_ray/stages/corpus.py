@@ -1,26 +1,21 @@
-"""The stage corpus: the talking corpus of the quickstart, spoken and written to disk."""
+"""Generated sentences, spoken by espeak-ng (quickstart)."""
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pyarrow as pa
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import MANIFEST
-from spire_ray.runtime import stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, CorpusSettings
 
 _CORPUS = "talking-corpus"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("corpus", run, plan, arguments)
-
-
-def plan(settings: CorpusSettings) -> Plan:
+def plan(settings: CorpusSettings) -> Iterable[str]:
     """Utterances and sentence pairs; unknown or shared voices are refused here."""
     from spire_ray.quickstart.corpus import check_voices
 
@@ -29,7 +24,7 @@ def plan(settings: CorpusSettings) -> Plan:
     check_voices(settings)
     counts = settings.splits
     spoken = f"{counts.train} train, {counts.dev} dev and {counts.test} test utterances"
-    return Plan({}, (f"{spoken}, {counts.text} sentence pairs as text, in en, {', '.join(settings.languages)}",))
+    return (f"{spoken}, {counts.text} sentence pairs as text, in en, {', '.join(settings.languages)}",)
 
 
 def run(job: Job[CorpusSettings]) -> None:
@@ -81,3 +76,6 @@ def _instructions(text: list[dict[str, object]], settings: CorpusSettings) -> pa
 
 def _write(settings: CorpusSettings, name: str, table: pa.Table) -> None:
     storage.write_parquet(storage.join(settings.output, f"{name}.parquet"), table)
+
+
+STAGES.register("corpus", Stage(CorpusSettings, plan, run, uses="espeak-ng (GPL-3.0, only in the extra `quickstart`)"))

@@ -1,16 +1,19 @@
-"""The stage evaluate: every model on its tasks, one Ray actor a model, scored in the driver."""
+"""WER, BLEU and chrF of models on a split.
+
+One Ray actor for each model; scored in the driver.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED
 from spire_ray.model import license
-from spire_ray.runtime import stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime.job import Job
 from spire_ray.settings import EvaluatedModel, EvaluateSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.units.fingerprint import Fingerprint
@@ -19,16 +22,10 @@ _READ = ["utt_id", "text", "translations", "speaker", "duration", "units", "dura
 _SPEECH = {"asr", "asr_control", "st_direct", "st_multiturn", "st_cascade", "st_control"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("evaluate", run, plan, arguments)
-
-
-def plan(settings: EvaluateSettings) -> Plan:
+def plan(settings: EvaluateSettings) -> Iterable[str]:
     """Models and tasks."""
-    inputs = {"units": settings.units} | {f"models.{model.name}": model.model for model in settings.models}
     lines = [f"{model.name}: {', '.join(model.tasks)}" for model in settings.models]
-    return Plan(inputs, (*lines, f"BLEU with the tokenizer {settings.bleu_tokenizer}"))
+    return (*lines, f"BLEU with the tokenizer {settings.bleu_tokenizer}")
 
 
 def run(job: Job[EvaluateSettings]) -> None:
@@ -154,3 +151,6 @@ def _score(settings: EvaluateSettings, rows: list[dict[str, Any]], answers: dict
 def _public(row: dict[str, Any]) -> dict[str, Any]:
     kept = {key: row[key] for key in ("utt_id", "text", "translation", "speaker", "duration")}
     return kept | {"units": len(row["units"]), "frames": int(sum(row["durations"]))}
+
+
+STAGES.register("evaluate", Stage(EvaluateSettings, plan, run, uses="jiwer, sacrebleu"))

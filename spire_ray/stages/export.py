@@ -1,31 +1,29 @@
-"""The stage export: newest complete checkpoint → Hugging Face model folder, with its codebook and its card."""
+"""Checkpoint → Hugging Face model folder.
+
+The newest complete one, with its codebook and its card.
+"""
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import license
 from spire_ray.model.card import Card
-from spire_ray.runtime import stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime.job import Job
 from spire_ray.settings import ExportSettings, LoraSettings
-from spire_ray.stages.train import read_metrics
+from spire_ray.stages._train import read_metrics
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("export", run, plan, arguments)
-
-
-def plan(settings: ExportSettings) -> Plan:
+def plan(settings: ExportSettings) -> Iterable[str]:
     """Where from and in which precision."""
     lines = [f"weights as {settings.dtype}"]
     if settings.with_encoder:
         lines.append("the speech encoder goes into encoder/")
-    return Plan({"training": settings.training}, tuple(lines))
+    return lines
 
 
 def run(job: Job[ExportSettings]) -> None:
@@ -90,7 +88,7 @@ def _samples(settings: ExportSettings, folder: str, made: dict[str, Any], base: 
     from spire_ray.inference.generate import HuggingFaceGenerator
     from spire_ray.inference.samples import markdown, samples
     from spire_ray.packs.pack import Pack
-    from spire_ray.stages.train import new_rows
+    from spire_ray.stages._train import new_rows
 
     generator = HuggingFaceGenerator(folder, max_new_tokens=settings.max_new_tokens)
     text = markdown(generator, samples(Pack(made["held_out"]["pack"]), new_rows(base)[0], settings.samples))
@@ -106,3 +104,6 @@ def _bundle(encoder: str, target: str) -> None:
 
         local = snapshot_download(encoder)
     shutil.copytree(local, target, dirs_exist_ok=True)
+
+
+STAGES.register("export", Stage(ExportSettings, plan, run, uses="transformers"))

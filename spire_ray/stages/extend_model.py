@@ -1,24 +1,19 @@
-"""The stage extend_model: the units of a codebook become words of a text model."""
+"""Tokenizer and embeddings extended by the units."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from spire_ray.core import storage
-from spire_ray.runtime import stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.core.stage import STAGES, Stage
+from spire_ray.runtime.job import Job
 from spire_ray.settings import ExtendModelSettings
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("extend_model", run, plan, arguments)
-
-
-def plan(settings: ExtendModelSettings) -> Plan:
+def plan(settings: ExtendModelSettings) -> Iterable[str]:
     """What is added."""
     if settings.pad_to_multiple_of < 1:
         raise ValueError(f"pad_to_multiple_of={settings.pad_to_multiple_of}: must be above 0; 1 pads nothing")
     line = f"units as {settings.surface}, new rows from {settings.init}, padded to a multiple of {settings.pad_to_multiple_of}"
-    return Plan({"model": settings.model, "codebook": settings.codebook}, (line,))
+    return (line,)
 
 
 def run(job: Job[ExtendModelSettings]) -> None:
@@ -34,3 +29,6 @@ def run(job: Job[ExtendModelSettings]) -> None:
         vocabulary = extend(storage.localize(settings.model), folder, codebook.fingerprint, settings)
         codebook.save(storage.join(folder, "codebook"))
     job.facts |= {"rows": vocabulary.count, "first_unit": vocabulary.first}
+
+
+STAGES.register("extend_model", Stage(ExtendModelSettings, plan, run, uses="transformers"))

@@ -1,5 +1,6 @@
-"""The stage fit_codebook: features of a sample of the manifest → k-means centroids, by a group of Ray Train workers.
+"""Features of a sample → k-means centroids.
 
+By a group of Ray Train workers.
 Each worker keeps the frames of its own shards and passes over them; what the passes find is all-reduced, and every worker makes
 the same step of it. A killed fit goes on where it was: the sample, the frames of each shard and the state after each iteration
 are files.
@@ -8,7 +9,7 @@ are files.
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -17,10 +18,11 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import sample
 from spire_ray.model import license
-from spire_ray.runtime import cluster, collectives, frames, group, stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime import cluster, collectives, frames, group
+from spire_ray.runtime.job import Job
 from spire_ray.settings import FitCodebookSettings
 from spire_ray.shards import planning
 from spire_ray.units import codebook_plots, quality
@@ -36,23 +38,15 @@ _STATE_FILE = "_state.safetensors"
 _PROGRESS_FILE = "_progress.json"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("fit_codebook", run, plan, arguments)
-
-
-def plan(settings: FitCodebookSettings) -> Plan:
+def plan(settings: FitCodebookSettings) -> Iterable[str]:
     """Clusters, sampled hours, encoder, and the size of the frames."""
     encoder = settings.encoder.name + ("" if settings.encoder.name == "mfcc" else f", layer {settings.encoder.layer}")
     how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"
-    lines = (
+    return (
         f"{settings.clusters} clusters on at most {settings.hours:g} h of {settings.split}, frames of {encoder}",
         f"{settings.iterations} iterations, {how}; frames on disk while it runs: 2 bytes a value, "
         f"{settings.hours * 3600 * 50 * 2 * 1024 / 1e9:.1f} GB at 50 a second and 1,024 dimensions",
     )
-    inputs = {"manifest": storage.first(settings.manifest), "alignments": settings.alignments}
-    inputs |= {"encoder.name": settings.encoder.name} if settings.encoder.name != "mfcc" else {}
-    return Plan({name: path for name, path in inputs.items() if path}, lines)
 
 
 def run(job: Job[FitCodebookSettings]) -> None:
@@ -218,3 +212,6 @@ def _read(folder: str) -> lloyd.State | None:
 def _write(folder: str, state: lloyd.State) -> None:
     arrays = {"centroids": state.centroids, "seen": state.seen, "inertia": np.array(state.inertia)}
     storage.write_bytes(storage.join(folder, _STATE_FILE), save_safetensors(arrays))
+
+
+STAGES.register("fit_codebook", Stage(FitCodebookSettings, plan, run, uses="Ray Train, torch or faiss"))

@@ -1,27 +1,22 @@
-"""The stage init_model: a small random Llama with a tokenizer trained on text."""
+"""A small random Llama and its tokenizer (quickstart)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import reader
-from spire_ray.runtime import stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime.job import Job
 from spire_ray.settings import InitModelSettings
 from spire_ray.text import prompts
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("init_model", run, plan, arguments)
-
-
-def plan(settings: InitModelSettings) -> Plan:
+def plan(settings: InitModelSettings) -> Iterable[str]:
     """Shape of the model."""
     shape = settings.architecture
     if not storage.is_local(settings.output):
         raise ValueError(f"output={settings.output}: a model is written to a local or shared folder")
     line = f"Llama of {shape.layers} layers, d {shape.hidden_size}, {shape.heads} heads; vocabulary {settings.vocabulary}"
-    return Plan({"text": settings.text}, (line,))
+    return (line,)
 
 
 def run(job: Job[InitModelSettings]) -> None:
@@ -44,3 +39,6 @@ def _texts(manifest: str) -> Iterator[str]:
             yield f"{prompts.mt_prompt(row['text'], source, target)} {text}"
             yield prompts.mt_prompt(text, target, source)
         yield "user\nassistant\n"
+
+
+STAGES.register("init_model", Stage(InitModelSettings, plan, run, uses="transformers"))

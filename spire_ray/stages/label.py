@@ -1,5 +1,6 @@
-"""The stage label: audio → deduplicated units, shard by shard, with Ray Data.
+"""Audio → deduplicated discrete units.
 
+Shard by shard, with Ray Data.
 Encoder and codebook run in a fixed pool of actors, decoding in CPU tasks before them or, where the actors have no GPU that would
 wait, in the actors themselves. Each shard is written and marked done by the actor that labelled it; a resume plans only shards
 without a mark. The driver keeps nothing for a row.
@@ -8,7 +9,7 @@ without a mark. The driver keeps nothing for a row.
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -17,9 +18,10 @@ import pyarrow as pa
 
 from spire_ray.audio.decode import NUMERICS
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
-from spire_ray.runtime import cluster, stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime import cluster
+from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
 from spire_ray.shards import decoding, marks, planning
 
@@ -31,17 +33,11 @@ _DECODE_COPIES, _LABEL_COPIES = 4, 8
 """Memory of a task and of an actor, in sizes of the PCM of a shard; Ray places no more of them on a node than fit."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("label", run, plan, arguments, grown=_grown)
-
-
-def plan(settings: LabelSettings) -> Plan:
+def plan(settings: LabelSettings) -> Iterable[str]:
     """Rows, hours and shards."""
     if settings.cut_seconds and settings.cut_seconds < 2:
         raise ValueError(f"cut_seconds={settings.cut_seconds:g}: must be at least 2, or 0 for no cuts")
-    inputs = {"manifest": storage.first(settings.manifest), "codebook": settings.codebook}
-    return Plan(inputs, _described(settings))
+    return _described(settings)
 
 
 def run(job: Job[LabelSettings]) -> None:
@@ -216,3 +212,6 @@ def _summarise(job: Job[LabelSettings], clusters: int) -> None:
 def metric(reason: str) -> str:
     """The name of a count of rejected rows, of characters that MLflow takes."""
     return f"label/rejected/{re.sub(r'[^a-zA-Z0-9_. -]', '', reason)}"
+
+
+STAGES.register("label", Stage(LabelSettings, plan, run, uses="Ray Data", grown=_grown))

@@ -1,4 +1,4 @@
-"""The stage pack: units and text → prompts → tokens → full rows.
+"""Prompts → tokens → full rows.
 
 Three passes. Blocks of rows are tokenised and filtered by Ray Data actors, each into a Parquet file of its own, sorted by
 key. One task decides from keys and lengths how much of each source is used. Groups of documents, which are ranges of keys,
@@ -6,14 +6,15 @@ are then packed by Ray Data tasks. The pack is a function of the documents alone
 block change nothing. A run that was killed continues with the blocks that are missing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.core.provenance import licenses_of
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.packs import card, choice, mixture, tokens
-from spire_ray.runtime import cluster, stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime import cluster
+from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.units.fingerprint import Fingerprint
@@ -22,22 +23,15 @@ _ROWS_IN_A_BLOCK = 10_000
 _PARTS_IN_A_BLOCK = 32
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("pack", run, plan, arguments)
-
-
-def plan(settings: PackSettings) -> Plan:
+def plan(settings: PackSettings) -> Iterable[str]:
     """The sources and what each is to bring."""
     mixture.check(settings.sources)
     if not settings.sources:
         raise ValueError("sources: name at least one")
     if settings.sequence_length < 2:
         raise ValueError(f"sequence_length={settings.sequence_length}: a row holds 2 tokens at least")
-    inputs = {"model": settings.model}
-    inputs |= {f"sources.{mixture.name(source)}": source.data for source in settings.sources}
     lines = [f"{mixture.name(s)}: {card.planned(s, settings.scale)}, as {s.format}" for s in settings.sources]
-    return Plan(inputs, (*lines, f"rows of {settings.sequence_length} tokens, {settings.packing}, prompts {settings.prompts}"))
+    return (*lines, f"rows of {settings.sequence_length} tokens, {settings.packing}, prompts {settings.prompts}")
 
 
 def run(job: Job[PackSettings]) -> None:
@@ -172,3 +166,6 @@ def _tell(job: Job[PackSettings], facts: dict[str, Any]) -> None:
     job.facts |= {key: facts[key] for key in ("rows", "documents", "tokens", "counted_tokens", "fill")}
     job.facts |= {"left_out": rejected}
     job.tracker.log_artifact("card.md", storage.read_bytes(storage.join(job.settings.output, card.CARD_FILE)))
+
+
+STAGES.register("pack", Stage(PackSettings, plan, run, uses="Ray Data"))

@@ -1,5 +1,6 @@
-"""The stage pseudo_label: transcripts → translations, scored and filtered, by shards like label.
+"""Transcripts → translations, filtered by quality estimation.
 
+By shards, like label.
 An actor translates a shard with continuous batching, has it scored, writes `labels/part-….parquet` and marks it done. When
 all are, the cut of each language is found, and `part-….parquet` gets the rows with the translations that are kept. Kept and
 dropped translations both stay in `labels/`, with their scores. A folder that has grown is gone on with.
@@ -8,27 +9,23 @@ dropped translations both stay in `labels/`, with their scores. A folder that ha
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut, Shard
-from spire_ray.runtime import cluster, stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime import cluster
+from spire_ray.runtime.job import Job
 from spire_ray.settings import PseudoLabelSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text.languages import language
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("pseudo_label", run, plan, arguments, grown=_grown)
-
-
-def plan(settings: PseudoLabelSettings) -> Plan:
+def plan(settings: PseudoLabelSettings) -> Iterable[str]:
     """Translations, and what they may cost."""
     for code in settings.languages:
         language(code)
@@ -37,12 +34,9 @@ def plan(settings: PseudoLabelSettings) -> Plan:
     if settings.rows_per_shard < 1:
         raise ValueError(f"rows_per_shard={settings.rows_per_shard}: must be above 0")
     quality = settings.quality
-    inputs = {"data": settings.data, "model": settings.model}
-    if quality.model:
-        if not quality.python:
-            raise ValueError("quality.python: name the interpreter of the environment that holds unbabel-comet")
-        inputs |= {"quality.model": quality.model, "quality.python": quality.python}
-    return Plan(inputs, _described(settings))
+    if quality.model and not quality.python:
+        raise ValueError("quality.python: name the interpreter of the environment that holds unbabel-comet")
+    return _described(settings)
 
 
 def _described(settings: PseudoLabelSettings) -> Iterator[str]:
@@ -180,3 +174,6 @@ def _summarise(job: Job[PseudoLabelSettings], shards: Sequence[Shard], cuts: dic
     job.facts |= {"failed": sum(failed.values()), "dropped": translations - kept - sum(failed.values())}
     storage.write_json(storage.join(folder, "cuts.json"), {target: cut.score for target, cut in cuts.items()})
     job.tracker.log_artifact("cuts.json", json.dumps({target: cut.score for target, cut in cuts.items()}).encode())
+
+
+STAGES.register("pseudo_label", Stage(PseudoLabelSettings, plan, run, uses="Ray Data, COMETKiwi", grown=_grown))

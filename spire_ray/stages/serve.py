@@ -1,4 +1,7 @@
-"""The stage serve: start the server, ask it about one held-out clip, and end; or, with `keep=true`, stay up."""
+"""Audio in, text out, over HTTP.
+
+Starts the server, asks it about one held-out clip, and ends; with `keep=true` it stays up.
+"""
 
 import contextlib
 import io
@@ -8,15 +11,15 @@ import shlex
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import requests
 
 from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import in_split
-from spire_ray.runtime import stage
-from spire_ray.runtime.stage import Job, Plan
+from spire_ray.runtime.job import Job
 from spire_ray.settings import ServeSettings
 from spire_ray.text.languages import language
 
@@ -29,18 +32,12 @@ _PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK
 """On a slow machine Serve's own 5 seconds end proxies that are still importing."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage."""
-    return stage.main("serve", run, plan, arguments, instead=kept)
-
-
-def plan(settings: ServeSettings) -> Plan:
+def plan(settings: ServeSettings) -> Iterable[str]:
     """Where it listens, how many replicas, and what is checked."""
-    inputs = {"model": settings.model} | ({"manifest": settings.manifest} if settings.manifest else {})
     replicas = f"{settings.replicas} to {settings.max_replicas} replicas with {settings.gpus_per_replica:g} GPUs each"
     asked = ["transcript", *([f"translation into {language(settings.to_language).name}"] if settings.to_language else [])]
     check = f"one clip of {settings.split}: {', '.join(asked)}" if settings.manifest else "no check: manifest is empty"
-    return Plan(inputs, (f"{url(settings)}, {replicas}", "until Ctrl-C or SIGTERM" if settings.keep else check))
+    return (f"{url(settings)}, {replicas}", "until Ctrl-C or SIGTERM" if settings.keep else check)
 
 
 def run(job: Job[ServeSettings]) -> None:
@@ -210,3 +207,6 @@ def _ask(settings: ServeSettings, clip: str, to_language: str = "") -> str:
     if response.status_code != 200:
         raise ValueError(f"{url(settings)}: {response.status_code}: {answer['error']['message']}")
     return str(answer["text"])
+
+
+STAGES.register("serve", Stage(ServeSettings, plan, run, uses="Ray Serve", instead=kept))

@@ -1,4 +1,4 @@
-"""`spire audit FOLDER`: whether every planned row is there once, and what the units look like; while a job runs and after.
+"""Every row of a labelling job accounted for.
 
 Each part file is compared with the rows of the manifest that its shard was planned from, one shard at a time in flat memory.
 A folder of pseudo-labels is audited by `audit_labels`.
@@ -20,7 +20,7 @@ from spire_ray.core.provenance import RUN_FILE
 from spire_ray.manifest import reader, unique
 from spire_ray.manifest.schema import LABELLED, Columns
 from spire_ray.shards import marks, planning
-from spire_ray.tools import audit_labels
+from spire_ray.tools import _audit_labels
 
 FAULTS_FOUND = 1
 _NAMED = 10
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("spire audit", description="Account for every row of a labelling job.")
     parser.add_argument("folder", help="output folder of the stage label or pseudo_label")
     options = parser.parse_args(arguments)
-    if audit_labels.is_labels(options.folder):
-        return audit_labels.tell(options.folder)
+    if _audit_labels.is_labels(options.folder):
+        return _audit_labels.tell(options.folder)
     found = audit(options.folder)
     account = asdict(found) | {"entropy_bits": round(found.entropy, 4)}
     storage.write_bytes(storage.join(options.folder, "audit.json"), json.dumps(account, indent=1).encode())

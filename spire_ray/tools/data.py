@@ -1,4 +1,4 @@
-"""`spire data`: the catalogue, and what a recipe needs brought to where it is used."""
+"""Corpora: show the catalogue, fetch what a recipe names, check a copy."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`spire inspect PATH`: rows of any stage, packed ones decoded, and their audio to listen to."""
+"""Rows of any stage, and their audio."""
 
 import argparse
 import io

@@ -1,4 +1,4 @@
-"""`spire manifest SOURCE TARGET --to FORMAT`: a manifest from any format into another."""
+"""A manifest from any format into another."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`spire report ROOT…`: the report of a finished recipe, or mean and spread over the seeds of several."""
+"""The report of a finished recipe, or mean and spread over several seeds."""
 
 import argparse
 from collections.abc import Sequence

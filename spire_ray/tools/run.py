@@ -1,4 +1,4 @@
-"""Command line of `spire run`."""
+"""A recipe: stages in order, each in a process of its own."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", default="", metavar="URL", help="submit each stage to this Ray dashboard")
     parser.add_argument("--dry-run", action="store_true", help="validate every step, print the plan and end")
     options = parser.parse_intermixed_args(arguments)
-    from spire_ray.runtime import runner
+    from spire_ray.recipes import runner
 
     recipe = runner.load(options.recipe, options.overrides)
     planned = runner.stages(recipe)

@@ -1,4 +1,4 @@
-"""`spire status FOLDER`: how far a job is and how fast, from what lies in its output folder; while it runs and after."""
+"""Progress, throughput and failures of a job, while it runs and after."""
 
 import argparse
 import time

@@ -1,11 +1,11 @@
-"""`spire units`: what can be done with units beside the stages."""
+"""Codebooks of other tools in and out; sweep: compare them; adopt: give a published model its fingerprint."""
 
 import argparse
 from collections.abc import Sequence
 
 from spire_ray.core import command, storage
 from spire_ray.settings import EncoderSettings
-from spire_ray.tools import sweep
+from spire_ray.tools import _sweep
 
 
 @command.cli_errors("units")
@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_import(commands.add_parser("import", help="centroids of scikit-learn, fairseq, SpireLM, numpy or faiss → codebook"))
     _add_export(commands.add_parser("export", help="codebook → .npy, or scikit-learn's k-means in joblib"))
     compared = commands.add_parser("sweep", help="codebooks of several layers and sizes, side by side")
-    sweep.add_options(compared)
-    compared.set_defaults(run=sweep.run)
+    _sweep.add_options(compared)
+    compared.set_defaults(run=_sweep.run)
     options = parser.parse_args(arguments)
     options.run(options)
     return 0

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from spire_ray.core import config
-from spire_ray.runtime import runner
+from spire_ray.recipes import runner
 from spire_ray.settings import OptimizerSettings, PackSettings, TrainSettings
 
 TRAIN = {

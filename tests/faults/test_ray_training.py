@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from spire_ray.stages import train
+from spire_ray.stages._train import read_metrics
 from spire_ray.training import ledger
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ class Training:
         return self
 
     def metrics(self):
-        return train.read_metrics(f"{self.root}/train")
+        return read_metrics(f"{self.root}/train")
 
     def reach(self, step):
         """Wait until a step is logged."""

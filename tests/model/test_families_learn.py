@@ -23,7 +23,7 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
 
     from spire_ray.model.export import export
     from spire_ray.packs import tokens
-    from spire_ray.stages.train import new_rows
+    from spire_ray.stages._train import new_rows
     from spire_ray.training import engine as engines
     from spire_ray.training import loop
     from spire_ray.training.store import Store

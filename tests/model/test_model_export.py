@@ -73,7 +73,7 @@ def test_without_a_complete_checkpoint_there_is_nothing_to_export(fresh_model, t
 def test_reloaded_logits_equal_those_of_the_trainer(trained, fresh_model, tmp_path, kind):
     from transformers import AutoModelForCausalLM
 
-    from spire_ray.stages.train import new_rows
+    from spire_ray.stages._train import new_rows
     from spire_ray.training import trainable
 
     part = (

@@ -11,7 +11,9 @@ import pytest
 from spire_ray.core import config
 from spire_ray.runtime import group
 from spire_ray.settings import OptimizerSettings, TrainingSettings, TrainSettings, WorkerSettings
-from spire_ray.stages import export, plan_train, train
+from spire_ray.stages import _train as train
+from spire_ray.stages import export
+from spire_ray.training import plan as plan_train
 
 SETTINGS = TrainSettings(
     stage="cpt", output="out", model="m", pack="p", deepspeed="d.json", training=TrainingSettings(steps=9, global_batch_size=2)

@@ -33,7 +33,7 @@ class Phases:
     """Phases that run one after the other in one process tree."""
 
     def __init__(self, folder, model, pack):
-        from spire_ray.stages.train import new_rows
+        from spire_ray.stages._train import new_rows
 
         self._folder, self._model, self._pack = folder, model, pack
         self._first_new = new_rows(model)[1]

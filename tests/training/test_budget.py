@@ -13,11 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from spire_ray.core import config
 from spire_ray.packs.pack import Row
 from spire_ray.settings import LoraSettings, TrainingSettings
-from spire_ray.stages import plan_train
 from spire_ray.training import attention, budget, trainable
 from spire_ray.training.batch import collate
 from spire_ray.training.budget import GIB, Machine, Shape
 from spire_ray.training.loss import PackedLoss
+from spire_ray.training.plan import plan
 
 ROOT = Path(__file__).parents[2]
 SPIRE = Shape.read(json.loads((ROOT / "configs/shapes/llama-2-7b.json").read_text()))
@@ -112,7 +112,7 @@ def test_activations_are_what_pytorch_keeps(kind, dtype):
 
 def lines(name, *overrides):
     settings = config.load(str(ROOT / "configs" / name), [f"deepspeed={ROOT}/configs/deepspeed/zero1.json", *overrides])
-    return settings, "\n".join(plan_train.plan(settings).lines)
+    return settings, "\n".join(plan(settings))
 
 
 @pytest.fixture(autouse=True)

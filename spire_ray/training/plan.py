@@ -3,14 +3,13 @@
 from typing import Any
 
 from spire_ray.core import storage
-from spire_ray.runtime.stage import Plan
 from spire_ray.settings import TrainSettings
 from spire_ray.training import budget, sizes
 from spire_ray.training.budget import GIB, Machine, Shape
 from spire_ray.units.fingerprint import Fingerprint
 
 
-def plan(settings: TrainSettings) -> Plan:
+def plan(settings: TrainSettings) -> list[str]:
     """Steps and tokens; with GPUs also memory, hours and checkpoints.
 
     Raises ValueError for batches that do not divide, for what Muon cannot do, for a training whose memory is more than a GPU has,
@@ -36,10 +35,7 @@ def plan(settings: TrainSettings) -> Plan:
         lines += _resources(settings, Shape.read(config), config, index, length, tokens)
     elif workers.gpus:
         lines.append("memory and hours: unknown until the model is there; expected.shape may name a config.json of its shape")
-    inputs = {"model": settings.model, "pack": settings.pack, "deepspeed": settings.deepspeed}
-    if settings.held_out.pack:
-        inputs["held_out.pack"] = settings.held_out.pack
-    return Plan(inputs, tuple(lines))
+    return lines
 
 
 def shape_of(settings: TrainSettings) -> dict[str, Any] | None:

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from spire_ray.core import config, storage
-from spire_ray.core.provenance import Output, strings
-from spire_ray.runtime import launching
+from spire_ray.core.fields import fields
+from spire_ray.core.provenance import Output
+from spire_ray.recipes import launching
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
@@ -116,7 +117,7 @@ def _in_order(
 
 def _needs(name: str, planned: dict[str, StageSettings]) -> set[str]:
     """The steps whose output folders the settings of a step name."""
-    texts = [text for key, text in strings(config.to_dict(planned[name])) if key != "output"]
+    texts = [str(field.value) for field in fields(planned[name]) if field.reference]
     return {
         other
         for other, settings in planned.items()

@@ -6,17 +6,18 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from spire_ray.core import command, config, lock, storage
+from spire_ray.core import command, config, lock, references, storage
+from spire_ray.core.fields import Field, fields
 from spire_ray.core.progress import Progress
 from spire_ray.core.provenance import Output
+from spire_ray.core.stage import STAGES, S, Stage
 from spire_ray.settings import StageSettings
 
-S = TypeVar("S", bound=StageSettings)
 _RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
 """What Ray Data appends to the text of an error; to that of an OSError as the name of a file."""
 
@@ -33,41 +34,12 @@ class Job(Generic[S]):
     """What the record of the output says beside the configuration: rows, metrics."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a dry run prints: lines about the work, and the inputs that must be there."""
-
-    inputs: dict[str, str]
-    """Field → path."""
-    lines: Iterable[str] = ()
-    """Read by a dry run alone, so that what takes long can be left to a generator."""
+def main(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one stage from the command line; returns the exit status."""
+    return command.cli_errors(name, _words)(partial(_main, name, STAGES[name]))(arguments)
 
 
-def main(
-    name: str,
-    run: Callable[[Job[S]], None],
-    plan: Callable[[S], Plan],
-    arguments: Sequence[str] | None = None,
-    instead: Callable[[S], bool] | None = None,
-    grown: Callable[[S], bool] = lambda settings: False,
-) -> int:
-    """Run one stage from the command line; returns the exit status.
-
-    `instead` is asked before the output folder is touched; where it returns true it has done what the settings wanted.
-    `grown` says whether a finished folder has more to do because its input has grown.
-    """
-    work = partial(_main, name, run, plan, instead, grown)
-    return command.cli_errors(name, _words)(work)(arguments)
-
-
-def _main(
-    name: str,
-    run: Callable[[Job[S]], None],
-    plan: Callable[[S], Plan],
-    instead: Callable[[S], bool] | None,
-    grown: Callable[[S], bool],
-    arguments: Sequence[str] | None,
-) -> int:
+def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
     options = _parse(name, arguments)
     settings: Any = config.load(options.config, options.overrides, name)
     if settings.storage.endpoint_url:  # where s3fs, and every worker, looks for it
@@ -75,19 +47,19 @@ def _main(
     if options.print_config:
         print(json.dumps(config.to_dict(settings), indent=2))
         return 0
-    prepared = plan(settings)
+    lines = stage.plan(settings)
     if options.dry_run:
-        return _dry_run(settings, prepared, options.strict)
-    _require(prepared)
-    if instead is not None and instead(settings):
+        return _dry_run(settings, lines, options.strict)
+    _require(settings)
+    if stage.instead(settings):
         return 0
     output = Output.open(settings)
-    if output.complete and not grown(settings):
+    if output.complete and not stage.grown(settings):
         print(f"{name}: done already, {settings.output}")
         return 0
     with lock.held(settings.output):
         storage.discard_uploads(settings.output)
-        _work(name, settings, output, run)
+        _work(name, settings, output, stage.run)
     return 0
 
 
@@ -101,29 +73,28 @@ def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def _dry_run(settings: StageSettings, plan: Plan, strict: bool) -> int:
+def _inputs(settings: StageSettings) -> Iterator[tuple[Field, str]]:
+    """What the settings refer to, and where it is."""
+    for setting in fields(settings):
+        if setting.reference and setting.value:
+            yield setting, references.where(setting, settings.root)
+
+
+def _dry_run(settings: StageSettings, lines: Iterable[str], strict: bool) -> int:
     print(f"{settings.stage} → {settings.output}")
-    where = {name: _where(name, path) for name, path in plan.inputs.items()}
-    for name, path in plan.inputs.items():
-        print(f"  {name}: {path} ({where[name]})")
-    for line in plan.lines:
+    inputs = list(_inputs(settings))
+    for setting, where in inputs:
+        print(f"  {setting.key}: {setting.value} ({where})")
+    for line in lines:
         print(f"  {line}")
-    return command.USER_ERROR if strict and "absent" in where.values() else 0
+    absent = any(where == references.ABSENT for _, where in inputs)
+    return command.USER_ERROR if strict and absent else 0
 
 
-def _require(plan: Plan) -> None:
-    for name, path in plan.inputs.items():
-        if _where(name, path) == "absent":
-            raise ValueError(f"{name}={path}: not found")
-
-
-def _where(name: str, path: str) -> str:
-    """A model may be a hub id: whether it can be had shows when it is loaded."""
-    if storage.exists(path):
-        return "found"
-    of_model = not {"model", "models", "encoder"}.isdisjoint(name.split("."))
-    like_an_id = storage.is_local(path) and path.count("/") == 1 and not path.startswith((".", "/", "runs/"))
-    return "a hub id" if of_model and like_an_id else "absent"
+def _require(settings: StageSettings) -> None:
+    for setting, where in _inputs(settings):
+        if where == references.ABSENT:
+            raise ValueError(f"{setting.key}={setting.value}: not found")
 
 
 def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None]) -> None:
@@ -139,7 +110,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     tracking = settings.tracking
     tracker = Tracker(uri, tracking.experiment) if tracking.enabled else NoTracker()
     parameters = config.flatten(config.to_dict(settings))
-    tags = {"spire.stage": name, "mlflow.source.name": f"jobs/{name}.py"}
+    tags = {"spire.stage": name, "mlflow.source.name": f"spire {name}"}
     git = output.record["git"]
     tags |= {"mlflow.source.git.commit": git["commit"]} if git else {}
     tracker.start(storage.absolute(settings.output), tracking.run_name or name, tracking.parent, parameters, tags)

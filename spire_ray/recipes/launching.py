@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import runpy
 import shlex
 import sys
 import time
@@ -18,7 +17,7 @@ Launch = Callable[[StepSettings, StageSettings, list[str]], None]
 Close = Callable[[str], None]
 """Called with the status of the recipe, FINISHED or FAILED, when no step is left to launch."""
 
-_IMPORTED_ONCE = ["spire_ray.runtime.stage", "ray.data", "ray.train.torch", "transformers.models.llama.modeling_llama"]
+_IMPORTED_ONCE = ["spire_ray.runtime.job", "ray.data", "ray.train.torch", "transformers.models.llama.modeling_llama"]
 """Imports that take seconds in most stages: the processes are forked from one that has done them."""
 _LOG_LINES = 15
 
@@ -47,7 +46,7 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
 
     def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
         print(f"── {step.name}\n", end="", flush=True)  # one write: steps start beside each other
-        process = processes.Process(target=_run_job, args=(f"jobs/{settings.stage}.py", arguments, environment))
+        process = processes.Process(target=_run_stage, args=(settings.stage, arguments, environment))
         process.start()
         process.join()
         if process.exitcode:
@@ -70,16 +69,16 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     return launch, close
 
 
-def _run_job(script: str, arguments: list[str], environment: dict[str, str]) -> None:
-    """What `python SCRIPT ARGUMENTS` does in an environment."""
+def _run_stage(stage: str, arguments: list[str], environment: dict[str, str]) -> None:
+    """What `spire STAGE ARGUMENTS` does in an environment."""
     os.environ.update(environment)
-    sys.argv = [script, *arguments]
-    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
-    runpy.run_path(script, run_name="__main__")
+    from spire_ray.cli import main
+
+    sys.exit(main([stage, *arguments]))
 
 
 def remote(address: str) -> tuple[Launch, Close]:
-    """Jobs of a running cluster, submitted to its dashboard. Their working directory is the checkout the cluster runs in."""
+    """Jobs of a running cluster, submitted to its dashboard. The package is installed where they run."""
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     client = JobSubmissionClient(address)
@@ -99,7 +98,7 @@ def remote(address: str) -> tuple[Launch, Close]:
             if other.submission_id and other.metadata == mark and not other.status.is_terminal():
                 print(f"waiting for {other.submission_id}, which an earlier run of the recipe left at work", flush=True)
                 wait(other.submission_id)  # what it has done is done already for the job that follows
-        command = shlex.join(["python", f"jobs/{settings.stage}.py", *arguments])
+        command = shlex.join(["python", "-m", "spire_ray", settings.stage, *arguments])
         job = client.submit_job(entrypoint=command, metadata=mark)
         if (status := wait(job)) != JobStatus.SUCCEEDED:
             last = "\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES))

@@ -1,4 +1,4 @@
-"""The stages cpt and it: Ray Train workers, each with a DeepSpeed engine.
+"""What the stages cpt and it share: Ray Train workers, each with a DeepSpeed engine.
 
 Ray Train starts, watches and restarts the workers; checkpoints are ours alone (`spire_ray.training.checkpoint`).
 """
@@ -8,22 +8,16 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.model import license
-from spire_ray.runtime import cluster, group, stage
-from spire_ray.runtime.stage import Job
+from spire_ray.runtime import cluster, group
+from spire_ray.runtime.job import Job
 from spire_ray.settings import TrainSettings
-from spire_ray.stages import plan_train
+from spire_ray.training import plan
 
 METRICS_FILE = "metrics.jsonl"
-
-
-def main(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Command line of the stage `cpt` or `it`."""
-    return stage.main(name, run, plan_train.plan, arguments)
 
 
 def run(job: Job[TrainSettings]) -> None:
@@ -95,7 +89,7 @@ def _worker(given: dict[str, Any]) -> None:
         run.seconds_left = _seconds_left
     if settings.workers.gpus:
         peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
-        run.flops = plan_train.flops(settings, pack.index, model.config.to_dict()) / peak
+        run.flops = plan.flops(settings, pack.index, model.config.to_dict()) / peak
     loop.train(run, done)
 
 
