@@ -10,7 +10,11 @@ import pytest
 
 from spire_ray import cli
 from spire_ray.core.command import USER_ERROR, cli_errors
+from spire_ray.core.registry import modules
+from spire_ray.core.stage import STAGES as REGISTERED
 
+ROOT = Path(__file__).parent.parent
+STAGES, TOOLS = modules("spire_ray.stages"), modules("spire_ray.tools")
 SPIRE = str(Path(sys.executable).parent / "spire")
 
 
@@ -26,7 +30,7 @@ def test_help_lists_every_stage_and_tool_in_half_a_second():
         seconds.append(time.monotonic() - began)
     assert done.returncode == 0
     listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert listed == [*cli.STAGES, *cli.TOOLS]
+    assert listed == [*STAGES, *TOOLS]
     assert min(seconds) < 0.5
 
 
@@ -63,7 +67,7 @@ def test_a_connection_that_breaks_is_told(capsys):
     assert capsys.readouterr().err == "fetch: error: [Errno 32] Broken pipe: 's3://bucket/key'\n"
 
 
-@pytest.mark.parametrize("name", [stage for stage in cli.STAGES if stage != "serve"])
+@pytest.mark.parametrize("name", STAGES)
 def test_every_stage_has_its_options(capsys, name):
     with pytest.raises(SystemExit) as end:
         cli.main([name, "--help"])
@@ -73,7 +77,7 @@ def test_every_stage_has_its_options(capsys, name):
     assert all(option in out for option in ("--config", "--dry-run", "--strict", "--print-config"))
 
 
-@pytest.mark.parametrize("name", cli.TOOLS)
+@pytest.mark.parametrize("name", TOOLS)
 def test_every_tool_has_its_options(capsys, name):
     with pytest.raises(SystemExit) as end:
         cli.main([name, "--help"])
@@ -81,12 +85,21 @@ def test_every_tool_has_its_options(capsys, name):
     assert capsys.readouterr().out.startswith(f"usage: spire {name} ")
 
 
-def test_every_stage_has_a_configuration_class_and_a_job():
-    from spire_ray.core import config
+def test_a_stage_is_one_module_and_its_door_in_jobs():
+    assert list(REGISTERED) == list(STAGES)
+    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == set(STAGES)
+    for name in STAGES:
+        assert f'main(["{name}", ' in (ROOT / "jobs" / f"{name}.py").read_text()
 
-    assert set(cli.STAGES) == set(config.STAGES) - {"run"}
-    jobs = {path.stem for path in (Path(__file__).parent.parent / "jobs").glob("*.py")}
-    assert jobs == set(cli.STAGES)
+
+def test_the_readme_lists_the_stages_as_they_declare_themselves():
+    rows = [f"| `{name}` | {text} | {REGISTERED[name].uses} |" for name, text in STAGES.items()]
+    assert set(rows) <= set((ROOT / "README.md").read_text().splitlines())
+
+
+def test_the_page_of_settings_is_what_the_classes_say(capsys):
+    assert cli.main(["settings", "--markdown"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "settings.md").read_text()
 
 
 def test_a_configuration_that_is_not_there_is_one_line_and_exit_status_2(capsys, tmp_path):

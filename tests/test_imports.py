@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "spire_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-WITH_RAY = ("runtime", "stages", "serving")
+WITH_RAY = ("runtime", "stages", "serving", "recipes")
 CORE = ("units", "model", "training", "text", "packs", "inference", "settings", "core.storage")
 TRAINING_AND_SERVING = ("ray", "deepspeed", "mlflow", "vllm")
 HEAVY = (*TRAINING_AND_SERVING, "soundfile", "soxr", "pydantic", "faiss")
@@ -54,7 +54,12 @@ def test_ray_is_imported_in_runtime_stages_and_serving_alone():
 
 @pytest.mark.parametrize(
     ("package", "above"),
-    [("runtime", ("runtime", "stages", "serving", "tools")), ("stages", ("stages", "tools")), ("serving", ("serving", "stages"))],
+    [
+        ("runtime", ("runtime", "stages", "serving", "recipes")),
+        ("stages", ("stages",)),
+        ("serving", ("serving", "stages")),
+        ("recipes", ("recipes", "tools")),
+    ],
 )
 def test_imports_go_one_way(package, above):
     importers = importers_of(f"spire_ray.{package}") - {"spire_ray.cli"}

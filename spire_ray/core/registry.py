@@ -55,9 +55,9 @@ class Registry(Generic[T]):
             return False
 
     def __iter__(self) -> Iterator[str]:
-        """Every name, ours first."""
+        """Every name, in order."""
         self._load()
-        return iter(self._things)
+        return iter(sorted(self._things))
 
     def summaries(self) -> dict[str, str]:
         """Every name and the first line of what its module says of itself; ours are not imported for it."""

@@ -2,12 +2,14 @@
 
 import logging
 import os
-from typing import Any
-
-import ray
+from typing import TYPE_CHECKING, Any
 
 from spire_ray.core import storage
 from spire_ray.settings import StageSettings
+
+if TYPE_CHECKING:
+    import ray
+    import ray.data
 
 _SMALLEST_CLUSTER = 4
 """Logical CPUs of a local cluster: Ray Data stalls with fewer."""
@@ -56,6 +58,8 @@ def connect(stage: str = "") -> None:
 
     Raises OSError when the machine is too busy to start one.
     """
+    import ray
+
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy machines
     if stage in _ACTOR_POOLS:
@@ -93,6 +97,8 @@ def require(field: str, workers: int, cpus: float, gpus: float, beside: float = 
 
     A cluster that may grow is waited for. Raises ValueError on one of this machine alone, which would wait for ever.
     """
+    import ray
+
     have = ray.cluster_resources()
     needed = {"CPU": workers * cpus + beside, "GPU": workers * gpus}
     short = [
@@ -123,6 +129,8 @@ def ready_for_ray_train() -> None:
 
 def nodes() -> int:
     """Nodes that are alive."""
+    import ray
+
     return sum(node["Alive"] for node in ray.nodes())
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from spire_ray.audio.pcm import from_pcm
 from spire_ray.core import storage
@@ -194,6 +193,8 @@ class FrameStore:
 
 def _decoded(todo: Sequence[Shard]) -> Iterator[decoding.Decoded]:
     """The audio of shards, decoded by Ray tasks while those before are encoded."""
+    import ray
+
     # the workers may hold every CPU: decoding must not wait for one
     decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
     waiting = [decode.remote(asdict(shard)) for shard in todo[:_DECODED_AHEAD]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
-from spire_ray.core import command, config, lock, references, storage
+from spire_ray.core import command, config, documentation, lock, references, storage
 from spire_ray.core.fields import Field, fields
 from spire_ray.core.progress import Progress
 from spire_ray.core.provenance import Output
@@ -64,7 +64,13 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
 
 
 def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(f"spire {name}", description=f"Run the stage {name}.")
+    described = f"settings, for FILE and as key=value:\n{documentation.text(STAGES[name].settings)}"
+    parser = argparse.ArgumentParser(
+        f"spire {name}",
+        description=f"Run the stage {name}.",
+        epilog=described.replace("%", "%%"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, dotted: training.steps=100")
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML that starts with `stage:`")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and end")

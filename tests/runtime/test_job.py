@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from spire_ray.core import command
-from spire_ray.runtime import stage
-from spire_ray.settings import LabelSettings
+from spire_ray.core import command, references
+from spire_ray.runtime import job
+from spire_ray.settings import HeldOutSettings, LabelSettings, TrainingSettings, TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_an_error_of_a_worker_is_one_line_that_says_what_was_wrong(raised, told,
     received = RayTaskError("map", "", pickle.loads(pickle.dumps(sent)), "", 1, "127.0.0.1").as_instanceof_cause()
     assert isinstance(received, type(raised))  # what a stage catches
 
-    @command.cli_errors("label", stage._words)
+    @command.cli_errors("label", job._words)
     def fails(arguments):
         raise received
 
@@ -41,23 +41,24 @@ def test_bars_of_libraries_stay_out_of_a_log():
 
 @pytest.mark.parametrize(("path", "where"), [("r/codebook", "absent"), ("none", "absent"), (".", "found")])
 def test_a_dry_run_says_which_inputs_are_there(path, where, tmp_path, capsys):
-    plan = stage.Plan({"codebook": path}, ())
-    settings = LabelSettings(manifest="m", codebook=path, output=str(tmp_path))
-    assert stage._dry_run(settings, plan, strict=True) == (0 if where == "found" else command.USER_ERROR)
+    settings = LabelSettings(manifest=str(tmp_path), codebook=path, output=str(tmp_path))
+    assert job._dry_run(settings, (), strict=True) == (0 if where == "found" else command.USER_ERROR)
     assert f"codebook: {path} ({where})\n" in capsys.readouterr().out
 
 
-def test_a_model_may_be_on_a_hub(tmp_path, capsys):
-    named = {"model": "name/model", "quality.model": "name/kiwi", "models.it": "./it/model"}
-    plan = stage.Plan(named | {"encoder.name": "name/hubert", "models.cpt": "/model"}, ())
-    assert (
-        stage._dry_run(LabelSettings(manifest="m", codebook="c", output=str(tmp_path)), plan, strict=True) == command.USER_ERROR
-    )
-    told = capsys.readouterr().out.splitlines()
-    assert told[1:] == [
-        "  model: name/model (a hub id)",
-        "  quality.model: name/kiwi (a hub id)",
-        "  models.it: ./it/model (absent)",
-        "  encoder.name: name/hubert (a hub id)",
-        "  models.cpt: /model (absent)",
+def test_an_absent_input_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="codebook=r/codebook: not found"):
+        job._require(LabelSettings(manifest=str(tmp_path), codebook="r/codebook", output="out"))
+
+
+def test_inputs_follow_from_the_types_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    training = TrainingSettings(steps=1, global_batch_size=1)
+    held_out = HeldOutSettings(pack="held")
+    settings = TrainSettings(stage="it", output="o", model="a/b", pack="p", deepspeed="d", training=training, held_out=held_out)
+    assert [(field.key, where) for field, where in job._inputs(settings)] == [
+        ("model", references.ON_THE_HUB),
+        ("pack", references.ABSENT),
+        ("deepspeed", references.ABSENT),
+        ("held_out.pack", references.ABSENT),
     ]
