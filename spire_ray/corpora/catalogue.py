@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 import yaml
 
+from spire_ray.core import carried
+
 FOLDER = "configs/data"
+"""Where a user's own corpora are looked for, beside those that travel with the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +70,15 @@ class Corpus:
 
 
 def load(folder: str = FOLDER) -> dict[str, Corpus]:
-    """All corpora by name. Raises ValueError for a folder without files and for a wrong field, with the file named."""
-    files = sorted(Path(folder).glob("*.yaml"))
-    if not files:
-        raise ValueError(f"catalogue={folder}: no corpora there; run from the checkout or name the folder")
-    corpora = [_read(file) for file in files]
+    """All corpora by name, those of the folder before the package's own.
+
+    Raises ValueError for a named folder without files and for a wrong field, with the file named.
+    """
+    own = sorted(Path(folder).glob("*.yaml"))
+    if not own and folder != FOLDER:
+        raise ValueError(f"catalogue={folder}: no corpora there")
+    files = {file.name: file for file in [*sorted((carried.FOLDER / "data").glob("*.yaml")), *own]}
+    corpora = [_read(files[name]) for name in sorted(files)]
     return {corpus.name: corpus for corpus in corpora}
 
 

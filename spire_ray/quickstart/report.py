@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.recipes.report import Written
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ def build(root: str) -> dict[str, Any]:
     storage.write_json(storage.join(root, "report.json"), report)
     storage.write_bytes(storage.join(root, "report.html"), page.render(root, report, recipe, records).encode())
     return report
+
+
+def write(root: str) -> Written:
+    """The report, as a recipe asks for it."""
+    text = f"{table(build(root))}\n\nreport: {root}/report.html"
+    return Written(text, ("report.json", "report.html"))
 
 
 def table(report: dict[str, Any]) -> str:

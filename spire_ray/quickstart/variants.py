@@ -4,7 +4,10 @@ import io
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.quickstart import report
+from spire_ray.recipes.report import Written
 
+PLOT = "variants.png"
 VARIANTS = {
     "cpt": "SpireBase",
     "it": "SpireFull",
@@ -23,6 +26,17 @@ MEASURES = {
 }
 BOUGHT = {"CPT": "tower_full", "pseudo-ST": "no_pseudo", "text IT": "no_blocks"}
 """What SpireFull has beyond each of its controls."""
+
+
+def write(root: str) -> Written:
+    """The quickstart's report, and the variants side by side. Raises ValueError where not all were evaluated."""
+    quickstart, found = report.write(root), measured(root)
+    if not found:
+        raise ValueError(f"root={root}: the evaluation there lacks a variant; run configs/quickstart/variants.yaml to its end")
+    storage.write_bytes(storage.join(root, PLOT), plot(found))
+    text = f"{quickstart.text}\n\n{table(found)}\n\nplot: {root}/{PLOT}"
+    figures = {name: {f"variant/{measure}": value for measure, value in values.items()} for name, values in found.items()}
+    return Written(text, (*quickstart.files, PLOT), figures)
 
 
 def measured(root: str) -> dict[str, dict[str, float]]:

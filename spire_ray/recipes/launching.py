@@ -10,12 +10,13 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 
 from spire_ray.core import storage
+from spire_ray.recipes.report import Written
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 Launch = Callable[[StepSettings, StageSettings, list[str]], None]
 """Runs a step to its end with these arguments; raises StepError when it ends badly."""
-Close = Callable[[str], None]
-"""Called with the status of the recipe, FINISHED or FAILED, when no step is left to launch."""
+Close = Callable[[str, Written | None], None]
+"""Called with the status of the recipe, FINISHED or FAILED, and its report when no step is left to launch."""
 
 _IMPORTED_ONCE = ["spire_ray.runtime.job", "ray.data", "ray.train.torch", "transformers.models.llama.modeling_llama"]
 """Imports that take seconds in most stages: the processes are forked from one that has done them."""
@@ -30,7 +31,6 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
     import ray
 
-    from spire_ray.quickstart import variants
     from spire_ray.runtime import cluster
     from spire_ray.runtime.tracker import NoTracker, Tracker
     from spire_ray.runtime.tracking import store
@@ -52,16 +52,13 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
         if process.exitcode:
             raise StepError(f"the step {step.name} failed; mend it and run the recipe again, finished steps are kept")
 
-    def close(status: str) -> None:
-        for name in ("report.json", "report.html", "variants.png"):
-            path = storage.join(recipe.root, name)
-            if status == "FINISHED" and storage.exists(path):
-                tracker.log_artifact(name, storage.read_bytes(path))
-        for name, measures in variants.measured(recipe.root).items() if status == "FINISHED" else ():
-            # a run of its own for each, with the same names of metrics: MLflow compares runs
+    def close(status: str, written: Written | None) -> None:
+        for name in written.files if written else ():
+            tracker.log_artifact(name, storage.read_bytes(storage.join(recipe.root, name)))
+        for name, figures in written.compared.items() if written else ():
             run = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
             run.start(storage.absolute(storage.join(recipe.root, name)), name, storage.absolute(recipe.root), {}, {})
-            run.log_metrics({f"variant/{measure}": value for measure, value in measures.items()})
+            run.log_metrics(figures)
             run.close("FINISHED")
         tracker.close(status)
         ray.shutdown()
@@ -105,7 +102,7 @@ def remote(address: str) -> tuple[Launch, Close]:
             print(last, file=sys.stderr)
             raise StepError(f"the step {step.name} ended as {status} (job {job} at {address})")
 
-    return launch, lambda status: None
+    return launch, lambda status, written: None
 
 
 def _show(log: str, shown: int) -> int:

@@ -17,7 +17,7 @@ import yaml
 from spire_ray.core import config, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.provenance import Output
-from spire_ray.recipes import launching
+from spire_ray.recipes import launching, report
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
@@ -69,6 +69,7 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
     """
     began = time.monotonic()
     planned = stages(recipe)
+    report.check(recipe)
     record = _record(recipe)
     finished = {name for name, settings in planned.items() if _done(settings)}
     for name in finished:
@@ -82,13 +83,15 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
                 record["total"] = round(record["total"] + time.monotonic() - began, 1)
                 began = time.monotonic()
                 storage.write_json(storage.join(recipe.root, RECORD_FILE), record)
-            _report(recipe, planned)
+            written = report.write(recipe)
         except BaseException:
-            close("FAILED")
+            close("FAILED", None)
             raise
-        close("FINISHED")
+        close("FINISHED", written)
     else:
-        _report(recipe, planned)
+        written = report.write(recipe)
+    if written:
+        print(f"\n{written.text}")
 
 
 def _in_order(
@@ -131,16 +134,6 @@ def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings
     return time.monotonic() - began
 
 
-def _report(recipe: RecipeSettings, planned: dict[str, StageSettings]) -> None:
-    if any(settings.stage == "evaluate" for settings in planned.values()):
-        from spire_ray.quickstart import report, variants
-
-        print(f"\n{report.table(report.build(recipe.root))}\n\nreport: {recipe.root}/report.html")
-        if ablation := variants.measured(recipe.root):
-            storage.write_bytes(storage.join(recipe.root, "variants.png"), variants.plot(ablation))
-            print(f"\n{variants.table(ablation)}\n\nplot: {recipe.root}/variants.png")
-
-
 def _overrides(recipe: RecipeSettings, step: StepSettings) -> dict[str, Any]:
     overrides = {**step.overrides, "root": recipe.root, "tracking.run_name": step.name}
     if recipe.seed is None:
@@ -162,4 +155,4 @@ def _record(recipe: RecipeSettings) -> dict[str, Any]:
     path = storage.join(recipe.root, RECORD_FILE)
     if storage.exists(path):
         return dict(storage.read_json(path))
-    return {"title": recipe.title, "seed": recipe.seed, "startup": 0.0, "total": 0.0, "steps": {}}
+    return {"title": recipe.title, "report": recipe.report, "seed": recipe.seed, "startup": 0.0, "total": 0.0, "steps": {}}

@@ -26,6 +26,8 @@ class RecipeSettings(StageSettings):
     output: str = ""
     """Not used: a recipe writes `root/recipe.json`."""
     title: str
+    report: str = ""
+    """Python module whose `write(root)` makes the recipe's report when its last step has ended; empty: none."""
     seed: int | None = None
     """Seed of every step that takes one; empty: each step's own."""
     steps: tuple[StepSettings, ...]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import yaml
 
-_CARRIED = Path(__file__).with_name("languages.yaml")
+from spire_ray.core import carried
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Language:
 @cache
 def registry() -> dict[str, Language]:
     """All languages by code. Raises ValueError for a file that is not as described."""
-    path = Path(os.environ.get("SPIRE_LANGUAGES") or _CARRIED)
+    path = Path(os.environ.get("SPIRE_LANGUAGES") or carried.FOLDER / "languages.yaml")
     data = yaml.safe_load(path.read_text())
     known = {field.name for field in fields(Language)} - {"code"}
     languages = {}

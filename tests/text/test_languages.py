@@ -51,13 +51,3 @@ def test_a_language_is_added_by_a_line_of_the_registry(tmp_path, monkeypatch):
             language("ja")
     finally:
         registry.cache_clear()
-
-
-def test_the_package_carries_the_registry_of_the_configurations():
-    from pathlib import Path
-
-    import spire_ray.text
-
-    root = Path(__file__).parents[2]
-    carried = Path(spire_ray.text.__file__).with_name("languages.yaml")
-    assert carried.read_text() == (root / "configs" / "languages.yaml").read_text()
