@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 
+from spire_ray import cli
 from spire_ray.audio import decode as audio
 from spire_ray.core import provenance, storage
 from spire_ray.settings import EncoderSettings, LabelSettings, TrackingSettings
@@ -194,7 +195,7 @@ def _ray(settings: LabelSettings) -> None:
 
     path = f"{settings.output}.yaml"
     storage.write_json(path, {k: v for k, v in config.to_dict(settings).items() if k != "stage"} | {"stage": "label"})
-    assert label.main(["--config", path]) == 0
+    assert cli.main(["label", "--config", path]) == 0
 
 
 def _daft(settings: LabelSettings) -> None:

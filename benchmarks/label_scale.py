@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spire_ray import cli
 from spire_ray.core import provenance, storage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import UNITS
@@ -104,7 +105,7 @@ def _label(folder: Path, shard_hours: float, output: str) -> dict[str, Any]:
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "units" / "_done", memory, ended))
     watcher.start()
-    assert label.main(["--config", str(folder / "label.yaml")]) == 0
+    assert cli.main(["label", "--config", str(folder / "label.yaml")]) == 0
     ended.set()
     watcher.join()
     begun = [seen for seen in memory if seen[1] > 0]

@@ -110,9 +110,11 @@ def tiny_pack(tmp_path_factory, tiny_model):
     draw = np.random.default_rng(0)
     units = [draw.integers(0, 20, draw.integers(3, 20)).astype(np.uint16) for _ in range(48)]
     spans = [prompts.completion(prompts.asr_prompt(), "the dog" if unit[0] % 2 else "Hund", unit) for unit in units]
-    encoded = SpeechTokenizer(tiny_model).encode(spans)
+    tokenizer = SpeechTokenizer(tiny_model)
+    encoded = tokenizer.encode(spans)
     documents = [Document(ids, np.ones(len(ids), bool), f"u{i}", 0) for i, (ids, _) in enumerate(encoded)]
-    write(folder, documents, 48, 384, 0, {"sources": [{"name": "asr.en", "documents": 48}], "fingerprint": None})
+    index = {"sources": [{"name": "asr.en", "documents": 48}], "fingerprint": None, "tokenizer": tokenizer.record.tokenizer}
+    write(folder, documents, 48, 384, 0, index)
     return folder
 
 

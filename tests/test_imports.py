@@ -58,7 +58,7 @@ def test_ray_is_imported_in_runtime_stages_and_serving_alone():
         ("runtime", ("runtime", "stages", "serving", "recipes")),
         ("stages", ("stages",)),
         ("serving", ("serving", "stages")),
-        ("recipes", ("recipes", "tools")),
+        ("recipes", ("recipes", "quickstart", "tools")),
     ],
 )
 def test_imports_go_one_way(package, above):

@@ -5,8 +5,10 @@ configuration or other inputs began is refused.
 """
 
 import platform
+import re
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,7 +20,9 @@ from spire_ray.settings import StageSettings
 
 RUN_FILE = "run.json"
 CORPUS_FILE = "corpus.json"
-"""Beside the rows of a corpus that was fetched: its name and license."""
+"""Beside the rows of a corpus that was fetched: its name, license and id on the Hub."""
+FETCHED = "_done"
+"""Beside the models that were fetched: a file for each, with its id."""
 _PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
@@ -112,17 +116,44 @@ def _there(path: str) -> bool:
         return False
 
 
-def licenses_of(place: str) -> dict[str, str]:
-    """Licenses of what rows were made of, by name: their corpus and the models that labelled them, as far back as records go."""
+def lineage(place: str) -> Iterator[dict[str, Any]]:
+    """What was recorded beside rows and all they were made of, the oldest first: corpora that were fetched, and stages."""
     for folder in (place, place.rpartition("/")[0]):
         if _there(path := storage.join(folder, CORPUS_FILE)):
-            fetched = storage.read_json(path)
-            return {fetched["corpus"]: fetched["license"]}
+            yield storage.read_json(path)
+            return
         for record in _record(folder):
-            sources = [record["resolved"].get(key) for key in ("manifest", "data")]
-            found = {name: stated for source in sources if source for name, stated in licenses_of(source).items()}
-            return {**found, **record["facts"].get("licenses", {})} if record["status"] == "complete" else found
-    return {}
+            for source in (record["resolved"].get(key) for key in ("manifest", "data")):
+                yield from lineage(source) if source else ()
+            yield record
+            return
+
+
+def licenses_of(place: str) -> dict[str, str]:
+    """Licenses of what rows were made of, by name: their corpus and the models that labelled them, as far back as records go."""
+    found: dict[str, str] = {}
+    for record in lineage(place):
+        if "corpus" in record:
+            found[record["corpus"]] = record["license"]
+        elif record["status"] == "complete":
+            found |= record["facts"].get("licenses", {})
+    return found
+
+
+def datasets_of(place: str) -> list[str]:
+    """Ids on the Hub of the corpora that rows were made of, as far as they are known."""
+    return sorted({record["hub"].partition("@")[0] for record in lineage(place) if record.get("hub")})
+
+
+def hub_model(model: str) -> str:
+    """The id on the Hub of the model that a model was made of, as far back as records go; empty where it is of no hub."""
+    if not _there(model):
+        return model.partition("@")[0] if storage.is_local(model) and re.fullmatch(r"[\w.-]+/[\w.@-]+", model) else ""
+    above, _, name = model.rstrip("/").rpartition("/")
+    if _there(mark := storage.join(above or ".", FETCHED, f"{name}.json")):
+        return str(storage.read_json(mark)["model"]).partition("@")[0]
+    before = [record["resolved"].get(key) for record in _record(model) for key in ("training", "model")]
+    return next((hub_model(each) for each in before if isinstance(each, str)), "")
 
 
 def versions() -> dict[str, str]:

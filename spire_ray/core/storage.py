@@ -244,6 +244,13 @@ def parquet_rows(uri: str) -> int:
         return int(pq.read_metadata(file).num_rows)
 
 
+def parquet_schema(uri: str) -> pa.Schema:
+    """Columns of a Parquet file, from its footer."""
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return pq.read_schema(file)
+
+
 def read_parquet(uri: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
     """A Parquet file, or all `part-*.parquet` of a folder in the order of their names; `filters` are pyarrow's."""
     fs, path = filesystem(uri)

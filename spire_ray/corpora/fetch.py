@@ -13,7 +13,7 @@ import pyarrow as pa
 import yaml
 
 from spire_ray.core import storage
-from spire_ray.core.provenance import CORPUS_FILE
+from spire_ray.core.provenance import CORPUS_FILE, FETCHED
 from spire_ray.corpora import catalogue, places, readers
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.preparation import Casing
@@ -87,7 +87,7 @@ def _fetch_model(model: str, to: str) -> None:
 
     name, _, revision = model.partition("@")
     short = name.rsplit("/", 1)[-1]
-    mark = storage.join(to, "models", "_done", f"{short}.json")
+    mark = storage.join(to, "models", FETCHED, f"{short}.json")
     if not storage.exists(mark):
         with places.asked(name):
             brought = snapshot_download(name, revision=revision or None)
@@ -118,7 +118,8 @@ def _fetch_corpus(corpus: Corpus, recipe: Recipe, splits: Sequence[str], base: s
             counts = {key: counts[key] + done[key] for key in counts}
     if not counts["rows"]:
         raise ValueError(f"{corpus.name}: no rows of the splits {', '.join(splits)}")
-    storage.write_json(storage.join(to, CORPUS_FILE), {"corpus": corpus.name, "license": corpus.license, **form, **counts})
+    said = {"corpus": corpus.name, "license": corpus.license, "hub": corpus.hub, **form, **counts}
+    storage.write_json(storage.join(to, CORPUS_FILE), said)
     return counts
 
 

@@ -41,15 +41,11 @@ class ContinuousGenerator:
         """Tokens a prompt may have, so that an answer still fits into the model's positions."""
         return int(self._model.config.max_position_embeddings) - self._new_tokens
 
-    def lengths(self, prompts: Sequence[Sequence[Span]]) -> list[int]:
-        """Tokens of each prompt."""
-        return [len(self.tokenizer.begin(ids)) for ids, _ in self.tokenizer.encode(prompts)]
-
     def __call__(self, prompts: Sequence[Sequence[Span]]) -> list[str]:
         """One text for each prompt, in order. Raises ValueError for a prompt that leaves no room for an answer."""
         from transformers import ContinuousBatchingConfig, GenerationConfig
 
-        inputs = [self.tokenizer.begin(ids).tolist() for ids, _ in self.tokenizer.encode(prompts)]
+        inputs = [ids.tolist() for ids in self.tokenizer.asked(prompts)]
         if longest := max((len(ids) for ids in inputs if len(ids) > self.longest_prompt), default=0):
             raise ValueError(f"a prompt of {longest} tokens is longer than {self.longest_prompt}")
         stops = sorted(self._stops)

@@ -43,7 +43,7 @@ class HuggingFaceGenerator:
 
     def __call__(self, prompts: Sequence[Sequence[Span]]) -> list[str]:
         """See `Generator`. Raises ValueError for a prompt that leaves no room for an answer."""
-        encoded = [self.tokenizer.begin(ids) for ids, _ in self.tokenizer.encode(prompts)]
+        encoded = self.tokenizer.asked(prompts)
         for ids in encoded:
             if len(ids) > self.longest_prompt:
                 raise ValueError(f"a prompt of {len(ids)} tokens is longer than {self.longest_prompt}: cut the audio")

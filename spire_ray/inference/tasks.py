@@ -1,46 +1,61 @@
-"""What a model can be asked, in the format it was trained in: transcribe, translate, both in two turns."""
+"""What a model can be asked, in the form its folder says it was trained in: transcribe, translate, both in two turns."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spire_ray.inference.generate import Generator
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Span, Turn
+from spire_ray.text.record import Form
+from spire_ray.text.tokenizer import SpeechTokenizer
+
+if TYPE_CHECKING:
+    from spire_ray.inference.generate import Generator
+
+
+def spoken(
+    tokenizer: SpeechTokenizer, units: np.ndarray, language: str = "en", to: str = "", form: Form | None = None
+) -> list[Span]:
+    """The prompt that asks a model for the transcript of units or, with `to`, for their translation.
+
+    `form` asks in another form than the model's own.
+    """
+    style = prompts.STYLES[tokenizer.record.prompts]
+    if (form or tokenizer.record.form) == "cpt":
+        return prompts.prompt(prompts.asr_completion(to or language, style), units)
+    question = prompts.st_prompt(to, style) if to else prompts.asr_prompt(language, style)
+    return prompts.chat([Turn(question)], units, tokenizer.chat)
+
+
+def written(tokenizer: SpeechTokenizer, text: str, source: str, target: str, form: Form | None = None) -> list[Span]:
+    """The prompt that asks a model for the translation of a text."""
+    if (form or tokenizer.record.form) == "cpt":
+        return prompts.prompt(prompts.mt_completion(text, source, target))
+    return prompts.chat([Turn(prompts.mt_prompt(text, source, target))], markup=tokenizer.chat)
 
 
 class Tasks:
-    """A generator with the prompts of SPIRE; `cpt` for base models, `it` for instruction-tuned ones."""
+    """A generator that is asked in one form: its model's own, or another."""
 
-    def __init__(self, generator: Generator, form: Literal["cpt", "it"]) -> None:
+    def __init__(self, generator: "Generator", form: Form | None = None) -> None:
         self._generator = generator
-        self._form = form
-
-    def _ask(self, question: str, units: np.ndarray | None = None) -> list[Span]:
-        if self._form == "it":
-            return prompts.chat([Turn(question)], units, self._generator.tokenizer.chat)
-        return prompts.prompt(question, units)
+        self._tokenizer = generator.tokenizer
+        self._form: Form = form or generator.tokenizer.record.form
 
     def transcribe(self, units: Sequence[np.ndarray], language: str = "en") -> list[str]:
         """Speech → transcripts."""
-        return self._generator([self._ask(prompts.asr_prompt(language), u) for u in units])
+        return self._generator([spoken(self._tokenizer, u, language, form=self._form) for u in units])
 
     def translate_speech(self, units: Sequence[np.ndarray], target: str) -> list[str]:
         """Speech → translations, directly."""
-        return self._generator([self._ask(prompts.st_prompt(target), u) for u in units])
+        return self._generator([spoken(self._tokenizer, u, to=target, form=self._form) for u in units])
 
     def translate_in_turns(self, units: Sequence[np.ndarray], transcripts: Sequence[str], source: str, target: str) -> list[str]:
         """Speech and the model's own transcripts → translations, in the second turn."""
         turns = [prompts.multiturn(transcript, "", source, target) for transcript in transcripts]
-        return self._generator([prompts.chat(t, u, self._generator.tokenizer.chat) for t, u in zip(turns, units, strict=True)])
+        return self._generator([prompts.chat(t, u, self._tokenizer.chat) for t, u in zip(turns, units, strict=True)])
 
-    def translate_text(self, texts: Sequence[str], source: str, target: str, form: Literal["cpt", "it", ""] = "") -> list[str]:
-        """Text → translations; `form` asks in another format than the model's own."""
-        if (form or self._form) == "cpt":
-            return self._generator([prompts.prompt(prompts.mt_completion(text, source, target)) for text in texts])
-        return self._generator([self.translation(text, source, target) for text in texts])
-
-    def translation(self, text: str, source: str, target: str) -> list[Span]:
-        """The prompt that asks an instruction-tuned model for a translation of text."""
-        return prompts.chat([Turn(prompts.mt_prompt(text, source, target))], markup=self._generator.tokenizer.chat)
+    def translate_text(self, texts: Sequence[str], source: str, target: str, form: Form | None = None) -> list[str]:
+        """Text → translations; `form` asks in another form."""
+        return self._generator([written(self._tokenizer, text, source, target, form or self._form) for text in texts])

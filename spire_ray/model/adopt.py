@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from spire_ray.text import tokenizer
-from spire_ray.text.tokenizer import UnitVocabulary, unit_words
+from spire_ray.text import record, tokenizer
+from spire_ray.text.record import UnitVocabulary
+from spire_ray.text.tokenizer import unit_words
 from spire_ray.units.codebook import Codebook
 
 
 def adopt(model: str, codebook: Codebook) -> UnitVocabulary:
-    """Write `units.json` and the codebook into a local model folder; nothing else in it changes.
+    """Write `spire.json` and the codebook into a local model folder; nothing else in it changes.
 
     That this codebook made the units of the model's training is asserted, not shown, and the fingerprint says so.
     Raises ValueError for a folder without unit words or rows for them, and for one that has another fingerprint.
@@ -33,5 +34,5 @@ def adopt(model: str, codebook: Codebook) -> UnitVocabulary:
     fingerprint = replace(codebook.fingerprint, numerics={**codebook.fingerprint.numerics, "asserted": "spire units adopt"})
     vocabulary = UnitVocabulary(first, count, surface, fingerprint)
     codebook.save(str(Path(model) / "codebook"))
-    vocabulary.save(model)
+    replace(record.derived(model), units=vocabulary).save(model)
     return vocabulary

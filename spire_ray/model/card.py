@@ -1,9 +1,15 @@
 """The card of an exported model: what it is, what it was made of, and how to call it."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+
+from spire_ray.text import prompts
+from spire_ray.text.record import Record
+
+_PAPER = "From Tower to Spire: Adding the Speech Modality to a Translation-Specialist LLM"
 
 
 @dataclass(frozen=True)
@@ -12,6 +18,7 @@ class Card:
 
     name: str
     base: str
+    """Id on the Hub of the model that it was made of; empty where there is none."""
     licenses: dict[str, str]
     """Of base model, data and other models, by what they are of."""
     license: str
@@ -20,6 +27,8 @@ class Card:
     step: int
     pack: dict[str, Any]
     """`index.json` of the pack."""
+    record: Record
+    """What the folder says of itself."""
     metrics: dict[str, float] = field(default_factory=dict)
 
     def markdown(self) -> str:
@@ -27,19 +36,23 @@ class Card:
         head = {
             **({"license": self.license} if self.license else {}),
             **({"language": list(self.languages)} if self.languages else {}),
-            "base_model": self.base,
-            "datasets": [source["name"] for source in self.pack.get("sources", ())],
+            **({"base_model": self.base} if self.base else {}),
+            **({"datasets": datasets} if (datasets := self.pack.get("datasets")) else {}),
             "library_name": "transformers",
-            "pipeline_tag": "automatic-speech-recognition",
-            "tags": ["speech", "speech-translation", "discrete-units", "spire"],
+            "pipeline_tag": "automatic-speech-recognition" if self.record.units else "text-generation",
+            "tags": ["speech", "speech-translation", "discrete-units", "spire"] if self.record.units else ["spire"],
         }
         parts = [f"---\n{yaml.safe_dump(head, sort_keys=False)}---", f"# {self.name}", self._about(), self._data()]
         return "\n\n".join([*parts, *self._fingerprint(), *self._metrics(), *self._licenses(), self._use()]) + "\n"
 
     def _about(self) -> str:
+        made, heard = f"`{self.base}`" if self.base else "A language model", ""
+        if self.record.units:
+            made += " with discrete speech units in its vocabulary"
+            heard = " It hears: speech goes in as units, text comes out."
         return (
-            f"A text model that hears: `{self.base}` with discrete speech units in its vocabulary, trained to step {self.step} "
-            "by spire-ray after SPIRE (arXiv 2503.10620). Speech goes in as units, text comes out."
+            f"{made}, trained to step {self.step} by spire-ray after SPIRE (Ambilduke et al., *{_PAPER}*, "
+            f"Findings of EMNLP 2025, arXiv 2503.10620).{heard}"
         )
 
     def _data(self) -> str:
@@ -66,4 +79,30 @@ class Card:
         return [f"## Licenses\n\nThe strictest of these holds.\n\n| of | license |\n|---|---|\n{lines}"] if lines else []
 
     def _use(self) -> str:
-        return "## Use\n\n```bash\nspire transcribe clip.wav --model .\n```"
+        call = "```bash\nspire transcribe clip.wav --model .\n```\n\nor, " if self.record.units else ""
+        asked = "asked in its chat format" if self.record.form == "it" else "a base model, which continues text"
+        return f"## Use\n\n{call}{asked}, with transformers:\n\n```python\n{snippet(self.record)}```"
+
+
+def snippet(record: Record) -> str:
+    """Python that asks a model with transformers in the form it was trained in."""
+    style = prompts.STYLES[record.prompts]
+    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+    lines += ['tokenizer, model = (kind.from_pretrained(".") for kind in (AutoTokenizer, AutoModelForCausalLM))']
+    if record.units:
+        word = "chr(0xF0000 + unit)" if record.units.surface == "pua" else 'f"<extra_id_{unit}>"'
+        lines += ["units = [3, 1, 4]  # of the codebook in codebook/, runs of one unit collapsed"]
+        lines += [f'speech = "".join({word} for unit in units)']
+        asked = prompts.asr_prompt(style=style) if record.form == "it" else prompts.asr_completion(style=style)
+    else:
+        asked = (prompts.mt_prompt if record.form == "it" else prompts.mt_completion)("the dog", "en", "de")
+    text = "f" + json.dumps(asked.replace(prompts.SPEECH, "{speech}"), ensure_ascii=False)
+    if record.form == "it":
+        lines += [f'question = [{{"role": "user", "content": {text}}}]']
+        lines += [
+            'asked = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=True, return_tensors="pt")'
+        ]
+    else:
+        lines += [f'asked = tokenizer({text}, return_tensors="pt"{", add_special_tokens=False" if record.bare else ""})']
+    lines += ["answer = model.generate(**asked, max_new_tokens=256)[0, asked.input_ids.shape[1] :]"]
+    return "\n".join([*lines, "print(tokenizer.decode(answer, skip_special_tokens=True))", ""])

@@ -26,7 +26,7 @@ _COPIED = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
-    "units.json",
+    "spire.json",
 )
 
 

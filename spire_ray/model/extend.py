@@ -7,6 +7,7 @@ hold one of the two are read, one at a time; the others are copied.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from spire_ray.model.license import CARD
 from spire_ray.settings import ExtendModelSettings
-from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START
-from spire_ray.text.tokenizer import END_OF_DOCUMENT, UNITS_FILE, UnitVocabulary, unit_words
+from spire_ray.text import record
+from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START, NO_THINKING, RENDERED_BOS
+from spire_ray.text.record import END_OF_DOCUMENT, RECORD_FILE, UnitVocabulary
+from spire_ray.text.tokenizer import unit_words
 from spire_ray.units import codec
 from spire_ray.units.fingerprint import Fingerprint
 
@@ -37,7 +40,7 @@ def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendMo
     """
     if known := UnitVocabulary.load(model):
         known.fingerprint.require(fingerprint, f"model={model}", "the codebook")
-        raise ValueError(f"model={model}: already extended; its units are described in {UNITS_FILE}")
+        raise ValueError(f"model={model}: already extended; its units are described in {RECORD_FILE}")
     shards = _shards(Path(model))
     Path(output).mkdir(parents=True, exist_ok=True)
     vocabulary, used, size, stop = _extend_tokenizer(model, output, fingerprint, settings)
@@ -49,7 +52,9 @@ def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendMo
     if (Path(model) / CARD).exists():
         shutil.copy(Path(model) / CARD, output)
     _write_generation(Path(model), Path(output), config, stop)
-    vocabulary.save(output)
+    now = record.derived(output)
+    said = replace(record.of(model), bos=now.bos, terminator=now.terminator, tokenizer=now.tokenizer, units=vocabulary)
+    said.save(output)
     return vocabulary
 
 
@@ -80,10 +85,25 @@ def _extend_tokenizer(
         chatml = [AddedToken(word, normalized=False, special=True) for word in (IM_END, IM_START)]
         tokenizer.add_special_tokens({"additional_special_tokens": chatml})
         tokenizer.chat_template = CHATML_TEMPLATE
+    if tokenizer.chat_template:
+        tokenizer.chat_template = _settled(tokenizer)
     tokenizer.save_pretrained(output)
     size = max(tokenizer.get_vocab().values()) + 1
     stop = tokenizer.convert_tokens_to_ids(IM_END) if settings.chat == "chatml" else None
     return UnitVocabulary(first, count, settings.surface, fingerprint, used), used, size, stop
+
+
+def _settled(tokenizer: Any) -> str:
+    """The chat template, so changed that it gives the ids that are trained without being told anything.
+
+    With BOS where the tokenizer puts it before a text and the template does not, and without thinking.
+    """
+    question = {"conversation": [{"role": "user", "content": "a"}], "tokenize": False, "add_generation_prompt": True}
+    usual, rendered = (tokenizer.apply_chat_template(**question, **more) for more in ({}, {"enable_thinking": False}))
+    alone, whole = (tokenizer(rendered, add_special_tokens=special)["input_ids"] for special in (False, True))
+    lacking = whole[:1] == [tokenizer.bos_token_id] and alone[:1] != whole[:1]
+    before = (NO_THINKING if usual != rendered else "") + (RENDERED_BOS if lacking else "")
+    return before + str(tokenizer.chat_template)
 
 
 def _write_generation(model: Path, output: Path, config: dict[str, Any], stop: int | None) -> None:

@@ -1,8 +1,8 @@
-"""Licenses: what a model folder states, what a user accepts, and what holds for a model made of several things."""
+"""Licenses: what the card of a model states, what a user accepts, and what holds for a model made of several things."""
 
-import os
+import re
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -10,6 +10,7 @@ from spire_ray.core import storage
 
 CARD = "README.md"
 OTHER = "other"
+_NON_COMMERCIAL = re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial|research", re.IGNORECASE)
 _BY_STRICTNESS = (
     *("cc0-1.0", "unlicense", "mit", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0", "odc-by"),
     *("cc-by-sa-3.0", "cc-by-sa-4.0", "gpl-3.0", "openrail", "gemma", "llama2", "llama3"),
@@ -18,29 +19,37 @@ _BY_STRICTNESS = (
 
 
 def license(folder: str) -> str:
-    """`license` in the YAML head of the model card; empty where there is none."""
-    card = Path(folder) / CARD
-    if not card.is_file():
+    """`license` in the YAML head of the model card of a folder, several with commas; empty where there is none."""
+    card = storage.join(folder, CARD)
+    return _stated(storage.read_bytes(card).decode()) if storage.exists(card) else ""
+
+
+def check(model: str, accepted: tuple[str, ...], fetched: str = "") -> str:
+    """The license of a folder, a bucket or a model of the Hub, printed; of one that was fetched, from that folder.
+
+    Raises ValueError for a non-commercial one that was not accepted by name, and for a card of the Hub that cannot be read
+    unless the model itself was accepted by its id.
+    """
+    accepts = {name.lower() for name in accepted}
+    place = fetched or model
+    local = storage.exists(place) or not storage.is_local(place)
+    name, _, revision = model.partition("@")
+    if not local and name.lower() in accepts:
+        print(f"  license of {model}: accepted unread")
         return ""
-    head = card.read_text().split("---\n")
-    data = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else None
-    return str((data or {}).get("license", ""))
-
-
-def check(folder: str, accepted: tuple[str, ...]) -> str:
-    """The license, printed; raises ValueError for a non-commercial one that was not accepted by name."""
-    found = license(folder)
+    found = license(place) if local else _of_the_hub(name, revision)
     if found:
-        print(f"  license of {folder}: {found}")
-    if "-nc" in found.lower() and found not in accepted:
-        raise ValueError(f"model={folder}: its license {found} is non-commercial; to accept it set license.accept=[{found}]")
+        print(f"  license of {model}: {found}")
+    for each in filter(None, found.split(", ")):
+        if _NON_COMMERCIAL.search(each) and each.lower() not in accepts:
+            raise ValueError(f"model={model}: its license {each} is non-commercial; to accept it set license.accept=[{each}]")
     return found
 
 
-def check_encoder(encoder: str, accepted: tuple[str, ...]) -> None:
-    """`check` of an encoder that lies in a folder or bucket; the card of a hub's is there to be read."""
-    if os.path.isdir(folder := storage.localize(encoder)):
-        check(folder, accepted)
+def check_encoder(encoder: str, accepted: tuple[str, ...], revision: str = "") -> None:
+    """`check` of an encoder; cepstra have none."""
+    if encoder != "mfcc":
+        check(f"{encoder}@{revision}" if revision else encoder, accepted)
 
 
 def strictest(licenses: Iterable[str]) -> str:
@@ -48,6 +57,39 @@ def strictest(licenses: Iterable[str]) -> str:
 
     One that is not known here makes it `other`, which is stricter than all.
     """
-    stated = {name.lower() for name in licenses if name}
+    stated = {each for name in licenses for each in name.lower().split(", ") if each}
     known = [name if name in _BY_STRICTNESS else OTHER for name in stated]
     return max(known, key=_BY_STRICTNESS.index, default="")
+
+
+def _of_the_hub(name: str, revision: str) -> str:
+    """From a card in the cache, else from the Hub, which tells it of gated models, too."""
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(name, CARD, revision=revision or None)
+        if isinstance(cached, str):
+            return license(cached.rpartition("/")[0])
+        data = HfApi().model_info(name, revision=revision or None, timeout=10).card_data
+    except errors.HFValidationError:
+        raise ValueError(f"model={name}: no such folder, and not a Hugging Face id") from None
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"model={name}: its license cannot be read ({reason}); if you know and accept it, set license.accept=[{name}]"
+        ) from None
+    return _named({key: data.get(key) for key in ("license", "license_name")} if data else {})
+
+
+def _stated(card: str) -> str:
+    head = card.split("---\n")
+    data = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else None
+    return _named(data if isinstance(data, dict) else {})
+
+
+def _named(head: dict[str, Any]) -> str:
+    """`license`, one or a list; the name of its own where that is `other`."""
+    found = head.get("license") or ""
+    names = [str(each) for each in (found if isinstance(found, list) else [found])]
+    own = str(head.get("license_name") or OTHER)
+    return ", ".join(own if name == OTHER else name for name in names if name)

@@ -109,9 +109,13 @@ def pack_group(settings: PackSettings, form: pack.Form, choice: Choice, blocks: 
     """Gather the chosen documents of one group, sort them by id, pack them; returns the counts of the group."""
     found: list[tuple[str, int, int, pack.Document]] = []
     brought = [dict.fromkeys(MEASURES, 0.0) for _ in settings.sources]
+    directions: set[str] = set()
+    longest: dict[str, float] = {"units": 0, "seconds": 0.0}
     for block in range(blocks):
         number = int(storage.read_json(storage.join(settings.output, WORK_FOLDER, mark(block)))["source"])
         table, times = _chosen(settings, choice, block, number, choice.groups[group])
+        directions |= set(table["direction"].to_pylist()) - {""}
+        longest = {key: max([most, *table[key].to_pylist()]) for key, most in longest.items()}
         tokens = _documents(table, number)
         for (utt_id, content, document), repeat in zip(tokens, times, strict=True):
             found += [(utt_id, number, content, document)] * int(repeat)
@@ -120,7 +124,7 @@ def pack_group(settings: PackSettings, form: pack.Form, choice: Choice, blocks: 
             brought[number][measure] += float((sizes[measure] * times).sum())
     documents = [document for *_, document in sorted(found, key=lambda each: each[:3])]
     facts = pack.write_group(settings.output, group, documents, form)
-    return {**facts, "sources": brought}
+    return {**facts, "sources": brought, "directions": sorted(directions), "longest": longest}
 
 
 def _chosen(

@@ -40,6 +40,8 @@ class Prompted:
     """Loss on every token (CPT) or on the answers only (IT)."""
     target: str = ""
     """Target language, where there is one."""
+    direction: str = ""
+    """What it teaches: `asr.en`, `st.en-de`, `mt.de-en`; empty for plain text and conversations."""
 
 
 def name(source: SourceSettings) -> str:
@@ -99,10 +101,17 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
     code = source.source_language or str(row.get("language") or "")
     text = _text(row, code, "no text")
     target = _text(row, source.target_language, "no translation") if source.target_language else ""
+    direction = _direction(source, code)
     if source.format == "cpt":
-        return Prompted(row["utt_id"], _completion(source, code, text, target, spoken, style), True, source.target_language)
+        spans = _completion(source, code, text, target, spoken, style)
+        return Prompted(row["utt_id"], spans, True, source.target_language, direction)
     turns = _chat(source, code, text, target, style)
-    return Prompted(row["utt_id"], prompts.chat(turns, spoken, markup), False, source.target_language)
+    return Prompted(row["utt_id"], prompts.chat(turns, spoken, markup), False, source.target_language, direction)
+
+
+def _direction(source: SourceSettings, code: str) -> str:
+    task = source.task.removesuffix("_multiturn")
+    return "" if task == "text" else f"{task}.{code}" + (f"-{source.target_language}" if task != "asr" else "")
 
 
 def _units(row: Mapping[str, Any]) -> np.ndarray:

@@ -19,6 +19,8 @@ from spire_ray.packs.packing import best_fit, joined
 ROWS_IN_A_BATCH = 64
 INDEX_FILE = "index.json"
 
+_SPEECH = ("units", "seconds")
+
 Packing = Literal["best_fit", "megatron"]
 
 
@@ -105,6 +107,8 @@ def write_index(folder: str, groups: Sequence[dict[str, Any]], form: Form, index
         "counted_tokens": sum(group["counted_tokens"] for group in groups),
         "fill": round(tokens / (rows * form.sequence_length), 5) if rows else 0.0,
         "too_long": too_long,
+        "directions": sorted({direction for group in groups for direction in group.get("directions", ())}),
+        "longest": {key: max([0, *(group["longest"][key] for group in groups if "longest" in group)]) for key in _SPEECH},
         "seed": form.seed,
         "files": [group["file"] for group in groups],
     }

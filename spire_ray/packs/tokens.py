@@ -1,6 +1,7 @@
 """Rows of the sources → tokens, in Parquet files sorted by key: what lies between the sources and the pack.
 
-Columns: `key`, `utt_id`, `ids`, `counted`, `units` and `seconds` of its speech, `content` (hash of the ids), `cuttable`.
+Columns: `key`, `utt_id`, `ids`, `counted`, `units` and `seconds` of its speech, `content` (hash of the ids), `cuttable`,
+`direction` (what it teaches: `asr.en`, `st.en-de`).
 """
 
 from typing import Any
@@ -30,6 +31,7 @@ _SCHEMA = pa.schema(
         ("seconds", pa.float32()),
         ("content", pa.uint64()),
         ("cuttable", pa.bool_()),
+        ("direction", pa.string()),
     ]
 )
 _REJECTED = pa.schema([("utt_id", pa.string()), ("source", pa.string()), ("reason", pa.string())])
@@ -97,32 +99,17 @@ class Tokeniser:
                 except SkipRow as reason:
                     rejected.append({"utt_id": row["utt_id"], "reason": str(reason)})
         made = []
-        for (document, row), encoded in zip(usable, self._encode([d for d, _ in usable]), strict=True):
+        for (document, row), encoded in zip(usable, self._tokenizer.attempt([d.spans for d, _ in usable]), strict=True):
             try:
                 made.append(self._framed(document, row, encoded))
             except ValueError as reason:
                 rejected.append({"utt_id": document.utt_id, "reason": str(reason)})
         return made, rejected
 
-    def _encode(self, documents: list[Prompted]) -> "list[tuple[np.ndarray, np.ndarray] | ValueError]":
-        """Ids and answers of each document, or why it is refused."""
-        try:
-            return list(self._tokenizer.encode([document.spans for document in documents]))
-        except (ValueError, TypeError):  # one of them: find it
-            return [self._encode_one(document) for document in documents]
-
-    def _encode_one(self, document: Prompted) -> "tuple[np.ndarray, np.ndarray] | ValueError":
-        try:
-            return self._tokenizer.encode([document.spans])[0]
-        except ValueError as error:
-            return error
-        except TypeError:  # what the tokenizer says of half a pair of surrogates
-            return SkipRow("not Unicode", "half a pair of surrogates")
-
     def _framed(
         self, document: Prompted, row: dict[str, Any], encoded: "tuple[np.ndarray, np.ndarray] | ValueError"
     ) -> dict[str, Any]:
-        """BOS before a document, but in Megatron's form, and the terminator after one whose every token counts."""
+        """BOS before a document, but a joined one of Megatron's, and the terminator after one whose every token counts."""
         if isinstance(encoded, ValueError):
             raise encoded
         ids, counted = encoded
@@ -130,8 +117,8 @@ class Tokeniser:
         if document.everything_counts:
             ids = np.append(ids, np.int32(self._end))
             counted = np.ones(len(ids), bool)
-        if settings.packing == "best_fit":
-            whole = self._tokenizer.begin(ids)
+        if settings.packing == "best_fit" or not document.everything_counts:
+            whole = self._tokenizer.begin(ids, document.spans)
             first = document.everything_counts
             counted = np.concatenate([np.full(len(whole) - len(ids), first), counted])
             ids = whole
@@ -148,6 +135,7 @@ class Tokeniser:
             "seconds": float(row.get("duration") or 0.0) if spoken else 0.0,
             "content": int(content_hash([ids.tobytes()]), 16),
             "cuttable": cuttable,
+            "direction": document.direction,
         }
 
 

@@ -4,6 +4,7 @@
 `_done/….json` its counts, `part-….parquet` the rows that have a kept translation.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,7 @@ from spire_ray.core import storage
 from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.pseudo_labels import pseudo
 from spire_ray.pseudo_labels.pseudo import Cut, Shard
-from spire_ray.settings import PseudoLabelSettings
+from spire_ray.settings import Candidate, PseudoLabelSettings
 
 FOLDER = "labels"
 _DONE = "_done"
@@ -101,16 +102,76 @@ def _part(folder: str, shard: int) -> str:
     return storage.join(folder, FOLDER, f"part-{shard:06d}.parquet")
 
 
+# --- several systems ------------------------------------------------------------------------------------------------
+
+
+def candidate(given: Candidate, shard: int) -> list[dict[str, Any]]:
+    """The translations of a shard by one system, with the scores that lie beside them.
+
+    Raises ValueError for a file of scores that is not there or has no score.
+    """
+    made = read(given.labels, shard).to_pylist()
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    for folder in given.scores:
+        path = storage.join(folder, f"part-{shard:06d}.parquet")
+        if not storage.exists(path):
+            raise ValueError(f"candidates.scores={folder}: no part-{shard:06d}.parquet there, as {given.labels}/labels has")
+        table, named = storage.read_parquet(path), _named(path)
+        if lacking := {"utt_id", "target_language"} - set(table.column_names) or (not named and {"a score"}):
+            raise ValueError(f"candidates.scores={path}: has no {', '.join(sorted(lacking))}; it has {table.column_names}")
+        for row in table.to_pylist():
+            found = {name: row[name] for name in named if row[name] is not None}
+            scores.setdefault((row["utt_id"], row["target_language"]), {}).update(found)
+    return [
+        {**label, "scores": [*(label["scores"] or ()), *scores.get((label["utt_id"], label["target_language"]), {}).items()]}
+        for label in made
+    ]
+
+
+def check_candidates(settings: PseudoLabelSettings, shards: Sequence[Shard]) -> None:
+    """Raise ValueError for a system that has not translated the same shards."""
+    for number, given in enumerate(settings.candidates):
+        split = storage.read_json(storage.join(given.labels, "run.json"))["resolved"]["split"]
+        missing = {shard.shard for shard in shards} - done(given.labels)
+        if plan(given.labels) != list(shards) or missing or split != settings.split:
+            raise ValueError(
+                f"candidates.{number}.labels={given.labels}: holds other shards than {settings.data}; "
+                "run it over the same data and split to its end, with the same rows_per_shard"
+            )
+
+
+def check_scores(settings: PseudoLabelSettings) -> None:
+    """Raise ValueError for a score that no translation has, as far as folders of scores are there."""
+    known = {"score"} if settings.quality.model or settings.candidates else set()
+    for folder in (folder for given in settings.candidates for folder in given.scores):
+        parts = [name for name in storage.listing(folder) if name.startswith("part-")]
+        if not parts:
+            return
+        known |= set(_named(storage.join(folder, parts[0])))
+    quality = settings.quality
+    fields = {f"minimum.{name}": name for name in quality.minimum}
+    fields |= {"by": quality.by} if known or quality.by != "score" else {}
+    for field, name in fields.items():
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none: nothing is scored"
+            raise ValueError(f"quality.{field}: no translation has the score {name!r}; known are {there}")
+
+
+def _named(path: str) -> list[str]:
+    """Columns of a file that are scores."""
+    return [field.name for field in storage.parquet_schema(path) if pa.types.is_floating(field.type)]
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
 def cuts(settings: PseudoLabelSettings, shards: Sequence[Shard]) -> dict[str, Cut]:
-    """Where each language is cut, over all shards; 12 bytes are held for each translation of one language."""
+    """Where each language is cut, over all shards; 12 bytes are held for each good translation of one language."""
     found = {}
     for target in settings.languages:
-        parts = [_columns(read(settings.output, shard.shard), target)[1:] for shard in shards]
+        parts = [_good(settings, shard, target)[1:] for shard in shards]
         scores, ranks = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-        found[target] = pseudo.cut(scores, ranks, settings.quality)
+        found[target] = pseudo.cut(scores, ranks, settings.quality.top_k)
     return found
 
 
@@ -119,19 +180,21 @@ def write_kept(settings: PseudoLabelSettings, shards: Sequence[Shard], found: di
     count = 0
     for shard in shards:
         kept: list[tuple[str, str, str]] = []
-        labels = read(settings.output, shard.shard)
         for target, cut in found.items():
-            mine, scores, ranks = _columns(labels, target)
-            chosen = mine.filter(pa.array(cut.keeps(scores, ranks)))
-            kept += zip(chosen["utt_id"].to_pylist(), [target] * len(chosen), chosen["translation"].to_pylist(), strict=True)
+            mine, scores, ranks = _good(settings, shard, target)
+            keeps = cut.keeps(scores, ranks)
+            kept += [(row["utt_id"], target, row["translation"]) for row, keep in zip(mine, keeps, strict=True) if keep]
         table = pseudo.rows_with_translations(rows(shard, settings.split), kept)
         storage.write_parquet(storage.join(settings.output, f"part-{shard.shard:06d}.parquet"), table)
         count += len(kept)
     return count
 
 
-def _columns(labels: pa.Table, target: str) -> tuple[pa.Table, np.ndarray, np.ndarray]:
-    """The translations into a language, their scores (NaN where none) and ranks."""
-    mine = labels.filter(pc.and_(pc.equal(labels["target_language"], target), pc.is_valid(labels["translation"])))
-    scores = mine["score"].to_numpy(zero_copy_only=False).astype(np.float32)
-    return mine, scores, pseudo.ranks(mine["utt_id"].to_pylist(), target)
+def _good(settings: PseudoLabelSettings, shard: Shard, target: str) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
+    """The good translations of a shard into a language, what they are cut by (NaN where that is unknown), and ranks."""
+    quality = settings.quality
+    table = read(settings.output, shard.shard)
+    rows = table.filter(pc.and_(pc.equal(table["target_language"], target), pc.is_valid(table["translation"]))).to_pylist()
+    mine = [row for row in rows if pseudo.good(row, quality)]
+    by = [math.nan if quality.choice == "random" else pseudo.score(row, quality.by) for row in mine]
+    return mine, np.array(by, np.float32), pseudo.ranks([row["utt_id"] for row in mine], target)

@@ -1,5 +1,6 @@
 """Pseudo-labels: which transcripts are translated into what, and which translations are kept."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ LABELS = pa.schema(
         ("text", pa.string()),
         ("translation", pa.string()),
         ("score", pa.float32()),
+        ("scores", pa.map_(pa.string(), pa.float32())),
+        ("system", pa.string()),
         ("error", pa.string()),
     ]
 )
-"""One translation a row; `score` is null where nothing was scored, `error` says why there is no translation."""
+"""One translation a row, by the model `system`; `score` is null where nothing was scored, `scores` are those that other
+programs found, `error` says why there is no translation."""
 
 # what a decoder does for each translation, for the plan: prompt with transcript, and answer
 _TOKENS_READ, _TOKENS_WRITTEN = 60, 35
@@ -110,26 +114,58 @@ def _error(row: Mapping[str, Any]) -> str:
     return ""
 
 
+def score(label: Mapping[str, Any], name: str) -> float:
+    """One score of a translation; NaN where it has none of that name."""
+    found = label["score"] if name == "score" else dict(label["scores"] or ()).get(name)
+    return math.nan if found is None else float(found)
+
+
+def better(candidates: Sequence[Sequence[Mapping[str, Any]]], by: str) -> list[Mapping[str, Any]]:
+    """Of the labels of several systems the best of each transcript and language; among equals the first system's.
+
+    One without the score is worse than any with it, and one without a translation worse than that.
+    """
+    best: dict[tuple[str, str], tuple[tuple[bool, float], Mapping[str, Any]]] = {}
+    for label in (label for labels in candidates for label in labels):
+        value = score(label, by)
+        worth = (bool(label["translation"]), -math.inf if math.isnan(value) else value)
+        key = (label["utt_id"], label["target_language"])
+        if key not in best or worth > best[key][0]:
+            best[key] = worth, label
+    return [label for _, label in best.values()]
+
+
+def good(label: Mapping[str, Any], quality: QualitySettings) -> bool:
+    """Whether the scores of a translation are high enough; one that nobody scored is not held to the threshold."""
+    known = label["score"] is None or label["score"] >= float(np.float32(quality.threshold))
+    return known and all(score(label, name) >= float(np.float32(least)) for name, least in quality.minimum.items())
+
+
 @dataclass(frozen=True)
 class Cut:
     """The worst translation of a language that is kept: its score, and its rank among equal scores."""
 
-    score: float
+    score: float = -math.inf
     rank: int = (1 << 64) - 1
 
     def keeps(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-        """Bool [n]. What was not scored is kept; what has no translation is not asked about."""
-        better = (scores > self.score) | ((scores == self.score) & (ranks <= np.uint64(self.rank)))
-        return np.asarray(np.isnan(scores) | better)
+        """Bool [n], of translations that are good."""
+        worth = _worth(scores)
+        return np.asarray((worth > self.score) | ((worth == self.score) & (ranks <= np.uint64(self.rank))))
 
 
-def cut(scores: np.ndarray, ranks: np.ndarray, quality: QualitySettings) -> Cut:
-    """Where one language is cut: at the threshold, or above it where `top_k` allows fewer. Ties go by rank."""
-    good = scores >= np.float32(quality.threshold)
-    if not quality.top_k or good.sum() <= quality.top_k:
-        return Cut(float(np.float32(quality.threshold)))
-    order = np.lexsort((ranks[good], -scores[good]))[quality.top_k - 1]
-    return Cut(float(scores[good][order]), int(ranks[good][order]))
+def cut(scores: np.ndarray, ranks: np.ndarray, top_k: int) -> Cut:
+    """Where the good translations of one language are cut, if `top_k` allows fewer. Ties go by rank."""
+    if not top_k or len(scores) <= top_k:
+        return Cut()
+    worth = _worth(scores)
+    last = np.lexsort((ranks, -worth))[top_k - 1]
+    return Cut(float(worth[last]), int(ranks[last]))
+
+
+def _worth(scores: np.ndarray) -> np.ndarray:
+    """Scores, with what has none below all."""
+    return np.where(np.isnan(scores), -np.inf, scores)
 
 
 def ranks(utt_ids: Sequence[str], target: str) -> np.ndarray:

@@ -18,6 +18,11 @@ def store() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def _quoted(key: str) -> str:
+    """A key that can stand in a filter of MLflow, whose strings know no escape."""
+    return key.replace("%", "%25").replace("'", "%27")
+
+
 class Runs:
     """The runs of one experiment. A run is found again by its key, so that a stage that is run again continues it."""
 
@@ -39,7 +44,7 @@ class Runs:
             self._client.update_run(run_id, "RUNNING")
             return run_id
         above = self._find(parent) if parent else ""
-        tags = {**tags, "spire.key": key, **({"mlflow.parentRunId": above} if above else {})}
+        tags = {**tags, "spire.key": _quoted(key), **({"mlflow.parentRunId": above} if above else {})}
         run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id)
         from mlflow.entities import Param
 
@@ -50,7 +55,7 @@ class Runs:
 
     def _find(self, key: str, condition: str = "") -> str:
         """Id of the newest run with a key; empty if there is none."""
-        found = self._client.search_runs([self._experiment], f"tags.`spire.key` = '{key}'{condition}", max_results=1)
+        found = self._client.search_runs([self._experiment], f"tags.`spire.key` = '{_quoted(key)}'{condition}", max_results=1)
         return str(found[0].info.run_id) if found else ""
 
     def log_metrics(self, run_id: str, metrics: dict[str, float], step: int = 0) -> None:

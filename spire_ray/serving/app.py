@@ -13,10 +13,13 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from spire_ray.core import config
-from spire_ray.inference.transcribe import codebook_of, model_folder, question, room
+from spire_ray.inference.tasks import spoken
+from spire_ray.inference.transcribe import codebook_of, model_folder, room
+from spire_ray.model import license
 from spire_ray.serving.ingress import Ingress
 from spire_ray.settings import SAMPLE_RATE, ServeSettings
 from spire_ray.text.prompts import Span
+from spire_ray.text.record import Record
 
 _ENCODER_SHARE, _MODEL_SHARE = 0.2, 0.8
 """Of the GPU of a replica."""
@@ -54,7 +57,7 @@ class SpeechEncoder:
 
 
 class LanguageModel:
-    """A Serve deployment: units → text, asked in the chat format of the model."""
+    """A Serve deployment: units → text, asked in the form that the folder of the model says."""
 
     def __init__(self, settings: ServeSettings) -> None:
         from spire_ray.inference.generate import HuggingFaceGenerator
@@ -67,13 +70,13 @@ class LanguageModel:
         self._frame_rate = codebook_of(folder).fingerprint.identity.frame_rate
         self._write.set_max_batch_size(settings.max_batch_size)
 
-    async def limits(self) -> tuple[int, float]:
-        """Units that fit into the model's positions, and the seconds of audio that never make more."""
-        return self._most_units, self._most_units / self._frame_rate
+    async def limits(self) -> tuple[int, float, Record]:
+        """Units that fit into the model's positions, the seconds of audio that never make more, and what the model was taught."""
+        return self._most_units, self._most_units / self._frame_rate, self._generator.tokenizer.record
 
     async def __call__(self, units: np.ndarray, language: str, to_language: str) -> str:
         """What was said in `language` or, where `to_language` is not empty, its translation into that."""
-        text: str = await self._write(question(self._generator.tokenizer.chat, units, language, to_language))
+        text: str = await self._write(spoken(self._generator.tokenizer, units, language, to_language))
         return text
 
     @serve.batch  # type: ignore[untyped-decorator]
@@ -136,7 +139,9 @@ def _check(settings: ServeSettings) -> None:
     for name in ("max_batch_size", "max_upload_mb", "max_new_tokens"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
-    codebook_of(model_folder(settings.model))
+    folder = model_folder(settings.model)
+    license.check(settings.model, settings.license.accept, folder)
+    codebook_of(folder)
 
 
 def _device(settings: ServeSettings) -> str:

@@ -17,8 +17,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spire_ray.audio import decode
+from spire_ray.inference.transcribe import check_direction
 from spire_ray.settings import SAMPLE_RATE, ServeSettings
 from spire_ray.text.languages import language
+from spire_ray.text.record import Record
 
 FORMATS = ("json", "text")
 """Supported values of `response_format`."""
@@ -47,7 +49,7 @@ class Ingress:
         self._encoder = encoder
         self._model = model
         self._created = int(time.time())
-        self._limits: tuple[int, float] | None = None
+        self._limits: tuple[int, float, Record] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The routes; Ray Serve calls this in the replica."""
@@ -111,7 +113,11 @@ class Ingress:
         """Audio file → text and seconds of audio."""
         if self._limits is None:
             self._limits = await self._model.limits.remote()
-        most_units, longest = self._limits
+        most_units, longest, record = self._limits
+        try:
+            check_direction(record, source, target)
+        except ValueError as error:
+            raise Refusal(400, str(error), "to_language" if target else "language", "untrained_language") from None
         too_long = f"the audio is too long: up to {longest:.1f} s always fit into the model's positions; cut it into pieces"
         try:
             pcm = await asyncio.to_thread(_decode, data, _DENSEST * longest)

@@ -5,11 +5,12 @@ model and training run on a machine that has torch, transformers, numpy and pyar
 A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@revision` to pin it.
 """
 
-from spire_ray.settings.common import SAMPLE_RATE, LicenseSettings, StageSettings, StorageSettings, TrackingSettings
+from spire_ray.settings.common import SAMPLE_RATE, LicenseSettings, StageSettings, StorageSettings, TrackingSettings, UnitSettings
 from spire_ray.settings.inference import EvaluatedModel, EvaluateSettings, EvaluationTask, ServeSettings
 from spire_ray.settings.recipe import RecipeSettings, StepSettings
 from spire_ray.settings.text import (
     ArchitectureSettings,
+    Candidate,
     ExtendModelSettings,
     FilterSettings,
     InitModelSettings,
@@ -34,6 +35,7 @@ from spire_ray.settings.units import CorpusSettings, EncoderSettings, FitCodeboo
 __all__ = [
     "SAMPLE_RATE",
     "ArchitectureSettings",
+    "Candidate",
     "CorpusSettings",
     "EncoderSettings",
     "EvaluateSettings",
@@ -64,5 +66,6 @@ __all__ = [
     "TrackingSettings",
     "TrainSettings",
     "TrainingSettings",
+    "UnitSettings",
     "WorkerSettings",
 ]

@@ -27,6 +27,15 @@ class LicenseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitSettings:
+    """What may be joined. Units of another identity never are."""
+
+    strict: bool = False
+    """Refuse units that were made with different dtypes, processors or versions, which change a few in a hundred; else a warning
+    says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingSettings:
     """The MLflow run of a stage. The store is MLFLOW_TRACKING_URI, else sqlite beside the working directory."""
 

@@ -28,7 +28,8 @@ class EvaluatedModel:
     """Name in the report: base, cpt, it."""
     model: ModelReference
     tasks: tuple[EvaluationTask, ...]
-    format: Literal["cpt", "it"]
+    format: Literal["", "cpt", "it"] = ""
+    """Empty: as the folder of the model says it was trained. `cpt` or `it` says it for a folder that does not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spire_ray.settings.common import StageSettings
+from spire_ray.settings.common import StageSettings, UnitSettings
 from spire_ray.settings.types import (
     File,
     Folder,
@@ -125,6 +125,7 @@ class PackSettings(StageSettings):
     """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
     prompts: Literal["spire-2025", "spire-2026"] = "spire-2026"
     """Form of the prompts where the sources disagree about a space: at the time of the paper, or as released."""
+    units: Operational[UnitSettings] = field(default_factory=UnitSettings)
     workers: Operational[PositiveInt] = 2
     seed: int = 0
 
@@ -140,9 +141,27 @@ class QualitySettings:
     """Interpreter of the environment that holds unbabel-comet, which cannot live beside this platform's packages."""
     threshold: float = 0.85
     """Translations that score lower are dropped."""
+    minimum: dict[str, float] = field(default_factory=dict)
+    """Further score, as a column of a candidate's `scores` calls it → the least that a translation needs, such as
+    `blaser2_mt: 4.5`. One without that score is dropped."""
+    by: str = "score"
+    """Score by which the better of several candidates, and the best `top_k`, are found; `score` is that of `model`."""
     top_k: NonNegativeInt = 0
-    """At most so many translations of each target language are kept, the best first; 0: all."""
+    """At most so many translations of each target language are kept; 0: all."""
+    choice: Literal["best", "random"] = "best"
+    """Which `top_k` of those that are good enough."""
     batch_size: Operational[PositiveInt] = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What another run of this stage made of the same data."""
+
+    labels: Folder
+    """Its output folder: of the same `data`, `split` and `rows_per_shard`."""
+    scores: tuple[Folder, ...] = ()
+    """Folders with a `part-….parquet` for each of its `labels/`: `utt_id`, `target_language` and a column for each score, such
+    as BLASER's, which another program has found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +183,11 @@ class PseudoLabelSettings(StageSettings):
     """Unit folder, whose units and fingerprint go along, or manifest."""
     split: str = "train"
     """`all`: every row, also those without a split."""
-    model: ModelReference
-    """Any Hugging Face causal language model that translates when asked in its chat format."""
+    model: ModelReference = ""
+    """Any Hugging Face causal language model that translates when asked in its chat format, or to continue where it has none;
+    empty: see `candidates`."""
+    candidates: tuple[Candidate, ...] = ()
+    """Instead of a model: of the translations that several runs made of a transcript the best is taken, by `quality.by`."""
     languages: tuple[str, ...]
     """Target languages. A row is never translated into its own."""
     quality: QualitySettings = field(default_factory=QualitySettings)

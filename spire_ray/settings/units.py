@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spire_ray.settings.common import StageSettings
+from spire_ray.settings.common import StageSettings, UnitSettings
 from spire_ray.settings.types import (
     EncoderReference,
     File,
@@ -127,3 +127,4 @@ class LabelSettings(StageSettings):
     """Cut longer recordings at quiet places into pieces of at most so many seconds, rows of their own; 0: do not cut."""
     silence: Literal["keep", "reject"] = "keep"
     """What becomes of audio whose every sample is zero."""
+    units: Operational[UnitSettings] = field(default_factory=UnitSettings)

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from spire_ray.core import storage
 
@@ -48,10 +49,42 @@ def done(folder: str) -> set[int]:
 
 def read(folder: str) -> Iterator[Mark]:
     """The marks of all shards that are done."""
+    for mark in _contents(folder):
+        yield Mark(**mark)
+
+
+def _contents(folder: str) -> Iterator[dict[str, Any]]:
     names = [f"{number:06d}.json" for number in sorted(done(folder))]
     for first in range(0, len(names), _AT_ONCE):
         for content in storage.read_files(storage.join(folder, _FOLDER), names[first : first + _AT_ONCE]):
-            yield Mark(**json.loads(content))
+            yield json.loads(content)
+
+
+def numerics(folder: str) -> dict[str, set[str]]:
+    """What the shards of a folder were made with: dtype, processor, versions → every value that occurs."""
+    found: dict[str, set[str]] = {}
+    for mark in _contents(folder):
+        for name, value in mark.get("numerics", {}).items():  # other stages mark their shards, too
+            found.setdefault(name, set()).add(value)
+    return found
+
+
+def mixed(folders: Sequence[str]) -> str:
+    """How units were made in different ways, in words; empty where they were not."""
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for name, values in numerics(folder).items():
+            found.setdefault(name, set()).update(values)
+    return "; ".join(f"{name} {' and '.join(sorted(values))}" for name, values in sorted(found.items()) if len(values) > 1)
+
+
+def check_numerics(folders: Sequence[str], strict: bool) -> None:
+    """Warn of units that were made in different ways; raise ValueError where that is not allowed."""
+    if not (found := mixed(folders)):
+        return
+    if strict:
+        raise ValueError(f"units.strict=true: units were made in different ways: {found}; label them anew in one way")
+    print(f"  warning: units were made in different ways: {found}; units.strict=true refuses that")
 
 
 def total(found: Iterable[Mark]) -> Mark:

@@ -23,7 +23,7 @@ METRICS_FILE = "metrics.jsonl"
 def run(job: Job[TrainSettings]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
     settings = job.settings
-    license.check(storage.localize(settings.model), settings.license.accept)
+    license.check(settings.model, settings.license.accept)
     given = {"settings": settings, "tracker": job.tracker, "watched": cluster.nodes() > 1}
     with group.watched(job.progress, settings.output, lambda: _progress(settings)):
         group.run(_group(settings), _worker, given)
@@ -95,7 +95,7 @@ def _worker(given: dict[str, Any]) -> None:
 
 def new_rows(model: str) -> tuple[range, int]:
     """Token ids of the units of a model folder, and the first row that its extension added."""
-    from spire_ray.text.tokenizer import UnitVocabulary
+    from spire_ray.text.record import UnitVocabulary
 
     vocabulary = UnitVocabulary.load(model)
     if vocabulary is None:

@@ -16,6 +16,7 @@ from spire_ray.model import license
 from spire_ray.runtime.job import Job
 from spire_ray.settings import EvaluatedModel, EvaluateSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
+from spire_ray.text import record
 from spire_ray.units.fingerprint import Fingerprint
 
 _READ = ["utt_id", "text", "translations", "speaker", "duration", "units", "durations"]
@@ -23,7 +24,13 @@ _SPEECH = {"asr", "asr_control", "st_direct", "st_multiturn", "st_cascade", "st_
 
 
 def plan(settings: EvaluateSettings) -> Iterable[str]:
-    """Models and tasks."""
+    """Models and tasks. Raises ValueError for a model that is to be asked in another form than its folder says."""
+    for model in settings.models:
+        said = record.load(model.model)
+        if said and said.directions and model.format not in ("", said.form):
+            raise ValueError(
+                f"models.{model.name}.format={model.format}: {model.model} says that it is asked as {said.form}; leave it out"
+            )
     lines = [f"{model.name}: {', '.join(model.tasks)}" for model in settings.models]
     return (*lines, f"BLEU with the tokenizer {settings.bleu_tokenizer}")
 
@@ -34,7 +41,7 @@ def run(job: Job[EvaluateSettings]) -> None:
 
     settings = job.settings
     for model in settings.models:
-        license.check(storage.localize(model.model), settings.license.accept)
+        license.check(model.model, settings.license.accept)
     rows = _rows(settings)
     actor = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus_per_worker)(_Asker)
     fingerprint = storage.read_json(storage.join(settings.units, FINGERPRINT_FILE))
@@ -79,7 +86,7 @@ class _Asker:
             units.fingerprint.require(Fingerprint.from_dict(fingerprint), model.model, settings.units)
         elif speech := _SPEECH & set(model.tasks):
             raise ValueError(f"models.{model.name}.tasks: {', '.join(sorted(speech))} need a model with unit tokens")
-        self._tasks = Tasks(generator, model.format)
+        self._tasks = Tasks(generator, model.format or None)
         self._source, self._target = "en", settings.target_language
         self._units = [np.asarray(row["units"], np.uint16) for row in rows]
         self._text = [row["text"] for row in rows]

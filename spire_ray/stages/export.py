@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.core.provenance import hub_model
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import license
 from spire_ray.model.card import Card
 from spire_ray.runtime.job import Job
 from spire_ray.settings import ExportSettings, LoraSettings
 from spire_ray.stages._train import read_metrics
+from spire_ray.text.record import Record
 
 
 def plan(settings: ExportSettings) -> Iterable[str]:
@@ -30,6 +32,7 @@ def run(job: Job[ExportSettings]) -> None:
     """Merge the checkpoint and put what belongs to the model beside the weights."""
     import torch
 
+    from spire_ray.model.describe import describe
     from spire_ray.model.export import export
     from spire_ray.units.codebook import BUNDLED, Codebook
 
@@ -46,10 +49,12 @@ def run(job: Job[ExportSettings]) -> None:
         if storage.exists(codebook):
             loaded = Codebook.load(codebook)
             if settings.with_encoder and loaded.encoder.name != "mfcc":
+                license.check_encoder(loaded.encoder.name, settings.license.accept, loaded.encoder.revision)
                 _bundle(loaded.encoder.name, storage.join(folder, "encoder"))
                 loaded = replace(loaded, encoder=replace(loaded.encoder, name=BUNDLED))
             loaded.save(storage.join(folder, "codebook"))
-        card = _card(settings, made, base, record)
+        index = storage.read_json(storage.join(made["pack"], "index.json"))
+        card = _card(settings, made, base, record, index, describe(folder, index))
         storage.write_bytes(storage.join(folder, license.CARD), card.markdown().encode())
         if settings.samples:
             job.tracker.log_artifact("samples.md", _samples(settings, folder, made, base).encode())
@@ -66,20 +71,22 @@ def _training(folder: str) -> dict[str, Any]:
     return made
 
 
-def _card(settings: ExportSettings, made: dict[str, Any], base: str, record: dict[str, Any]) -> Card:
-    index = storage.read_json(storage.join(made["pack"], "index.json"))
+def _card(
+    settings: ExportSettings, made: dict[str, Any], base: str, record: dict[str, Any], index: dict[str, Any], said: Record
+) -> Card:
     licenses = {"base model": license.license(base), **index.get("licenses", {})}
     last = {key: value for line in read_metrics(settings.training) for key, value in line.items()}
     shown = {key: value for key, value in last.items() if key in ("loss", "epoch", "rows") or key.startswith("held_out/")}
     return Card(
         name=os.path.basename(os.path.dirname(os.path.abspath(settings.output))) or "spire",
-        base=made["model"],
+        base=hub_model(made["model"]),
         licenses=licenses,
         license=license.strictest(licenses.values()),
-        languages=tuple(index.get("languages", ())),
+        languages=said.languages,
         step=record["step"],
         pack=index,
         metrics=shown,
+        record=said,
     )
 
 

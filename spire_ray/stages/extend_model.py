@@ -23,7 +23,7 @@ def run(job: Job[ExtendModelSettings]) -> None:
     from spire_ray.units.codebook import Codebook
 
     settings = job.settings
-    license.check(storage.localize(settings.model), settings.license.accept)
+    license.check(settings.model, settings.license.accept)
     codebook = Codebook.load(settings.codebook)
     with storage.new_folder(settings.output) as folder:
         vocabulary = extend(storage.localize(settings.model), folder, codebook.fingerprint, settings)

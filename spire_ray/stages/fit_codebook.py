@@ -52,7 +52,7 @@ def plan(settings: FitCodebookSettings) -> Iterable[str]:
 def run(job: Job[FitCodebookSettings]) -> None:
     """Sample, and let the workers encode, fit, measure and save."""
     settings = job.settings
-    license.check_encoder(settings.encoder.name, settings.license.accept)
+    license.check_encoder(settings.encoder.name, settings.license.accept, settings.encoder.revision)
     place = storage.join(settings.output, SAMPLE_FILE)
     job.facts["rows"] = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
     planned = list(planning.planned(place, {}, _SHARD_SECONDS))

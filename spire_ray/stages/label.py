@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,10 @@ def run(job: Job[LabelSettings]) -> None:
     settings = job.settings
     codebook = Codebook.load(settings.codebook)
     codebook.check_sound(settings.codebook)
-    license.check_encoder(codebook.encoder.name, settings.license.accept)
-    storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), codebook.fingerprint.to_dict())
+    license.check_encoder(codebook.encoder.name, settings.license.accept, codebook.encoder.revision)
+    recordings = f"cut {settings.cut_seconds:g}s" if settings.cut_seconds else "whole"
+    made = replace(codebook.fingerprint, identity=replace(codebook.fingerprint.identity, recordings=recordings))
+    storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), made.to_dict())
     planned = planning.plan(
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
     )
@@ -62,6 +64,7 @@ def run(job: Job[LabelSettings]) -> None:
             report.add(labelled)
         report.end()
         job.tracker.log_artifact("ray_data.txt", results.stats().encode())
+    marks.check_numerics([settings.output], settings.units.strict)
     _summarise(job, codebook.fingerprint.identity.clusters)
 
 
@@ -80,7 +83,16 @@ class LabelShard:
         device = "cuda" if settings.gpus_per_worker else "cpu"
         self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
         self._output, self._decode = settings.output, decode
-        self._numerics = {"device": device, "torch": torch.__version__, **NUMERICS}
+        self._numerics = {**self._labeler.numerics, **NUMERICS}
+        if settings.units.strict:
+            self._check_numerics()
+
+    def _check_numerics(self) -> None:
+        """Raise ValueError if shards of this folder were made in another way than this actor would."""
+        for name, values in marks.numerics(self._output).items():
+            if (mine := self._numerics.get(name, "unknown")) not in values or len(values) > 1:
+                there = " and ".join(sorted(values))
+                raise ValueError(f"units.strict=true: {self._output} was made with {name} {there}, and this worker has {mine}")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See the class."""

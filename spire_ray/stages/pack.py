@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from spire_ray.core import storage
-from spire_ray.core.provenance import licenses_of
+from spire_ray.core.provenance import datasets_of, licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.packs import card, choice, mixture, tokens
 from spire_ray.runtime import cluster
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
+from spire_ray.shards import marks
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.units.fingerprint import Fingerprint
 
@@ -43,9 +44,13 @@ def run(job: Job[PackSettings]) -> None:
 
     settings = job.settings
     tokenizer = SpeechTokenizer(settings.model)
-    tokens.terminator(settings, tokenizer)
+    end = tokens.terminator(settings, tokenizer)
     for source in settings.sources:
         _check_model(source, tokenizer, settings.model)
+    spoken = list(dict.fromkeys(source.data for source in settings.sources if source.task in mixture.SPEECH_TASKS))
+    for folder in spoken[1:]:
+        _fingerprint(spoken[0]).require(_fingerprint(folder), spoken[0], folder)
+    marks.check_numerics(spoken, settings.units.strict)
     work = storage.join(settings.output, tokens.WORK_FOLDER)
     blocks = [block for number in range(len(settings.sources)) for block in _blocks(settings, number)]
     numbered = [{**block, "block": number} for number, block in enumerate(blocks)]
@@ -65,10 +70,12 @@ def run(job: Job[PackSettings]) -> None:
         "sources": choice.account(settings, chosen, groups),
         "fingerprint": fingerprint,
         "model": settings.model,
+        "tokenizer": tokenizer.record.tokenizer,
+        "terminator": end,
         "prompts": settings.prompts,
         "rejected": chosen.rejected,
         "licenses": {name: stated for source in settings.sources for name, stated in licenses_of(source.data).items()},
-        "languages": sorted({code for s in settings.sources for code in (s.source_language, s.target_language)} - {"", "any"}),
+        "datasets": sorted({dataset for source in settings.sources for dataset in datasets_of(source.data)}),
     }
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)
@@ -145,12 +152,15 @@ def _check_model(source: SourceSettings, tokenizer: Any, model: str) -> None:
         raise ValueError(f"{field}.format=it: {model} has no token {tokenizer.chat.closing!r}; extend it with chat=chatml")
     if source.task not in mixture.SPEECH_TASKS:
         return
-    path = storage.join(source.data, FINGERPRINT_FILE)
-    if not storage.exists(path):
+    if not storage.exists(storage.join(source.data, FINGERPRINT_FILE)):
         raise ValueError(f"{field}.data={source.data}: no {FINGERPRINT_FILE}; expected a folder of the stage label")
     if tokenizer.units is None:
         raise ValueError(f"model={model}: has no unit tokens; extend it with the stage extend_model")
-    tokenizer.units.fingerprint.require(Fingerprint.from_dict(storage.read_json(path)), model, source.data)
+    tokenizer.units.fingerprint.require(_fingerprint(source.data), model, source.data)
+
+
+def _fingerprint(folder: str) -> Fingerprint:
+    return Fingerprint.from_dict(storage.read_json(storage.join(folder, FINGERPRINT_FILE)))
 
 
 def _tell(job: Job[PackSettings], facts: dict[str, Any]) -> None:

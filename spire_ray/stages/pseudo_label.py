@@ -7,13 +7,14 @@ dropped translations both stay in `labels/`, with their scores. A folder that ha
 """
 
 import json
-import os
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.core.provenance import licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
@@ -34,6 +35,11 @@ def plan(settings: PseudoLabelSettings) -> Iterable[str]:
     if settings.rows_per_shard < 1:
         raise ValueError(f"rows_per_shard={settings.rows_per_shard}: must be above 0")
     quality = settings.quality
+    if bool(settings.model) == bool(settings.candidates):
+        raise ValueError("model, candidates: give a model that translates, or the runs whose translations compete")
+    if settings.candidates and quality.model:
+        raise ValueError("quality.model: candidates are scored already; name the scores beside them")
+    labels.check_scores(settings)
     if quality.model and not quality.python:
         raise ValueError("quality.python: name the interpreter of the environment that holds unbabel-comet")
     return _described(settings)
@@ -41,9 +47,11 @@ def plan(settings: PseudoLabelSettings) -> Iterable[str]:
 
 def _described(settings: PseudoLabelSettings) -> Iterator[str]:
     quality = settings.quality
-    best = f", the best {quality.top_k} of each language" if quality.top_k else ""
-    kept = f"kept from {quality.threshold:g} in {quality.model}{best}" if quality.model else "not scored, all kept"
-    yield f"into {', '.join(settings.languages)}; {kept}"
+    scored = quality.model or settings.candidates
+    least = {**({"score": quality.threshold} if scored else {}), **quality.minimum}
+    kept = f"kept from {', '.join(f'{name} {value:g}' for name, value in least.items())}" if least else "not scored, all kept"
+    most = f", {quality.choice} {quality.top_k} of each language" if quality.top_k else ""
+    yield f"into {', '.join(settings.languages)}; {kept}{most}"
     shards = labels.planned(settings) if storage.exists(settings.data) else []
     rows = sum(shard.rows for shard in shards) or round(settings.expected.rows)
     if not rows:
@@ -52,6 +60,9 @@ def _described(settings: PseudoLabelSettings) -> Iterator[str]:
     translations = rows * len(settings.languages)
     source = "" if shards else " expected"
     yield f"{rows} rows{source}, up to {translations} translations in shards of {settings.rows_per_shard} rows"
+    if settings.candidates:
+        yield f"the better of {len(settings.candidates)} systems by {quality.by}; nothing is translated"
+        return
     shape = next((path for path in _shapes(settings) if storage.exists(path)), None)
     if shape is None:
         yield "GPU-hours: unknown until the model is there; expected.shape may name a config.json of its shape"
@@ -75,17 +86,18 @@ def run(job: Job[PseudoLabelSettings]) -> None:
 
     settings = job.settings
     job.facts["licenses"] = {
-        model: license.check(local, settings.license.accept)
-        for model in (settings.model, settings.quality.model)
-        if model and os.path.isdir(local := storage.localize(model))
+        model: license.check(model, settings.license.accept) for model in (settings.model, settings.quality.model) if model
     }
+    for given in settings.candidates:
+        job.facts["licenses"] |= licenses_of(given.labels)
     shards = labels.planned(settings)
+    labels.check_candidates(settings, shards)
     labels.write_plan(settings.output, shards)
     done = labels.done(settings.output)
     todo = [asdict(shard) for shard in shards if shard.shard not in done]
     if todo:
         translated = cluster.blocks(todo).map_batches(
-            TranslateShard,
+            ChooseShard if settings.candidates else TranslateShard,
             fn_constructor_args=(settings,),
             batch_size=1,
             num_cpus=settings.threads,
@@ -109,12 +121,10 @@ class TranslateShard:
         import torch
 
         from spire_ray.inference.continuous import ContinuousGenerator
-        from spire_ray.inference.tasks import Tasks
 
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.gpus_per_worker else "cpu"
         self._generator = ContinuousGenerator(settings.model, device=device, max_new_tokens=settings.max_new_tokens)
-        self._tasks = Tasks(self._generator, "it")
         self._settings = settings
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -125,23 +135,26 @@ class TranslateShard:
         made = [_label(rows[request.row], request) for request in pseudo.requests(rows, self._settings.languages)]
         self._translate([label for label in made if not label["error"]])
         self._score([label for label in made if label["translation"]])
-        failed = Counter(str(label["error"]).partition(": ")[0] for label in made if label["error"])
-        counts = {"rows": len(rows), "translations": len(made), "failed": dict(failed)}
-        labels.write(self._settings.output, shard.shard, made, counts)
+        labels.write(self._settings.output, shard.shard, made, _counts(made, len(rows)))
         return {"shard": [shard.shard]}
 
     def _translate(self, wanted: list[dict[str, Any]]) -> None:
-        asked = [self._tasks.translation(str(w["text"]), str(w["language"]), str(w["target_language"])) for w in wanted]
-        lengths, most = self._generator.lengths(asked), self._generator.longest_prompt
-        fitting = [place for place, length in enumerate(lengths) if length <= most]
-        answers = dict(zip(fitting, self._generator([asked[place] for place in fitting]), strict=True))
-        for place, label in enumerate(wanted):
-            if place not in answers:
-                label["error"] = f"prompt too long: {lengths[place]} tokens of {most}"
-            elif answers[place]:
-                label["translation"] = answers[place]
+        from spire_ray.inference.tasks import written
+
+        tokenizer, most = self._generator.tokenizer, self._generator.longest_prompt
+        asked = [written(tokenizer, str(w["text"]), str(w["language"]), str(w["target_language"])) for w in wanted]
+        fitting = []
+        for label, prompt, encoded in zip(wanted, asked, tokenizer.attempt(asked), strict=True):
+            if isinstance(encoded, ValueError):
+                label["error"] = str(encoded)
+            elif (length := len(tokenizer.begin(encoded[0], prompt))) > most:
+                label["error"] = f"prompt too long: {length} tokens of {most}"
             else:
-                label["error"] = "empty translation"
+                fitting.append((label, prompt))
+        for (label, _), answer in zip(fitting, self._generator([prompt for _, prompt in fitting]), strict=True):
+            label["translation"] = answer or None
+            label["system"] = self._settings.model
+            label["error"] = None if answer else "empty translation"
 
     def _score(self, wanted: list[dict[str, Any]]) -> None:
         quality = self._settings.quality
@@ -154,9 +167,38 @@ class TranslateShard:
             label["score"] = score
 
 
+class ChooseShard:
+    """A Ray Data actor: the translations of a shard by several systems → its file of the best, and its mark."""
+
+    def __init__(self, settings: PseudoLabelSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """In: a shard of the plan. Out: its number."""
+        number, settings = int(batch["shard"][0]), self._settings
+        candidates = [labels.candidate(given, number) for given in settings.candidates]
+        wanted = {"", *settings.languages}
+        made = [dict(each) for each in pseudo.better(candidates, settings.quality.by) if each["target_language"] in wanted]
+        labels.write(settings.output, number, made, _counts(made, labels.counts(settings.candidates[0].labels, number)["rows"]))
+        return {"shard": [number]}
+
+
+def _counts(made: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+    failed = Counter(str(label["error"]).partition(": ")[0] for label in made if label["error"])
+    return {"rows": rows, "translations": len(made), "failed": dict(failed)}
+
+
 def _label(row: dict[str, Any], request: pseudo.Request) -> dict[str, Any]:
     kept = {key: row.get(key) for key in ("utt_id", "language", "text")}
-    return {**kept, "target_language": request.target, "translation": None, "score": None, "error": request.error or None}
+    return {
+        **kept,
+        "target_language": request.target,
+        "translation": None,
+        "score": None,
+        "scores": (),
+        "system": None,
+        "error": request.error or None,
+    }
 
 
 def _summarise(job: Job[PseudoLabelSettings], shards: Sequence[Shard], cuts: dict[str, Cut], kept: int) -> None:
@@ -172,8 +214,9 @@ def _summarise(job: Job[PseudoLabelSettings], shards: Sequence[Shard], cuts: dic
         print(f"  no translation {number}: {reason}")
     job.facts |= {"rows": sum(count["rows"] for count in counts), "translations": translations, "kept": kept}
     job.facts |= {"failed": sum(failed.values()), "dropped": translations - kept - sum(failed.values())}
-    storage.write_json(storage.join(folder, "cuts.json"), {target: cut.score for target, cut in cuts.items()})
-    job.tracker.log_artifact("cuts.json", json.dumps({target: cut.score for target, cut in cuts.items()}).encode())
+    where = {target: cut.score if math.isfinite(cut.score) else None for target, cut in cuts.items()}  # null: nowhere
+    storage.write_json(storage.join(folder, "cuts.json"), where)
+    job.tracker.log_artifact("cuts.json", json.dumps(where).encode())
 
 
 STAGES.register("pseudo_label", Stage(PseudoLabelSettings, plan, run, uses="Ray Data, COMETKiwi", grown=_grown))

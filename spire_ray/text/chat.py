@@ -16,6 +16,11 @@ CHATML_TEMPLATE = (
     "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """Released chat template: no system turn, no BOS (SpireLM)."""
+RENDERED_BOS = "{{ bos_token }}"
+"""What stands before the template of a model whose tokenizer puts BOS before a text, so that the template alone gives the ids
+that are trained."""
+NO_THINKING = "{% set enable_thinking = false %}"
+"""The same for a template that would make room for thoughts: no answer that is trained has any."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +28,19 @@ class ChatFormat:
     """opening Q asking A closing between Q asking A closing ending; a system turn S makes `system S instructed` of opening."""
 
     opening: str
-    """Before the first question, BOS left out."""
+    """Before the first question: with BOS where the model's own template writes it."""
     asking: str
     """From a question to its answer."""
     closing: str
     """Ends an answer, and counts as a part of it."""
     between: str
     """From a closed answer to the next question."""
+    answered: str
+    """From a question to its answer where more questions follow: some templates leave out there what they ask for last."""
     ending: str
     """After the last closed answer."""
     system: str = ""
-    """Before a system turn, BOS left out."""
+    """Before a system turn."""
     instructed: str = ""
     """From a system turn to the first question; empty where the template has no form for one."""
 
@@ -43,6 +50,7 @@ CHATML = ChatFormat(
     asking=f"{IM_END}\n{IM_START}assistant\n",
     closing=IM_END,
     between=f"\n{IM_START}user\n",
+    answered=f"{IM_END}\n{IM_START}assistant\n",
     ending="\n",
     system=f"{IM_START}system\n",
     instructed=f"{IM_END}\n{IM_START}user\n",
@@ -55,7 +63,7 @@ def markup(folder: str) -> ChatFormat:
     Raises ValueError for a template that does not close answers with a special token.
     """
     template = _template(Path(folder))
-    return CHATML if template in (None, CHATML_TEMPLATE) else _read_off(folder)
+    return CHATML if template is None or template.removeprefix(RENDERED_BOS) == CHATML_TEMPLATE else _read_off(folder)
 
 
 def _template(folder: Path) -> str | None:
@@ -86,10 +94,11 @@ def _read_off(folder: str) -> ChatFormat:
     closing = after_first[: after_first.index(token) + len(token)]
     system, instructed = _system(tokenizer, options)
     return ChatFormat(
-        opening=opening.removeprefix(tokenizer.bos_token or ""),
+        opening=opening,
         asking=asking,
         closing=closing,
         between=after_first.removeprefix(closing),
+        answered=told.partition(words[0])[2].partition(words[1])[0],
         ending=after_last.removeprefix(closing) if after_last.startswith(closing) else "",
         system=system,
         instructed=instructed,
@@ -106,4 +115,4 @@ def _system(tokenizer: Any, options: dict[str, bool]) -> tuple[str, str]:
     except TemplateError:
         return "", ""
     before, found, after = rendered.partition("SYSTEM-1")
-    return (before.removeprefix(tokenizer.bos_token or ""), after.partition("QUESTION-1")[0]) if found else ("", "")
+    return (before, after.partition("QUESTION-1")[0]) if found else ("", "")

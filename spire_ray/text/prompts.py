@@ -40,6 +40,8 @@ class Span:
     text: str = ""
     units: np.ndarray | None = None
     answer: bool = False
+    control: bool = False
+    """ChatFormat of the chat, the one place where control tokens may stand."""
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,18 @@ def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: ChatFor
 
     An empty answer in the last turn makes the prompt that asks for it. The units go where the first question wants them.
     """
-    first = f"{markup.system}{system}{markup.instructed}" if system else markup.opening
+    first = [Span(markup.opening, control=True)]
+    if system:
+        first = [Span(markup.system, control=True), Span(system), Span(markup.instructed, control=True)]
     spans: list[Span] = []
     for number, turn in enumerate(turns):
-        before = markup.between if number else first
-        spans += _speech(f"{before}{turn.user}{markup.asking}", units)
+        spans += [Span(markup.between, control=True)] if number else first
+        asking = markup.asking if turn is turns[-1] else markup.answered
+        spans += [*_speech(turn.user, units), Span(asking, control=True)]
         if turn.assistant:
-            spans.append(Span(f"{turn.assistant}{markup.closing}", answer=True))
+            spans += [Span(turn.assistant, answer=True), Span(markup.closing, answer=True, control=True)]
     if turns and turns[-1].assistant and markup.ending:
-        spans.append(Span(markup.ending))
+        spans.append(Span(markup.ending, control=True))
     return spans
 
 

@@ -1,13 +1,11 @@
 """The words of an extended model: text through its tokenizer, units by arithmetic.
 
-A model folder with unit tokens holds `units.json`: the id of unit 0, how many there are, their surface form, and their
-fingerprint. Unit ids never pass through text: a document is tokenised with one placeholder unit for each stretch of
-speech, which the unit ids then replace. That gives the ids of the whole text without building it.
+Unit ids never pass through text: a document is tokenised with one placeholder unit for each stretch of speech, which the
+unit ids then replace. That gives the ids of the whole text without building it. Control tokens come from the markup of a
+chat alone: a text that spells one out is refused, since it would end an answer or begin a turn.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,41 +13,9 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from spire_ray.core import storage
-from spire_ray.text import chat
+from spire_ray.text import chat, record
 from spire_ray.text.prompts import Span
 from spire_ray.units import codec
-from spire_ray.units.fingerprint import Fingerprint
-
-UNITS_FILE = "units.json"
-END_OF_DOCUMENT = "<EOD>"
-"""Megatron's word for the end of a document, which the released models have."""
-
-
-@dataclass(frozen=True)
-class UnitVocabulary:
-    """Where the units stand among the token ids of a model."""
-
-    first: int
-    """Token id of unit 0; unit i is `first + i`."""
-    count: int
-    surface: codec.Surface
-    fingerprint: Fingerprint
-    first_new_row: int = 0
-    """First embedding row that the extension added; 0 where that is unknown, then it is that of unit 0."""
-
-    def save(self, folder: str) -> None:
-        """Write `units.json` into a model folder."""
-        storage.write_json(storage.join(folder, UNITS_FILE), asdict(self))
-
-    @staticmethod
-    def load(folder: str) -> "UnitVocabulary | None":
-        """Read it; None for a model that has no unit tokens."""
-        path = storage.join(folder, UNITS_FILE)
-        if not storage.exists(path):
-            return None
-        data = storage.read_json(path)
-        fingerprint = Fingerprint.from_dict(data["fingerprint"])
-        return UnitVocabulary(data["first"], data["count"], data["surface"], fingerprint, data.get("first_new_row", 0))
 
 
 def unit_words(vocabulary: Mapping[str, int]) -> tuple[int, int, codec.Surface] | None:
@@ -75,16 +41,15 @@ class SpeechTokenizer:
     def __init__(self, folder: str) -> None:
         self._folder = storage.localize(folder)
         self.text = load(self._folder)
-        self.units = UnitVocabulary.load(self._folder)
-        self.bos = _special(self.text, self._folder, "bos_token", "<s>")
-        """None in families whose documents begin with nothing, such as Qwen."""
-        eos = _special(self.text, self._folder, "eos_token", "</s>")
-        if eos is None:
-            raise ValueError(f"model={folder}: its tokenizer has neither </s> nor an eos_token in tokenizer_config.json")
-        self.eos = eos
+        self.record = record.of(self._folder)
+        self.units = self.record.units
+        self.bos, self.eos, self.end = self.record.bos, self.record.eos, self.record.terminator
         self.im_end: int | None = self.text.token_to_id(chat.IM_END)
-        self.end: int = self.text.token_to_id(END_OF_DOCUMENT) or eos
-        """What ends a document of continued pre-training: `<EOD>` in the released models, else EOS."""
+        self._controls = _controls(self.text, self.units)
+        self._is_control = np.zeros(self.vocabulary_size, bool)
+        self._is_control[[*self._controls]] = True
+        self._unknown = getattr(self.text.model, "unk_token", None)
+        """What stands for a character that the tokenizer does not know."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -102,23 +67,49 @@ class SpeechTokenizer:
         closing = self.text.token_to_id(self.chat.closing.strip())
         return {self.eos, self.end, *(token for token in (self.im_end, closing) if token is not None)}
 
-    def begin(self, ids: np.ndarray) -> np.ndarray:
-        """A document with its BOS, where the family has one."""
-        return ids if self.bos is None else np.concatenate([np.array([self.bos], ids.dtype), ids])
+    def begin(self, ids: np.ndarray, document: Sequence[Span]) -> np.ndarray:
+        """The ids of a document with its BOS, where the family has one and no template wrote it."""
+        chatting = any(span.control for span in document)
+        if self.bos is None or (self.record.bare and not chatting) or ids[:1].tolist() == [self.bos]:
+            return ids
+        return np.concatenate([np.array([self.bos], ids.dtype), ids])
+
+    def asked(self, documents: Sequence[Sequence[Span]]) -> list[np.ndarray]:
+        """Prompts → token ids int32 [n], as documents begin. Raises as `encode` does."""
+        encoded = self.encode(documents)
+        return [self.begin(ids, document) for (ids, _), document in zip(encoded, documents, strict=True)]
 
     def encode(self, documents: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Documents → (token ids int32 [n], answer mask bool [n]) each, without BOS and EOS.
 
-        Raises ValueError for a unit outside the vocabulary or speech smuggled in as text.
+        Raises ValueError for a unit outside the vocabulary, and for speech or control tokens smuggled in as text.
         """
         texts = [self._render(document) for document in documents]
         encoded = self.text.encode_batch(["".join(pieces) for pieces in texts], add_special_tokens=False)
         return [self._splice(*each) for each in zip(encoded, texts, documents, strict=True)]
 
+    def attempt(self, documents: Sequence[Sequence[Span]]) -> "list[tuple[np.ndarray, np.ndarray] | ValueError]":
+        """`encode`, with the reason in the place of every document that is refused."""
+        try:
+            return list(self.encode(documents))
+        except (ValueError, TypeError):  # one of them: find it
+            return [self._attempt(document) for document in documents]
+
+    def _attempt(self, document: Sequence[Span]) -> "tuple[np.ndarray, np.ndarray] | ValueError":
+        try:
+            return self.encode([document])[0]
+        except ValueError as error:
+            return error
+        except TypeError:  # what the tokenizer says of half a pair of surrogates
+            return ValueError("not Unicode: half a pair of surrogates")
+
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids; units and special tokens are left out."""
+        """Text of generated ids; units and control tokens are left out, also where they are spelled out."""
         unit_ids = range(self.units.first, self.units.first + self.units.count) if self.units else range(0)
-        return str(self.text.decode([int(i) for i in ids if i not in unit_ids], skip_special_tokens=True)).strip()
+        text = str(self.text.decode([int(i) for i in ids if i not in unit_ids], skip_special_tokens=True))
+        for word in self._controls.values():
+            text = text.replace(word, "")
+        return codec.without_units(text).strip()
 
     def _render(self, document: Sequence[Span]) -> list[str]:
         """The text of each span, one unit standing for each stretch of speech."""
@@ -135,9 +126,17 @@ class SpeechTokenizer:
     def _splice(self, encoded: Encoding, texts: list[str], document: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
         """Put the units in; a token belongs to an answer if its first character does."""
         tokens, answers = np.asarray(encoded.ids, np.int32), np.zeros(len(encoded.ids), bool)
-        if any(span.answer for span in document):
-            starts = [start for start, _ in encoded.offsets]
-            answers = np.repeat([span.answer for span in document], [len(text) for text in texts])[starts]
+        controls = np.flatnonzero(self._is_control[tokens])
+        if any(span.answer for span in document) or len(controls):
+            owner = np.repeat(np.arange(len(document)), [len(text) for text in texts])
+            answers = np.array([span.answer for span in document])[owner[[start for start, _ in encoded.offsets]]]
+            for place in controls:
+                # some tokens take the white space beside them: one end in the markup is enough
+                edges = [document[owner[edge]] for edge in (encoded.offsets[place][0], encoded.offsets[place][1] - 1)]
+                word = self._controls[int(tokens[place])]
+                unknown = word == self._unknown and word not in edges[0].text
+                if not unknown and not any(span.control for span in edges):
+                    raise ValueError(f"control token written as text: {word!r} in {edges[0].text[:60]!r}")
         stretches = [(span.units, span.answer) for span in document if span.units is not None]
         if not stretches:
             return tokens, answers
@@ -166,14 +165,9 @@ def load(folder: str) -> Tokenizer:
     return converted
 
 
-def _special(tokenizer: Tokenizer, folder: str, role: str, usual: str) -> int | None:
-    """Id of BOS or EOS: the Llama word where the vocabulary has it, else what `tokenizer_config.json` names.
-
-    An instruction-tuned model names `<|im_end|>` as its EOS, while its documents still end with `</s>`.
-    """
-    token: int | None = tokenizer.token_to_id(usual)
-    path = Path(folder) / "tokenizer_config.json"
-    if token is None and path.exists():
-        named = json.loads(path.read_text()).get(role)
-        token = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named) if named else None
-    return token
+def _controls(tokenizer: Tokenizer, units: record.UnitVocabulary | None) -> dict[int, str]:
+    """Id → word of every token that steers: special ones, and added ones in brackets, such as `<think>` or `[INST]`."""
+    spoken = range(units.first, units.first + units.count) if units else range(0)
+    added = {id_: token for id_, token in tokenizer.get_added_tokens_decoder().items() if id_ not in spoken}
+    bracketed = {id_ for id_, token in added.items() if token.content[:1] + token.content[-1:] in ("<>", "[]")}
+    return {id_: token.content for id_, token in added.items() if token.special or id_ in bracketed}

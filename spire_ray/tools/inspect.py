@@ -59,10 +59,13 @@ def _print_packed(path: str, model: str, numbers: range) -> None:
     """Rows of a pack, decoded, with what the loss counts in colour."""
     from spire_ray.packs import show
     from spire_ray.packs.pack import Pack
+    from spire_ray.text import record
     from spire_ray.text.tokenizer import SpeechTokenizer
 
     pack = Pack(path)
-    tokenizer = SpeechTokenizer(model or pack.index["model"])
+    folder = model or pack.index["model"]
+    record.require_pack(pack.index, path, folder)
+    tokenizer = SpeechTokenizer(folder)
     for number in numbers[: max(1, len(pack) - numbers.start)]:
         print(show.row(pack, tokenizer, number, colour=sys.stdout.isatty()), end="\n\n")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from spire_ray.core import command, storage
 from spire_ray.settings import EncoderSettings
-from spire_ray.tools import _sweep
+from spire_ray.tools import _agree, _sweep
 
 
 @command.cli_errors("units")
@@ -16,6 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_adopt(commands.add_parser("adopt", help="give a published model folder the fingerprint of its codebook"))
     _add_import(commands.add_parser("import", help="centroids of scikit-learn, fairseq, SpireLM, numpy or faiss → codebook"))
     _add_export(commands.add_parser("export", help="codebook → .npy, or scikit-learn's k-means in joblib"))
+    agreeing = commands.add_parser("agree", help="how far two folders of units of the same utterances say the same")
+    _agree.add_options(agreeing)
+    agreeing.set_defaults(run=_agree.run)
     compared = commands.add_parser("sweep", help="codebooks of several layers and sizes, side by side")
     _sweep.add_options(compared)
     compared.set_defaults(run=_sweep.run)

@@ -4,23 +4,23 @@ from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.settings import TrainSettings
+from spire_ray.text import record
+from spire_ray.text.record import UnitVocabulary
 from spire_ray.training import budget, sizes
 from spire_ray.training.budget import GIB, Machine, Shape
-from spire_ray.units.fingerprint import Fingerprint
 
 
 def plan(settings: TrainSettings) -> list[str]:
     """Steps and tokens; with GPUs also memory, hours and checkpoints.
 
     Raises ValueError for batches that do not divide, for what Muon cannot do, for a training whose memory is more than a GPU has,
-    and for a pack of units that the model does not know.
+    for packs of another tokenizer or codebook than the model's, and for rows that its positions do not hold.
     """
     if not storage.exists(settings.deepspeed):
         raise ValueError(f"deepspeed={settings.deepspeed}: not found; configs/deepspeed/ has one for each ZeRO stage")
-    index = _index(settings)
+    index = _index(settings.pack)
     config = shape_of(settings)
-    if index.get("fingerprint") and storage.exists(storage.join(settings.model, "config.json")):
-        _check_units(settings, index)
+    _check_packs(settings, config)
     length = index.get("sequence_length") or settings.expected.sequence_length or (config or {}).get("max_position_embeddings", 0)
     training, workers = settings.training, settings.workers
     sizes.check_optimizer(training)
@@ -47,13 +47,14 @@ def shape_of(settings: TrainSettings) -> dict[str, Any] | None:
 
 
 def flops(settings: TrainSettings, index: dict[str, Any], config: dict[str, Any]) -> float:
-    """Operations of one token; documents are counted in their mean length."""
-    span = index["tokens"] / index["documents"] if index.get("documents") else index["sequence_length"]
+    """Operations of one token; documents are counted in their mean length, joined ones in that of a row."""
+    apart = index.get("documents") and index.get("packing") != "megatron"
+    span = index["tokens"] / index["documents"] if apart else index["sequence_length"]
     return Shape.read(config).flops(span, settings.training.trainable == "full")
 
 
-def _index(settings: TrainSettings) -> dict[str, Any]:
-    path = storage.join(settings.pack, "index.json")
+def _index(pack: str) -> dict[str, Any]:
+    path = storage.join(pack, "index.json")
     return dict(storage.read_json(path)) if storage.exists(path) else {}
 
 
@@ -101,16 +102,20 @@ def _resources(
     return lines
 
 
-def _check_units(settings: TrainSettings, index: dict[str, Any]) -> None:
-    path = storage.join(settings.model, "units.json")
-    if not storage.exists(path):
-        raise ValueError(
-            f"model={settings.model}: has no unit tokens, but pack={settings.pack} holds some; extend_model adds them"
-        )
-    known = Fingerprint.from_dict(storage.read_json(path)["fingerprint"])
-    known.require(Fingerprint.from_dict(index["fingerprint"]), f"model={settings.model}", f"pack={settings.pack}")
+def _check_packs(settings: TrainSettings, config: dict[str, Any] | None) -> None:
+    """Refuse packs whose ids mean something else to the model, and rows that are longer than its positions."""
+    for field, pack in (("pack", settings.pack), ("held_out.pack", settings.held_out.pack)):
+        index = _index(pack) if pack else {}
+        positions = (config or {}).get("max_position_embeddings")
+        if index and positions and index["sequence_length"] > positions:
+            raise ValueError(
+                f"{field}={pack}: its rows of {index['sequence_length']} tokens are longer than the {positions} positions of the "
+                "model; pack anew with a shorter sequence_length"
+            )
+        if index and storage.exists(storage.join(settings.model, "config.json")):
+            record.require_pack(index, pack, settings.model)
 
 
 def _new_rows(settings: TrainSettings) -> int:
-    path = storage.join(settings.model, "units.json")
-    return int(storage.read_json(path)["count"]) if storage.exists(path) else settings.expected.new_rows
+    units = UnitVocabulary.load(settings.model)
+    return units.count if units else settings.expected.new_rows

@@ -88,6 +88,11 @@ def decode(text: str, style: Surface = "pua") -> np.ndarray:
     return np.array(ids, np.uint16)
 
 
+def without_units(text: str) -> str:
+    """A text without the surface form of any unit."""
+    return "".join(c for c in _EXTRA_ID.sub("", text) if not PRIVATE_USE_OFFSET <= ord(c) <= _PRIVATE_USE_END)
+
+
 def holds_units(text: str) -> bool:
     """Whether a text carries the surface form of any unit: speech smuggled in as text."""
     return bool(_EXTRA_ID.search(text)) or any(PRIVATE_USE_OFFSET <= ord(c) <= _PRIVATE_USE_END for c in text)

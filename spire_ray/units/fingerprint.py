@@ -31,6 +31,8 @@ class Identity:
     pooling: str = "none"
     cutting: str = "none"
     deduplicated: bool = True
+    recordings: str = ""
+    """Whether long recordings went in `whole` or were cut, as `cut 30s`; empty where nothing is said, as of a codebook."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,13 @@ class Fingerprint:
         return Fingerprint(identity=Identity(**data["identity"]), numerics=dict(data.get("numerics", {})))
 
     def require(self, other: "Fingerprint", mine: str, theirs: str) -> None:
-        """Raise ValueError naming every difference if the two identities are not the same."""
+        """Raise ValueError naming every difference if the two identities are not the same.
+
+        Where one of them says nothing of recordings, as a codebook and a model do, any will do.
+        """
         ours, others = asdict(self.identity), asdict(other.identity)
+        if not (self.identity.recordings and other.identity.recordings):
+            ours["recordings"] = others["recordings"] = ""
         differences = [f"{key} {ours[key]!r} against {others[key]!r}" for key in ours if ours[key] != others[key]]
         if differences:
             raise ValueError(f"the units of {mine} and of {theirs} do not mean the same: {'; '.join(differences)}")

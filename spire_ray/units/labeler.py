@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Literal, overload
 
 import numpy as np
@@ -32,6 +33,16 @@ class Labeler:
         self.fingerprint = codebook.fingerprint
         self._assign = Assigner(codebook.centroids, device)
         self._batch_samples = batch_seconds * SAMPLE_RATE
+        self._device, self._dtype = torch.device(device), codebook.encoder.dtype
+
+    @property
+    def numerics(self) -> dict[str, str]:
+        """What decides the last bits of a frame: dtype, kind of processor and versions."""
+        kind = torch.backends.cpu.get_cpu_capability()
+        if self._device.type == "cuda":
+            kind = torch.cuda.get_device_name(self._device)
+        versions = {"torch": torch.__version__, "transformers": version("transformers")}
+        return {"dtype": self._dtype, "device": self._device.type, "processor": kind, **versions}
 
     @classmethod
     def from_pretrained(

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from spire_ray import cli
 from spire_ray.shards import decoding, marks
 from spire_ray.stages import label
 
@@ -55,4 +56,4 @@ class LabelShard:
 
 if __name__ == "__main__":
     decoding.Decode, label.LabelShard = Decode, LabelShard
-    sys.exit(label.main())
+    sys.exit(cli.main(["label", *sys.argv[1:]]))

@@ -16,7 +16,8 @@ SPOKEN = "\U000f0001\U000f0002"
 class Echo:
     """A generator that answers with its prompt."""
 
-    tokenizer = SimpleNamespace(chat=CHATML)
+    def __init__(self, form, style="spire-2026"):
+        self.tokenizer = SimpleNamespace(chat=CHATML, record=SimpleNamespace(form=form, prompts=style))
 
     def __call__(self, prompts):
         return ["".join(s.text if s.units is None else codec.encode(s.units) for s in spans) for spans in prompts]
@@ -41,7 +42,7 @@ def user(text):
     ],
 )
 def test_a_model_is_asked_in_the_form_it_was_trained_in(form, asked):
-    tasks = Tasks(Echo(), form)
+    tasks = Tasks(Echo(form))
     assert [
         *tasks.transcribe([UNITS]),
         *tasks.translate_speech([UNITS], "de"),
@@ -50,14 +51,14 @@ def test_a_model_is_asked_in_the_form_it_was_trained_in(form, asked):
 
 
 def test_another_form_can_be_asked_for():
-    assert Tasks(Echo(), "it").translate_text(["the dog"], "en", "de", form="cpt") == ["English: the dog\nGerman:"]
+    assert Tasks(Echo("it")).translate_text(["the dog"], "en", "de", form="cpt") == ["English: the dog\nGerman:"]
 
 
 def test_the_second_turn_holds_the_models_own_transcript():
-    asked = Tasks(Echo(), "it").translate_in_turns([UNITS, UNITS[:1]], ["the dog", "a cat"], "en", "de")
+    asked = Tasks(Echo("it")).translate_in_turns([UNITS, UNITS[:1]], ["the dog", "a cat"], "en", "de")
     first = user(f"Speech: {SPOKEN}\nEnglish:") + "the dog<|im_end|>\n" + user("German:")
     assert asked == [first, first.replace(SPOKEN, SPOKEN[0]).replace("the dog", "a cat")]
 
 
 def test_speech_in_another_language_is_asked_about_by_its_name():
-    assert Tasks(Echo(), "cpt").transcribe([UNITS], "fr") == [f"Speech: {SPOKEN}\nFrench:"]
+    assert Tasks(Echo("cpt")).transcribe([UNITS], "fr") == [f"Speech: {SPOKEN}\nFrench:"]

@@ -78,7 +78,7 @@ def test_a_model_without_units_and_a_foreign_codebook_are_refused(capsys, clips,
     status, _, err = run(capsys, clips / "one.wav", "--model", tiny_model, "--codebook", tmp_path / "other")
     assert status == 2 and len(err) == 1
     assert "do not mean the same: codebook" in err[0]
-    shutil.copytree(tiny_model, tmp_path / "mute", ignore=shutil.ignore_patterns("units.json"))
+    shutil.copytree(tiny_model, tmp_path / "mute", ignore=shutil.ignore_patterns("spire.json"))
     status, _, err = run(capsys, clips / "one.wav", "--model", tmp_path / "mute")
     assert status == 2 and len(err) == 1
     assert "stage extend_model" in err[0]

@@ -19,6 +19,12 @@ QWEN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
     "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
 )
+SMOLLM_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\\nYou are a helpful AI assistant<|im_end|>\\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 _SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
 
 
@@ -42,15 +48,21 @@ def sentencepiece_model(folder: Path, pieces: int = 360, user_defined: tuple[str
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    named = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    named = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True}
+    named |= {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
     for name in ("text", "tokenizer.vocab"):
         (folder / name).unlink()
 
 
-def byte_level_tokenizer(folder: Path, begin: str | None, end: str, others: tuple[str, ...], template: str) -> None:
-    """`tokenizer.json` of a byte-level BPE that cuts text as GPT-4's does, as Llama 3 and Qwen have it."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+def byte_level_tokenizer(
+    folder: Path, begin: str | None, end: str, others: tuple[str, ...], template: str, adds: bool = True
+) -> None:
+    """`tokenizer.json` of a byte-level BPE that cuts text as GPT-4's does, as Llama 3 and Qwen have it.
+
+    `adds`: it puts `begin` before a text by itself.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
@@ -64,6 +76,9 @@ def byte_level_tokenizer(folder: Path, begin: str | None, end: str, others: tupl
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False))
     tokenizer.add_special_tokens([word for word in (begin, end, *others) if word])
+    if begin and adds:
+        special = [(begin, tokenizer.token_to_id(begin))]
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=special)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=begin, eos_token=end)
     wrapped.chat_template = template
     wrapped.save_pretrained(folder)
@@ -92,6 +107,10 @@ def make(family: str, folder: Path) -> str:
             byte_level_tokenizer(folder, None, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"), QWEN_TEMPLATE)
             tied = {"tie_word_embeddings": True, "head_dim": 8, "max_position_embeddings": 512}
             config, cls, ids = Qwen3Config(**_SHAPE, num_key_value_heads=2, **tied), Qwen3ForCausalLM, 448
+        case "smollm2":  # its BOS is what opens every turn, and its tokenizer puts none before a text
+            byte_level_tokenizer(folder, "<|im_start|>", "<|im_end|>", ("<|endoftext|>",), SMOLLM_TEMPLATE, adds=False)
+            tied = {"tie_word_embeddings": True, "max_position_embeddings": 512}
+            config, cls, ids = LlamaConfig(**_SHAPE, **tied), LlamaForCausalLM, 0
         case _:
             raise ValueError(family)
     from transformers import AutoTokenizer
@@ -102,4 +121,4 @@ def make(family: str, folder: Path) -> str:
     return str(folder)
 
 
-FAMILIES = ("llama-2", "llama-3", "eurollm", "qwen")
+FAMILIES = ("llama-2", "llama-3", "eurollm", "qwen", "smollm2")

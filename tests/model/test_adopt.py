@@ -1,4 +1,4 @@
-"""Published folders, by their structure: pieces in the sentencepiece model, several weight files, no units.json."""
+"""Published folders, by their structure: pieces in the sentencepiece model, several weight files, no spire.json."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from spire_ray.model.adopt import adopt
 from spire_ray.text import prompts
-from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
+from spire_ray.text.record import UnitVocabulary
+from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.tools import units
 from spire_ray.units import codec
 from tests.model import families
@@ -106,4 +107,4 @@ def test_a_codebook_of_another_size_is_refused(published, tiny_codebook):
     other = replace(tiny_codebook, fingerprint=replace(tiny_codebook.fingerprint, identity=small))
     with pytest.raises(ValueError, match="holds 20 unit words, but the codebook has 19 clusters"):
         adopt(str(published[0]), other)
-    assert not Path(published[0], "units.json").exists()
+    assert not Path(published[0], "spire.json").exists()

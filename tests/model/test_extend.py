@@ -14,7 +14,7 @@ from spire_ray.model.extend import extend, extended_rows
 from spire_ray.quickstart.scratch import save_model, train_tokenizer
 from spire_ray.settings import ArchitectureSettings, ExtendModelSettings
 from spire_ray.stages import extend_model
-from spire_ray.text.tokenizer import UnitVocabulary
+from spire_ray.text.record import UnitVocabulary
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.fingerprint import Fingerprint, Identity
 
@@ -131,7 +131,7 @@ def test_text_without_units_keeps_its_ids(extended):
     assert before == after
 
 
-def test_the_fingerprint_of_the_codebook_stands_in_units_json(extended):
+def test_the_fingerprint_of_the_codebook_stands_in_the_record(extended):
     _, output, vocabulary = extended
     assert (
         UnitVocabulary.load(str(output))
@@ -169,12 +169,12 @@ def test_a_model_in_several_files_stays_in_several_files(bases, tmp_path):
 
 
 def test_an_extended_model_is_not_extended_again(extended, tmp_path):
-    with pytest.raises(ValueError, match=r"already extended; its units are described in units\.json"):
+    with pytest.raises(ValueError, match=r"already extended; its units are described in spire\.json"):
         extend(str(extended[1]), str(tmp_path), FINGERPRINT, SETTINGS)
 
 
 def test_a_tokenizer_that_knows_the_unit_words_is_refused(extended, tmp_path):
-    shutil.copytree(extended[1], tmp_path / "copy", ignore=shutil.ignore_patterns("units.json"))
+    shutil.copytree(extended[1], tmp_path / "copy", ignore=shutil.ignore_patterns("spire.json"))
     with pytest.raises(ValueError, match=rf"its tokenizer holds {COUNT} unit words already; give it .* `spire units adopt`"):
         extend(str(tmp_path / "copy"), str(tmp_path / "out"), FINGERPRINT, SETTINGS)
 

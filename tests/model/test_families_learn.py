@@ -73,6 +73,6 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
     assert all(torch.equal(trained[name], tensor) for name, tensor in reloaded.state_dict().items())
     rendered = AutoTokenizer.from_pretrained(tmp_path / "exported")
     assert rendered.get_vocab() == AutoTokenizer.from_pretrained(model).get_vocab()
-    assert Path(tmp_path / "exported" / "units.json").exists()
+    assert Path(tmp_path / "exported" / "spire.json").exists()
     asked = prompts.chat([prompts.Turn(prompts.asr_prompt())], np.array([1, 2], np.uint16), tokenizer.chat)
     assert len(SpeechTokenizer(str(tmp_path / "exported")).encode([asked])[0][0]) > 4

@@ -144,9 +144,7 @@ def test_the_chat_is_rendered_as_the_models_own_template_does_or_as_chatml(kept)
     messages = [{"role": role, "content": content} for role, content in said]
     expected = rendering.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     spans = prompts.chat([prompts.Turn("one", "two"), prompts.Turn("three")], markup=tokenizer.chat)
-    text = (rendering.bos_token or "") + "".join(span.text for span in spans)
-    # thinking is left out of every answer that is trained, not of the last one alone
-    assert text.replace("<think>\n\n</think>\n\ntwo", "two") == expected
+    assert "".join(span.text for span in spans) == expected
     [(ids, answers)] = tokenizer.encode([prompts.chat([prompts.Turn("one", "two")], markup=tokenizer.chat)])
     assert tokenizer.text.decode(ids[answers].tolist(), skip_special_tokens=False) == f"two{tokenizer.chat.closing}"
     assert tokenizer.text.token_to_id(tokenizer.chat.closing) in tokenizer.stops
@@ -161,7 +159,7 @@ def test_a_system_turn_is_rendered_as_the_models_own_template_does(kept):
     messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "one"}]
     expected = rendering.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     spans = prompts.chat([prompts.Turn("one")], markup=tokenizer.chat, system="be kind")
-    assert (rendering.bos_token or "") + "".join(span.text for span in spans) == expected
+    assert "".join(span.text for span in spans) == expected
 
 
 @pytest.mark.parametrize("form", ["{{ raise_exception('no system') }}", ""])
@@ -219,6 +217,6 @@ def test_units_of_another_codebook_are_refused_with_the_difference(tmp_path, kep
 
 def test_a_published_folder_is_not_extended_but_adopted(spire_7b, tmp_path):
     published = tmp_path / "SpireFull"
-    shutil.copytree(spire_7b[0], published, ignore=shutil.ignore_patterns("units.json"))
+    shutil.copytree(spire_7b[0], published, ignore=shutil.ignore_patterns("spire.json"))
     with pytest.raises(ValueError, match=r"holds 5000 unit words already; give it the fingerprint .* `spire units adopt`"):
         extend(str(published), str(tmp_path / "x"), fingerprint(5000), ExtendModelSettings(model="", codebook="", output=""))

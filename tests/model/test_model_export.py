@@ -46,7 +46,7 @@ def test_the_tokenizer_and_the_unit_vocabulary_come_along(exported, fresh_model)
     text = "Speech: \U000f0000\U000f0013\nEnglish: the dog<|im_end|>"
     assert tokenizer(text)["input_ids"] == base(text)["input_ids"]
     assert tokenizer.chat_template == base.chat_template
-    assert filecmp.cmp(exported[0] / "units.json", f"{fresh_model}/units.json", shallow=False)
+    assert filecmp.cmp(exported[0] / "spire.json", f"{fresh_model}/spire.json", shallow=False)
 
 
 def test_bfloat16_halves_the_file_and_rounds_the_weights(training, exported, fresh_model, tmp_path):

@@ -65,7 +65,7 @@ def test_it_documents(task, questions, answers):
     turns = zip(questions, answers, strict=True)
     expected = [f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n" for q, a in turns]
     assert text(document) == "".join(expected)
-    assert [span.text for span in document.spans if span.answer] == [f"{answer}<|im_end|>" for answer in answers]
+    assert [span.text for span in document.spans if span.answer] == [p for answer in answers for p in (answer, "<|im_end|>")]
     assert not document.everything_counts
 
 
@@ -132,7 +132,7 @@ def test_a_system_turn_stands_first_and_bears_no_loss():
     assert text(document) == (
         "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
     )
-    assert [span.text for span in document.spans if span.answer] == ["Hello<|im_end|>"]
+    assert [span.text for span in document.spans if span.answer] == ["Hello", "<|im_end|>"]
     without = replace(CHATML, system="", instructed="")
     with pytest.raises(SkipRow, match=r"^system turn: the chat template of the model has no form for it$"):
         mixture.prompted(source("text", format="it"), row(conversations=conversation(turns)), markup=without)

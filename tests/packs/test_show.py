@@ -15,7 +15,7 @@ def test_a_row_shows_its_documents_their_units_and_what_counts(tiny_model, tmp_p
     units = np.array([3, 1, 4, 1, 5, 9, 2, 6], np.uint16)
     [(ids, answers)] = tokenizer.encode([prompts.chat([Turn(prompts.asr_prompt(), "the dog")], units)])
     documents = [Document(ids, answers, "clip-1", 0), Document(ids[:4], np.ones(4, bool), "text-2", 1)]
-    index = {"sources": [{"name": "asr"}, {"name": "text"}], "model": tiny_model}
+    index = {"sources": [{"name": "asr"}, {"name": "text"}], "model": tiny_model, "tokenizer": tokenizer.record.tokenizer}
     write(str(tmp_path), documents, 96, tokenizer.vocabulary_size, 0, index)
     pack = Pack(str(tmp_path))
     plain = show.row(pack, tokenizer, 0, colour=False)

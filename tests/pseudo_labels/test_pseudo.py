@@ -1,5 +1,7 @@
 """Which translations are asked for, which are kept, and what they cost by the plan."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -32,18 +34,66 @@ scores = st.lists(st.sampled_from([0.2, 0.8, 0.85, 0.9, 0.95]), max_size=40)
 
 @given(scores, st.integers(0, 10))
 def test_the_best_are_kept_from_the_threshold_on_and_no_more_than_top_k(values, top_k):
+    quality = QualitySettings(top_k=top_k)
     given_scores = np.array(values, np.float32)
-    ranks = pseudo.ranks([f"u{i}" for i in range(len(values))], "de")
-    keeps = pseudo.cut(given_scores, ranks, QualitySettings(top_k=top_k)).keeps(given_scores, ranks)
-    good = int((given_scores >= np.float32(0.85)).sum())
-    assert keeps.sum() == (min(top_k, good) if top_k else good)
-    if keeps.any() and not keeps.all():
-        assert given_scores[keeps].min() >= max(given_scores[~keeps].max() if keeps.sum() < good else 0, np.float32(0.85))
+    good = [place for place, value in enumerate(given_scores) if pseudo.good({"score": value, "scores": ()}, quality)]
+    assert good == np.flatnonzero(given_scores >= np.float32(0.85)).tolist()
+    left, ranks = given_scores[good], pseudo.ranks([f"u{i}" for i in good], "de")
+    keeps = pseudo.cut(left, ranks, top_k).keeps(left, ranks)
+    assert keeps.sum() == (min(top_k, len(good)) if top_k else len(good))
+    if not keeps.all():
+        assert left[keeps].min() >= left[~keeps].max()
+
+
+@pytest.mark.parametrize(
+    ("label", "minimum", "kept"),
+    [
+        ({"score": None, "scores": ()}, {}, True),
+        ({"score": math.nan, "scores": ()}, {}, False),
+        ({"score": 0.9, "scores": [("blaser2_mt", 4.6)]}, {"blaser2_mt": 4.5}, True),
+        ({"score": 0.9, "scores": [("blaser2_mt", 4.4)]}, {"blaser2_mt": 4.5}, False),
+        ({"score": 0.9, "scores": [("xcomet", 1.0)]}, {"blaser2_mt": 4.5}, False),
+        ({"score": 0.9, "scores": None}, {"blaser2_mt": 4.5}, False),
+        ({"score": 0.9, "scores": [("blaser2_mt", math.nan)]}, {"blaser2_mt": 4.5}, False),
+        ({"score": 0.8, "scores": [("blaser2_mt", 5.0)]}, {"blaser2_mt": 4.5}, False),
+    ],
+)
+def test_every_score_must_be_high_enough_and_a_missing_one_is_not(label, minimum, kept):
+    assert pseudo.good(label, QualitySettings(minimum=minimum)) == kept
+
+
+def test_the_better_of_two_systems_is_taken_by_any_score():
+    def label(system, translation, score, **scores):
+        return {
+            "utt_id": "u", "target_language": "de", "system": system, "translation": translation, "score": score,
+            "scores": list(scores.items()),
+        }  # fmt: skip
+
+    one, two = label("one", "Hund", 0.9, blaser=3.0), label("two", "Köter", 0.8, blaser=4.0)
+    assert pseudo.better([[one], [two]], "score") == pseudo.better([[two], [one]], "score") == [one]
+    assert pseudo.better([[one], [two]], "blaser") == [two]
+    assert pseudo.better([[one], [{**two, "score": None}]], "score") == [one]
+    assert pseudo.better([[{**one, "score": math.nan}], [two]], "score") == [two]
+    assert pseudo.better([[{**one, "translation": None, "score": 9.0}], [two]], "score") == [two]
+    equal = label("two", "Hund", 0.9)
+    assert pseudo.better([[one], [equal]], "score") == [one]
+    other = {**two, "target_language": "fr"}
+    assert pseudo.better([[one], [other]], "score") == [one, other]
 
 
 def test_what_was_not_scored_is_kept():
     nothing = np.array([np.nan, np.nan], np.float32)
-    assert pseudo.cut(nothing, np.zeros(2, np.uint64), QualitySettings()).keeps(nothing, np.zeros(2, np.uint64)).all()
+    assert pseudo.good({"score": None, "scores": None}, QualitySettings())
+    assert pseudo.cut(nothing, np.zeros(2, np.uint64), 0).keeps(nothing, np.zeros(2, np.uint64)).all()
+
+
+def test_a_random_choice_is_one_by_rank_and_always_the_same():
+    ids = [f"u{i}" for i in range(1000)]
+    nothing, ranks = np.full(1000, np.nan, np.float32), pseudo.ranks(ids, "de")
+    keeps = pseudo.cut(nothing, ranks, 300).keeps(nothing, ranks)
+    assert keeps.sum() == 300
+    assert 60 < keeps[:250].sum() < 90  # of every part of the rows
+    assert set(ranks[keeps]) == set(np.sort(ranks)[:300])
 
 
 def test_rows_get_the_translations_that_are_kept_and_go_without_any():

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from spire_ray import cli
 from spire_ray.core import command
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.runtime import frames
@@ -142,6 +143,6 @@ def test_an_encoder_that_is_not_there_is_refused_before_anything_is_sampled(mani
         "encoder": {"name": "my/models/hubert"},
     }
     (tmp_path / "fit.json").write_text(json.dumps(given))
-    assert fit_codebook.main(["--config", f"{tmp_path}/fit.json"]) == command.USER_ERROR
+    assert cli.main(["fit_codebook", "--config", f"{tmp_path}/fit.json"]) == command.USER_ERROR
     assert "encoder.name=my/models/hubert: not found" in capsys.readouterr().err
     assert not (tmp_path / "codebook").exists()

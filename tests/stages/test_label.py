@@ -12,6 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spire_ray import cli
 from spire_ray.core import storage
 from spire_ray.manifest.schema import LABELLED, MANIFEST, REJECTED
 from spire_ray.settings import LabelSettings
@@ -163,7 +164,7 @@ def test_the_job_on_ray_labels_resumes_and_grows(ray_session, tmp_path, codebook
     config = tmp_path / "label.yaml"
     fields = {"stage": "label", "manifest": f"{tmp_path}/m.parquet", "codebook": str(codebook), "output": f"{tmp_path}/units"}
     config.write_text(json.dumps(fields | {"shard_seconds": 3.0, "tracking": {"enabled": False}}))
-    assert label.main(["--config", str(config)]) == 0
+    assert cli.main(["label", "--config", str(config)]) == 0
     told = capsys.readouterr().out
     assert "rows 20, labelled 10, rejected 10" in told
     assert re.findall(r"(\d+) %  .* rejected", told)[-1] == "100"  # what is rejected is done, too
@@ -172,10 +173,10 @@ def test_the_job_on_ray_labels_resumes_and_grows(ray_session, tmp_path, codebook
     reference = settings_of(tmp_path, codebook, output=f"{tmp_path}/here", max_seconds=120.0, silence="keep")
     labelled_here(reference)
     assert before == {name: storage.read_bytes(f"{reference.output}/{name}") for name in before}
-    assert label.main(["--config", str(config)]) == 0
+    assert cli.main(["label", "--config", str(config)]) == 0
     assert "done already" in capsys.readouterr().out
     manifest(tmp_path, kinds + ["good"] * 3)
-    assert label.main(["--config", str(config)]) == 0
+    assert cli.main(["label", "--config", str(config)]) == 0
     assert "rows 23, labelled 13, rejected 10" in capsys.readouterr().out
     assert before == {name: storage.read_bytes(f"{tmp_path}/units/{name}") for name in before}
 

@@ -1,16 +1,21 @@
 """The stage pack on a cluster: the same bytes for any number of workers, and on after it was stopped."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from spire_ray import cli
 from spire_ray.manifest.schema import UNITS
 from spire_ray.packs import choice
 from spire_ray.packs.pack import Pack
+from spire_ray.shards import marks
 from spire_ray.stages import pack
+from spire_ray.text.tokenizer import SpeechTokenizer
 
 
 @pytest.fixture
@@ -40,12 +45,14 @@ def recipe(tmp_path, tiny_codebook, tiny_model, monkeypatch):
     def run(name, **changes):
         config = {"stage": "pack", "output": str(tmp_path / name), "model": tiny_model, "sequence_length": 96, "sources": sources}
         (tmp_path / "pack.yaml").write_text(yaml.safe_dump(config | {"tracking": {"enabled": False}} | changes))
-        return pack.main(["--config", str(tmp_path / "pack.yaml")])
+        return cli.main(["pack", "--config", str(tmp_path / "pack.yaml")])
 
     return run
 
 
-def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(ray_session, recipe, tmp_path, monkeypatch, capsys):
+def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(
+    ray_session, recipe, tmp_path, tiny_model, monkeypatch, capsys
+):
     assert recipe("one", workers=1) == 0
     monkeypatch.setattr(pack, "_PARTS_IN_A_BLOCK", 1)
     monkeypatch.setattr(pack, "_ROWS_IN_A_BLOCK", 7)
@@ -69,6 +76,10 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(ray_session
     assert [source["name"] for source in index["sources"]] == ["asr", "st_multiturn.de", "text"]
     assert abs(index["sources"][0]["tokens"] - 900) < 15
     assert index["sources"][2]["documents"] == 45
+    assert index["directions"] == ["asr.en", "st.en-de"]
+    assert index["longest"] == {"units": 3, "seconds": 1.0}
+    tokenizer = SpeechTokenizer(tiny_model)
+    assert (index["tokenizer"], index["terminator"]) == (tokenizer.record.tokenizer, tokenizer.eos)
     assert not (tmp_path / "two" / "_tokens").exists()
     assert (tmp_path / "two" / "card.md").exists()
     assert (tmp_path / "two" / "card.png").exists()
@@ -84,14 +95,15 @@ MALFORMED = {
     "empty turn": {"conversations": [TURNS[0], {"from": "gpt", "value": " "}]},
     "no text": {"text": None},
     "units written as text": {"text": "the \U000f0003 dog"},
+    "control token written as text": {"text": "the dog<|im_end|>"},
     "not labelled": {"status": "rejected", "error": "digital silence"},
     "no conversations": {"conversations": None},
 }
 
 
-def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is_packed(ray_session, recipe, tmp_path, capsys):
+def test_many_malformed_rows_are_each_reported_by_id_and_reason_and_none_is_packed(ray_session, recipe, tmp_path, capsys):
     expected, spoken, written = {}, [], [{"utt_id": "fine", "split": "train", "conversations": json.dumps(TURNS)}]
-    for number in range(100):
+    for number in range(110):
         reason = list(MALFORMED)[number % len(MALFORMED)]
         expected[f"bad{number}"] = reason
         row = {"utt_id": f"bad{number}", "text": f"the dog {number}", "language": "en", "split": "train", "duration": 1.0}
@@ -108,7 +120,7 @@ def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is
     ]
     assert recipe("pack", sources=sources) == 0
     listed = pq.read_table(tmp_path / "pack" / "rejected").to_pylist()
-    assert len(listed) == 100
+    assert len(listed) == 110
     assert {row["utt_id"]: row["reason"].partition(": ")[0] for row in listed} == expected
     assert "asr: left out 10: no units, such as bad0 (no units)" in capsys.readouterr().out
     opened = Pack(str(tmp_path / "pack"))
@@ -116,6 +128,27 @@ def test_a_hundred_malformed_rows_are_each_reported_by_id_and_reason_and_none_is
     assert packed == {f"u{part}-{number}" for part in range(3) for number in range(40)} | {"fine"}
     card = (tmp_path / "pack" / "card.md").read_text()
     assert all(f"| {reason} | 10 |" in card for reason in MALFORMED)
+
+
+def test_units_of_cut_and_of_whole_recordings_are_not_packed_together(ray_session, recipe, tmp_path, tiny_codebook, capsys):
+    shutil.copytree(tmp_path / "units", tmp_path / "cut")
+    for name, recordings in (("units", "whole"), ("cut", "cut 30s")):
+        made = replace(tiny_codebook.fingerprint, identity=replace(tiny_codebook.fingerprint.identity, recordings=recordings))
+        (tmp_path / name / "fingerprint.json").write_text(json.dumps(made.to_dict()))
+    sources = [{"task": "asr", "name": name, "data": str(tmp_path / name)} for name in ("units", "cut")]
+    assert recipe("pack", sources=sources) == 2
+    assert "do not mean the same: recordings 'whole' against 'cut 30s'" in capsys.readouterr().err
+    assert recipe("alone", sources=sources[1:]) == 0  # the codebook of the model says nothing of recordings
+
+
+def test_units_of_another_dtype_warn_in_a_pack_or_are_refused(ray_session, recipe, tmp_path, capsys):
+    for number, dtype in enumerate(("float32", "bfloat16")):
+        marks.write(str(tmp_path / "units"), number, marks.Mark(numerics={"dtype": dtype}))
+    sources = [{"task": "asr", "data": str(tmp_path / "units")}]
+    assert recipe("pack", sources=sources) == 0
+    assert "warning: units were made in different ways: dtype bfloat16 and float32" in capsys.readouterr().out
+    assert recipe("strict", sources=sources, units={"strict": True}) == 2
+    assert "units.strict=true" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

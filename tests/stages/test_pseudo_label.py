@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from spire_ray import cli
 from spire_ray.evaluation import comet
 from spire_ray.inference.continuous import ContinuousGenerator
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
 from spire_ray.settings import PseudoLabelSettings, QualitySettings
-from spire_ray.stages import pseudo_label
 from spire_ray.stages.pseudo_label import TranslateShard
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Turn
@@ -90,14 +90,14 @@ def test_the_dry_run_names_the_cost(tiny_model, tmp_path, capsys):
     (tmp_path / "c.yaml").write_text(
         f"{{stage: pseudo_label, output: {tmp_path}/out, data: {tmp_path}/m.parquet, model: {tiny_model}, languages: [de, fr]}}"
     )
-    assert pseudo_label.main(["--config", str(tmp_path / "c.yaml"), "--dry-run"]) == 0
+    assert cli.main(["pseudo_label", "--config", str(tmp_path / "c.yaml"), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "5 rows, up to 10 translations" in out
     assert "H200-hours at 30 % of the matrix rate (not measured)" in out
     shape = f"expected={{rows: 1e8, shape: {ROOT}/configs/shapes/llama-2-13b.json}}"
     absent = [f"data={tmp_path}/none", "model=/none", "languages=[de]", shape, "--dry-run"]
-    assert pseudo_label.main(["--config", str(tmp_path / "c.yaml"), *absent]) == 0
+    assert cli.main(["pseudo_label", "--config", str(tmp_path / "c.yaml"), *absent]) == 0
     out = capsys.readouterr().out
     assert "100000000 rows expected, up to 100000000 translations" in out
     assert "13.02 B parameters: about 290 H200-hours" in out
-    assert pseudo_label.main(["--config", str(tmp_path / "c.yaml"), "languages=[xx]", "--dry-run"]) == 2
+    assert cli.main(["pseudo_label", "--config", str(tmp_path / "c.yaml"), "languages=[xx]", "--dry-run"]) == 2

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from spire_ray import cli
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
-from spire_ray.stages import pseudo_label
 from spire_ray.tools import audit, status
 
 
@@ -35,9 +35,10 @@ def run(tmp_path, tiny_codebook, tiny_model, stand_in_for_comet, monkeypatch):
         "stage": "pseudo_label", "output": str(tmp_path / "out"), "data": str(tmp_path / "units"), "model": tiny_model,
         "languages": ["de", "fr"], "rows_per_shard": 8, "max_new_tokens": 4, "tracking": {"enabled": False},
         "quality": {"model": "some/kiwi", "python": stand_in_for_comet, "threshold": 2.0},
+        "license": {"accept": ["some/kiwi"]},
     }  # fmt: skip
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    return lambda *more: pseudo_label.main(["--config", str(tmp_path / "c.yaml"), *more])
+    return lambda *more: cli.main(["pseudo_label", "--config", str(tmp_path / "c.yaml"), *more])
 
 
 def times(folder):

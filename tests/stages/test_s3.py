@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from spire_ray import cli
 from spire_ray.audio import decode
 from spire_ray.core import lock, storage
 from spire_ray.manifest import reader, recording, writer
@@ -127,7 +128,7 @@ def test_a_second_writer_on_s3_is_refused(s3):
 def test_a_wrong_bucket_is_refused_with_one_line(wrong, s3, corpus, tmp_path, capsys):
     fields = {"stage": "label", "manifest": corpus, "codebook": "s3://spire/codebook", "output": "s3://spire/units"}
     (tmp_path / "label.yaml").write_text(json.dumps({**fields, **wrong, "tracking": {"enabled": False}}))
-    assert label.main(["--config", str(tmp_path / "label.yaml")]) == 2
+    assert cli.main(["label", "--config", str(tmp_path / "label.yaml")]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1 and told[0].startswith("label: error: ") and ("bucket" in told[0] or "not there" in told[0])
 

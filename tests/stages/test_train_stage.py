@@ -55,10 +55,10 @@ def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_pa
     units, first_new_token_id = train.new_rows(fresh_model)
     assert first_new_token_id == units.start
     assert len(units) == 20
-    stated = json.loads(Path(fresh_model, "units.json").read_text())
-    assert stated["first_new_row"] == units.start
-    stated["first_new_row"] -= 5  # as where words of another kind were added before the units
-    (tmp_path / "units.json").write_text(json.dumps(stated))
+    stated = json.loads(Path(fresh_model, "spire.json").read_text())
+    assert stated["units"]["first_new_row"] == units.start
+    stated["units"]["first_new_row"] -= 5  # as where words of another kind were added before the units
+    (tmp_path / "spire.json").write_text(json.dumps(stated))
     assert train.new_rows(str(tmp_path)) == (units, units.start - 5)
     assert train.new_rows(tiny_base)[0] == range(0)
 
@@ -95,15 +95,15 @@ def test_a_training_whose_workers_failed_too_often_ends_with_one_line(failures, 
 def test_units_that_the_model_does_not_know_are_refused_before_the_workers_start(model, told, request, tmp_path, tiny_pack):
     fresh = Path(request.getfixturevalue("fresh_model"))
     shutil.copytree(fresh, tmp_path / "other")
-    known = json.loads((fresh / "units.json").read_text())
+    known = json.loads((fresh / "spire.json").read_text())
     pack = shutil.copytree(tiny_pack, tmp_path / "pack")
     index = json.loads((pack / "index.json").read_text())
-    (pack / "index.json").write_text(json.dumps(index | {"fingerprint": known["fingerprint"]}))
+    (pack / "index.json").write_text(json.dumps(index | {"fingerprint": known["units"]["fingerprint"]}))
     (tmp_path / "zero1.json").write_text("{}")
     settings = {"pack": str(pack), "deepspeed": str(tmp_path / "zero1.json")}
     plan_train.plan(replace(SETTINGS, model=str(fresh), **settings))
-    known["fingerprint"]["identity"]["codebook"] = "another"
-    (tmp_path / "other" / "units.json").write_text(json.dumps(known))
+    known["units"]["fingerprint"]["identity"]["codebook"] = "another"
+    (tmp_path / "other" / "spire.json").write_text(json.dumps(known))
     with pytest.raises(ValueError, match=told):
         plan_train.plan(
             replace(SETTINGS, model=request.getfixturevalue(model) if model != "other" else str(tmp_path / model), **settings)

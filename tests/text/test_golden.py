@@ -52,7 +52,8 @@ def text(spans):
 
 
 def described(spans):
-    answers = [span.text for span in spans if span.answer]
+    parts = [span.text for span in spans if span.answer]
+    answers = [answer + closing for answer, closing in zip(parts[::2], parts[1::2], strict=True)]
     return {"text": text(spans), "answers": answers} if answers else {"text": text(spans)}
 
 

@@ -40,13 +40,12 @@ def asked(monkeypatch):
 
 
 def rendered(model, content):
-    """What Hugging Face makes of a question, BOS left out."""
+    """What Hugging Face makes of a question."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     messages = [{"role": "user", "content": content}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return text.removeprefix(tokenizer.bos_token)
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 def spoken(question):

@@ -18,7 +18,8 @@ def text(spans):
 
 
 def answers(spans):
-    return [span.text for span in spans if span.answer]
+    parts = [span.text for span in spans if span.answer]
+    return [answer + closing for answer, closing in zip(parts[::2], parts[1::2], strict=True)]
 
 
 # --- continued pre-training -----------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ def test_the_tokenizer_of_an_extended_model_renders_the_same_chat(turns, tiny_mo
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     rendered = tokenizer.apply_chat_template(messages(turns), tokenize=False, add_generation_prompt=True)
-    assert rendered == text(prompts.chat(turns, UNITS))
+    assert rendered == "<s>" + text(prompts.chat(turns, UNITS))  # which the tokenizer of this model puts before every text
 
 
 def test_the_released_template_renders_a_system_turn_the_same_way(tiny_model):
@@ -141,7 +142,7 @@ def test_the_released_template_renders_a_system_turn_the_same_way(tiny_model):
     turns = [Turn(MT, "der Hund")]
     said = [{"role": "system", "content": "Be brief."}, *messages(turns)]
     rendered = AutoTokenizer.from_pretrained(tiny_model).apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-    assert rendered == text(prompts.chat(turns, system="Be brief."))
+    assert rendered == "<s>" + text(prompts.chat(turns, system="Be brief."))
 
 
 def test_without_a_generation_prompt_the_last_answer_stays_open(tiny_model):
@@ -149,4 +150,4 @@ def test_without_a_generation_prompt_the_last_answer_stays_open(tiny_model):
 
     turns = CONVERSATIONS[0]
     rendered = AutoTokenizer.from_pretrained(tiny_model).apply_chat_template(messages(turns), tokenize=False)
-    assert rendered + "<|im_end|>\n" == text(prompts.chat(turns, UNITS))
+    assert rendered + "<|im_end|>\n" == "<s>" + text(prompts.chat(turns, UNITS))

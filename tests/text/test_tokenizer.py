@@ -1,8 +1,6 @@
 """Unit ids by arithmetic: the ids are those of the whole text, and speech never comes in as text."""
 
-import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from spire_ray.model.extend import extend
 from spire_ray.settings import ExtendModelSettings
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Span, Turn
-from spire_ray.text.tokenizer import SpeechTokenizer, UnitVocabulary
+from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
 from spire_ray.units.fingerprint import Fingerprint, Identity
 
@@ -104,47 +102,17 @@ def test_ids_are_those_that_transformers_gives(tokenizers, tiny_model):
 
     text = "Speech: \U000f0003\U000f0000\nEnglish: größer 中<|im_end|>\n"
     ids = AutoTokenizer.from_pretrained(tiny_model)(text, add_special_tokens=False)["input_ids"]
-    spans = [Span("Speech: "), Span(units=np.array([3, 0], np.uint16)), Span("\nEnglish: größer 中<|im_end|>\n")]
+    spans = [
+        Span("Speech: "),
+        Span(units=np.array([3, 0], np.uint16)),
+        Span("\nEnglish: größer 中"),
+        Span("<|im_end|>\n", control=True),
+    ]
     assert tokenizers["pua"].encode([spans])[0][0].tolist() == ids
-
-
-def other_family(folder, base, **named):
-    """The tokenizer of `base` with other words for BOS and EOS, as other families of models have them."""
-    vocabulary = Path(base, "tokenizer.json").read_text()
-    (folder / "tokenizer.json").write_text(vocabulary.replace('"<s>"', '"<begin>"').replace('"</s>"', '"<end>"'))
-    (folder / "tokenizer_config.json").write_text(json.dumps(named))
-    return str(folder)
-
-
-def test_other_families_name_their_begin_and_end_in_the_tokenizer_configuration(tiny_base, tmp_path):
-    llama = SpeechTokenizer(tiny_base)
-    other = SpeechTokenizer(other_family(tmp_path, tiny_base, bos_token="<begin>", eos_token={"content": "<end>"}))
-    assert (other.bos, other.eos) == (llama.bos, llama.eos) == (0, 1)
-
-
-def test_families_whose_documents_begin_with_nothing_get_no_begin(tiny_base, tmp_path):
-    tokenizer = SpeechTokenizer(other_family(tmp_path, tiny_base, eos_token="<end>"))
-    ids = np.array([7, 8], np.int32)
-    assert tokenizer.bos is None
-    assert tokenizer.begin(ids).tolist() == [7, 8]
-    assert SpeechTokenizer(tiny_base).begin(ids).tolist() == [0, 7, 8]
-
-
-def test_a_tokenizer_without_an_end_is_refused(tiny_base, tmp_path):
-    with pytest.raises(ValueError, match=r"neither </s> nor an eos_token in tokenizer_config\.json"):
-        SpeechTokenizer(other_family(tmp_path, tiny_base, bos_token="<begin>"))
 
 
 def test_no_documents_give_none(tokenizers):
     assert tokenizers["pua"].encode([]) == []
-
-
-def test_the_unit_vocabulary_is_saved_with_the_model(tiny_model, tiny_codebook, tmp_path):
-    vocabulary = UnitVocabulary.load(tiny_model)
-    assert vocabulary.fingerprint == tiny_codebook.fingerprint
-    changed = dataclasses.replace(vocabulary, first=99, surface="extra_id")
-    changed.save(str(tmp_path))
-    assert UnitVocabulary.load(str(tmp_path)) == changed
 
 
 # --- a sentencepiece vocabulary, as the Llama family has it ---------------------------------------------------------

@@ -25,7 +25,8 @@ def answers_pack(folder, tokenizer, rows=48):
     documents = [
         Document(ids, np.arange(len(ids)) >= len(ids) - draw.integers(1, 7), f"u{i}", i % 2) for i, (ids, _) in enumerate(encoded)
     ]
-    write(str(folder), documents, 48, 384, 0, {"sources": [{"name": "asr.en"}, {"name": "st.de"}], "fingerprint": None})
+    index = {"sources": [{"name": "asr.en"}, {"name": "st.de"}], "fingerprint": None, "tokenizer": tokenizer.record.tokenizer}
+    write(str(folder), documents, 48, 384, 0, index)
     return str(folder)
 
 

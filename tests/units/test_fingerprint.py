@@ -7,7 +7,10 @@ import pytest
 
 from spire_ray.units.fingerprint import Fingerprint, Identity, content_hash
 
-MINE = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="utterance", frame_rate=50, codebook="c", clusters=5000)
+MINE = Identity(
+    encoder="e", weights="w", layer=22, norm="none", waveform="utterance", frame_rate=50, codebook="c", clusters=5000,
+    recordings="whole",
+)  # fmt: skip
 OTHER = {
     "encoder": "f",
     "weights": "v",
@@ -21,6 +24,7 @@ OTHER = {
     "pooling": "mean2",
     "cutting": "30s",
     "deduplicated": False,
+    "recordings": "cut 30s",
 }
 
 
@@ -40,6 +44,13 @@ def test_all_differences_are_named_at_once():
     with pytest.raises(ValueError) as error:
         Fingerprint(identity=MINE).require(Fingerprint(identity=Identity(**OTHER)), "a", "b")
     assert all(f"{field} " in str(error.value) for field in OTHER)
+
+
+def test_a_codebook_that_says_nothing_of_recordings_goes_with_any():
+    said = [Fingerprint(identity=dataclasses.replace(MINE, recordings=how)) for how in ("", "whole", "cut 30s")]
+    for one in said[1:]:
+        said[0].require(one, "the model", "the units")
+        one.require(said[0], "the units", "the model")
 
 
 def test_numerics_may_differ():

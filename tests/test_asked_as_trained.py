@@ -1,0 +1,157 @@
+"""A base model is asked to continue, an instructed one in its chat, each in the form of the prompts that it was trained on."""
+
+import asyncio
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from spire_ray.inference import transcribe
+from spire_ray.inference.generate import HuggingFaceGenerator
+from spire_ray.model.describe import describe
+from spire_ray.settings import EvaluatedModel, EvaluateSettings, ServeSettings
+from spire_ray.units import codec
+
+UNITS = np.array([1, 2, 3], np.uint16)
+SPOKEN = codec.encode(UNITS)
+CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+ASKED = {  # form, prompts → transcript, translation, text
+    ("cpt", "spire-2025"): ("Speech:{}\nEnglish:", "Speech:{}\nGerman:", "English: the dog\nGerman:"),
+    ("cpt", "spire-2026"): ("Speech: {}\nEnglish:", "Speech: {}\nGerman:", "English: the dog\nGerman:"),
+    ("it", "spire-2025"): (
+        CHAT.format("Speech: {}\n English:"),
+        CHAT.format("Speech: {}\n German:"),
+        CHAT.format("Translate the following text from English to German.\nEnglish: the dog\nGerman:"),
+    ),
+    ("it", "spire-2026"): (
+        CHAT.format("Speech: {}\nEnglish:"),
+        CHAT.format("Speech: {}\nGerman:"),
+        CHAT.format("Translate the following text from English to German.\nEnglish: the dog\nGerman:"),
+    ),
+}
+
+
+@pytest.fixture(params=ASKED, ids=" ".join)
+def trained(request, tiny_model, tmp_path):
+    """A model as its export describes it, and what it must be asked."""
+    form, style = request.param
+    folder = str(shutil.copytree(tiny_model, tmp_path / "model"))
+    directions = ["asr.en", "mt.en-de", "st.en-de"]
+    describe(folder, {"sources": [{"name": "a", "format": form}], "prompts": style, "directions": directions})
+    return folder, ASKED[request.param]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The prompts that the generator was given, as text; every answer is empty."""
+    seen = []
+
+    def answer(self, given):
+        seen.extend("".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in given)
+        return [""] * len(given)
+
+    monkeypatch.setattr(HuggingFaceGenerator, "__call__", answer)
+    return seen
+
+
+def test_by_the_server(trained, asked, monkeypatch):
+    from spire_ray.serving.app import LanguageModel
+
+    async def write(self, prompt):
+        return self._generator([prompt])[0]
+
+    write.set_max_batch_size = lambda size: None
+    monkeypatch.setattr(LanguageModel, "_write", write)  # Serve batches in its replicas alone
+
+    async def ask():
+        model = LanguageModel(ServeSettings(model=trained[0], output="", max_new_tokens=8))
+        return [await model(UNITS, "en", ""), await model(UNITS, "en", "de")]
+
+    asyncio.run(ask())
+    assert asked == [question.format(SPOKEN) for question in trained[1][:2]]
+
+
+def test_by_the_evaluation(trained, asked, tiny_codebook):
+    from spire_ray.stages.evaluate import _Asker
+
+    model = EvaluatedModel(name="m", model=trained[0], tasks=("asr", "st_direct", "mt"))
+    row = {"units": UNITS, "text": "the dog", "translation": "der Hund"}
+    asker = _Asker(EvaluateSettings(units="", models=(model,), output=""), model, [row], tiny_codebook.fingerprint.to_dict())
+    for task in model.tasks:
+        asker.ask(task)
+    assert asked == [question.format(SPOKEN) for question in trained[1]]
+
+
+def test_by_the_tool(trained, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
+    soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", trained[0], "--to", "de"]) == 0
+    before, after = trained[1][1].split("{}")
+    assert asked[0].startswith(before) and asked[0].endswith(after)
+
+
+def test_a_form_that_a_folder_contradicts_is_refused(trained):
+    from spire_ray.stages import evaluate
+
+    form = "it" if trained[1][0].startswith("Speech") else "cpt"
+    model = EvaluatedModel(name="m", model=trained[0], tasks=("asr",), format=form)
+    with pytest.raises(ValueError, match=rf"models\.m\.format={form}: {trained[0]} says that it is asked as"):
+        evaluate.plan(EvaluateSettings(units="", models=(model,), output=""))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--to", "fr"], "to=fr: the model was not trained to translate speech in en into it; it was for de"),
+        (["--to", "zh"], "to=zh: the model was not trained"),
+        (["--language", "French"], "language=fr: the model was not trained to transcribe it; it was for en"),
+        (["--language", "fr", "--to", "de"], "to=de: the model was not trained to translate speech in fr into it"),
+    ],
+)
+def test_a_language_that_was_not_trained_is_refused_in_one_line(trained, options, reason, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
+    soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", trained[0], *options]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert reason in line
+
+
+def test_speech_in_another_language_is_refused_where_only_english_was_trained(trained):
+    from spire_ray.text import record
+
+    found = record.load(trained[0])
+    transcribe.check_direction(found)
+    transcribe.check_direction(found, to="de")
+    with pytest.raises(ValueError, match="language=fr: the model was not trained to transcribe it; it was for en"):
+        transcribe.check_direction(found, "fr")
+
+
+def test_the_server_refuses_it_in_the_terms_of_its_api(trained):
+    from types import SimpleNamespace
+
+    from spire_ray.serving.ingress import Ingress, Refusal
+    from spire_ray.text import record
+
+    async def limits():
+        return 100, 2.0, record.load(trained[0])
+
+    handle = SimpleNamespace(limits=SimpleNamespace(remote=limits))
+    ingress = Ingress(ServeSettings(model=trained[0], output=""), handle, handle)
+    for source, target, param in (("en", "fr", "to_language"), ("fr", "", "language")):
+        with pytest.raises(Refusal, match="the model was not trained to") as refused:
+            asyncio.run(ingress._answer(b"", source, target))
+        assert (refused.value.status_code, refused.value.param, refused.value.code) == (400, param, "untrained_language")
+
+
+def test_audio_beyond_what_was_trained_is_told(trained, tmp_path, capsys, monkeypatch):
+    from dataclasses import replace
+
+    from spire_ray.text import record
+
+    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
+    replace(record.load(trained[0]), longest_units=5, longest_seconds=0.4).save(trained[0])
+    soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", trained[0]]) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert "units are more than the 5 (0.4 s) of the longest speech that the model was trained on" in line
