@@ -134,8 +134,8 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
 
     preset = tmp_path_factory.mktemp("deepspeed") / "zero.json"
 
-    def run(folder, training, log=lambda step, metrics: None, pack=tiny_pack, zero=None, **more):
-        preset.write_text(json.dumps({"zero_optimization": zero or {"stage": 1}, "bf16": {"enabled": False}}))
+    def run(folder, training, log=lambda step, metrics: None, pack=tiny_pack, zero=None, half=False, **more):
+        preset.write_text(json.dumps({"zero_optimization": zero or {"stage": 1}, "bf16": {"enabled": half}}))
         lines = []
 
         def note(step, metrics):
@@ -143,7 +143,7 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
             log(step, metrics)
 
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.bfloat16 if half else torch.float32)
         opened = Pack(pack)
         rows = sizes.rows_of_a_step(training, opened.index["sequence_length"])
         units, first_new_token_id = new_rows(fresh_model)

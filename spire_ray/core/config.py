@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ from spire_ray.settings import RecipeSettings, StageSettings
 
 RECIPE = "run"
 """What a recipe has for a stage."""
+
+_LENGTHS = {"training.steps", "training.epochs"}
+"""How much of a work is done, in a folder that goes on where it ended."""
 
 
 def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: str | None = None) -> StageSettings:
@@ -73,6 +77,12 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
 def identity(configuration: StageSettings) -> dict[str, Any]:
     """The fields that decide what a stage makes, dotted, for comparing an output folder with a configuration."""
     return {field.key: json.loads(json.dumps(field.value)) for field in fields(configuration) if not field.operational}
+
+
+def extends(made: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether an identity is that of a finished work but for more of it: more steps or epochs of the same training."""
+    changed = {key for key in {*made, *now} if made.get(key) != now.get(key)}
+    return bool(changed) and changed <= _LENGTHS and all((now.get(key) or 0) > (made.get(key) or math.inf) for key in changed)
 
 
 def digest(value: Any) -> str:

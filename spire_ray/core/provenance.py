@@ -42,7 +42,8 @@ class Output:
     def open(settings: StageSettings) -> "Output":
         """The record that belongs to these settings, begun or finished; a new one where nothing has been made yet.
 
-        Raises ValueError if the folder was made by another configuration or from other inputs.
+        A configuration that only asks for more of the same work goes on in its folder. Raises ValueError if the folder was
+        made by another one or from other inputs.
         """
         identity, inputs = config.identity(settings), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
@@ -52,6 +53,8 @@ class Output:
         if not record:
             raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
         for kind, now in (("config", identity), ("inputs", inputs)):
+            if kind == "config" and config.extends(record[kind], now):
+                record = {**record, kind: now}
             if record[kind] != now:
                 changed = config.difference(record[kind], now)
                 raise ValueError(
@@ -62,6 +65,7 @@ class Output:
     def begin(self, settings: StageSettings) -> None:
         """Write the record before the work starts."""
         self.record |= {"resolved": config.to_dict(settings), "versions": versions(), "git": git_state()}
+        self.record["status"] = "began"  # also where a finished folder grows
         self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._write()
 

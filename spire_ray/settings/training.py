@@ -31,7 +31,8 @@ class OptimizerSettings:
     weight_decay: NonNegativeFloat = 0.0
     clip: NonNegativeFloat = 1.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: NonNegativeInt = 100
+    warmup_steps: NonNegativeInt | None = None
+    """None: 100, or all steps of a shorter training."""
     decay_share: Fraction = 1.0
     """`linear`: share of the steps, at the end, over which the rate falls to `final_lr_share`."""
     final_lr_share: Fraction = 0.0
@@ -64,7 +65,10 @@ class HeldOutSettings:
 class TrainingSettings:
     """One training of a model on a pack."""
 
-    steps: PositiveInt
+    steps: PositiveInt | None = None
+    """Updates. A finished training is run again with more of them to go on."""
+    epochs: PositiveFloat | None = None
+    """The same counted in passes over the pack, rounded up to whole steps; one of the two is given."""
     global_batch_tokens: NonNegativeInt = 0
     """Tokens in one optimizer step, over all workers: rows × their length. Accumulation follows."""
     global_batch_size: NonNegativeInt = 0

@@ -11,18 +11,26 @@ import time
 from typing import Any
 
 from spire_ray.core import storage
+from spire_ray.core.provenance import RUN_FILE
 from spire_ray.model import license
 from spire_ray.runtime import cluster, group
 from spire_ray.runtime.job import Job
 from spire_ray.settings import TrainSettings
-from spire_ray.training import plan
+from spire_ray.training import checks, plan
 
 METRICS_FILE = "metrics.jsonl"
+
+
+def longer(settings: TrainSettings) -> bool:
+    """Whether a finished training is asked for more steps than it was trained for."""
+    made = storage.read_json(storage.join(settings.output, RUN_FILE))["config"]
+    return any((getattr(settings.training, key) or 0) > (made.get(f"training.{key}") or 0) for key in ("steps", "epochs"))
 
 
 def run(job: Job[TrainSettings]) -> None:
     """Train until the last step; Ray Train restarts the workers after a failure."""
     settings = job.settings
+    checks.check_layout(settings)
     license.check(settings.model, settings.license.accept)
     given = {"settings": settings, "tracker": job.tracker, "watched": cluster.nodes() > 1}
     with group.watched(job.progress, settings.output, lambda: _progress(settings)):
@@ -75,6 +83,7 @@ def _worker(given: dict[str, Any]) -> None:
     training, rank = settings.training, torch.distributed.get_rank()
     pack = Pack(settings.pack)
     rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
+    training = sizes.with_steps(training, rows, len(pack))
     ds_config = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
     local = storage.localize(settings.model)
     torch.manual_seed(training.seed)
@@ -133,7 +142,8 @@ def _progress(settings: TrainSettings) -> group.Line | None:
     metrics = [line for line in read_metrics(settings.output) if "step_seconds" in line]
     if not metrics:
         return None
-    last, steps = metrics[-1], settings.training.steps
+    last = metrics[-1]
+    steps = settings.training.steps or math.ceil(last["step"] * (settings.training.epochs or 0) / last["epoch"])
     text = f"step {last['step']:.0f}/{steps}  loss {last['loss']:.3f}  {last['tokens_per_second']:.0f} tokens/s"
     text += f"  MFU {last['mfu']:.0%}" if "mfu" in last else ""
     return last["step"], steps, text, (steps - last["step"]) * last["step_seconds"]

@@ -1,13 +1,15 @@
 """What a training needs before it starts: parameters, memory of a GPU by part, operations, hours, checkpoints.
 
-Computed from the shape in `config.json` alone, for decoders of the Llama kind: attention, a gated feed-forward layer and
-two norms in each block. Sizes are bytes; L is the length of a row. Nothing here imports torch.
+Computed from the shape in `config.json` alone, for decoders of the Llama kind: attention, one feed-forward layer and
+two norms in each block; what a family adds in biases and norms is below one hundredth and left out. Sizes are bytes; L is
+the length of a row. Nothing here imports torch.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from spire_ray.settings import TrainingSettings
+from spire_ray.training import families
 
 GIB = 1 << 30
 _LOGITS_AT_ONCE = 1 << 26
@@ -31,6 +33,8 @@ class Shape:
     tied: bool
     norms: int
     """Parameters of all norms."""
+    matrices: int = 3
+    """Of the feed-forward layer: gate, up and down; 2 where there is no gate."""
 
     @staticmethod
     def read(config: dict[str, Any]) -> "Shape":
@@ -45,14 +49,15 @@ class Shape:
             key=(config.get("num_key_value_heads") or heads) * size,
             intermediate=config["intermediate_size"],
             vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings")),
+            tied=bool(config.get("tie_word_embeddings", families.tied(config.get("model_type", "")))),
             norms=layers * (2 * hidden + of_heads) + hidden,
+            matrices=families.matrices(config.get("model_type", "")),
         )
 
     @property
     def block(self) -> int:
         """Weights of the matrices of one block."""
-        return self.hidden * (2 * self.query + 2 * self.key + 3 * self.intermediate)
+        return self.hidden * (2 * self.query + 2 * self.key + self.matrices * self.intermediate)
 
     @property
     def parameters(self) -> int:
@@ -75,6 +80,8 @@ class Shape:
             "gate_proj": self.hidden + self.intermediate,
             "up_proj": self.hidden + self.intermediate,
             "down_proj": self.intermediate + self.hidden,
+            "qkv_proj": self.hidden + self.query + 2 * self.key,
+            "gate_up_proj": self.hidden + 2 * self.intermediate,
         }
         return self.layers * training.lora.rank * sum(sides.get(target, 0) for target in training.lora.targets)
 

@@ -73,6 +73,13 @@ def partitioned(ds_config: dict[str, Any]) -> bool:
     return bool(ds_config.get("zero_optimization", {}).get("stage", 0) or ds_config.get("bf16", {}).get("enabled"))
 
 
+def layout(ds_config: dict[str, Any]) -> dict[str, str]:
+    """How checkpoints lie on disk: those of another layout cannot be read."""
+    stage = ds_config.get("zero_optimization", {}).get("stage", 0)
+    precision = "bfloat16" if ds_config.get("bf16", {}).get("enabled") else "float32"
+    return {"zero": sizes.LAYOUTS[stage], "precision": precision}
+
+
 def precision(path: str) -> torch.dtype:
     """The precision of the weights in the forward pass; DeepSpeed keeps float32 masters of them."""
     enabled = storage.read_json(path).get("bf16", {}).get("enabled", False)
@@ -134,11 +141,12 @@ class Engine:
         `first_new_token_id` is the first row that the extension added to the vocabulary; see `trainable.prepare`.
         """
         stage = ds_config.get("zero_optimization", {}).get("stage", 0)
-        groups = trainable.prepare(model, training, first_new_token_id)
         half = ds_config.get("bf16", {}).get("enabled", False)
+        sizes.check_deepspeed(stage, half, training)
+        groups = trainable.prepare(model, training, first_new_token_id)
         if _gpu() and half:
             attention.use_varlen(model)
-        elif not _gpu():
+        else:
             attention.on_cpu(model)
         plain = training.unit_loss_weight == training.text_loss_weight == 1.0
         loss = PackedLoss(model, fused=_gpu() and can_fuse(model, plain, partitioned=stage == 3))

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from spire_ray.packs.pack import Pack, Row
 from spire_ray.settings import HeldOutSettings, TrainingSettings
-from spire_ray.training import ledger
+from spire_ray.training import ledger, sizes
 from spire_ray.training.batch import Batch, LossWeights, collate
-from spire_ray.training.engine import Engine, partitioned
+from spire_ray.training.engine import Engine, layout, partitioned
 from spire_ray.training.held_out import HeldOutRows
 from spire_ray.training.schedule import rate
 from spire_ray.training.store import Store
@@ -56,6 +56,9 @@ def begin(
 ) -> tuple[Engine, int]:
     """An engine that stands at the newest complete checkpoint, or at the start, and the steps done."""
     record = store.newest()
+    store.facts |= layout(ds_config)
+    if record:
+        sizes.check_layout(store.place, record, {**layout(ds_config)})
     as_universal = record is not None and store.moved(record) and partitioned(ds_config)
     engine = Engine(model, training, ds_config, first_new_token_id, as_universal)
     if record:
@@ -81,14 +84,15 @@ def train(run: Run, first: int) -> None:
     recent: deque[float] = deque(maxlen=_REMEMBERED)
     meter = _Meter(run, first)
     warned = False
-    for step in range(first, training.steps):
+    steps = sizes.steps_of(training)
+    for step in range(first, steps):
         rows = list(islice(stream, run.rows))
         mine = rows[rank::world]
         batches = [
             collate(mine[start : start + training.micro_batch_size], weights, run.pack.whole_rows)
             for start in range(0, len(mine), training.micro_batch_size)
         ]
-        share = rate(training.optimizer, step, training.steps)
+        share = rate(training.optimizer, step, steps)
         part, norm = engine.step(batches, _scales(batches, training, world), share)
         done = step + 1
         loss, failed = _sum(part, run.store.failed)
@@ -98,7 +102,7 @@ def train(run: Run, first: int) -> None:
         recent.append(loss)
         book.add(done, [row.number for row in mine])
         meter.add(loss, norm)
-        last = done == training.steps
+        last = done == steps
         left = run.seconds_left()
         save = last or done % training.save_every == 0
         if left is not None and not warned:
@@ -167,7 +171,7 @@ class _Meter:
         metrics = {
             "loss": sum(self._losses) / len(self._losses),
             "grad_norm": self._norm,
-            "rate": rate(run.training.optimizer, done - 1, run.training.steps),
+            "rate": rate(run.training.optimizer, done - 1, sizes.steps_of(run.training)),
             **run.engine.rates(),
             "tokens_per_second": speed,
             "step_seconds": seconds / (done - self._first),

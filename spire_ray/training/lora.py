@@ -4,9 +4,11 @@ Not peft itself: it needs accelerate, and where that is installed transformers i
 process that loads a model.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from spire_ray.settings import LoraSettings
 
@@ -25,6 +27,11 @@ class Adapted(nn.Module):
         self.scale = scale
         nn.init.zeros_(self.lora_B.weight)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Refused, as what a model computes with it lacks the update."""
+        raise ValueError("training.lora.targets: the model reads a weight itself that has an adapter; leave out its layer")
+
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[..., in] → [..., out]."""
         output: torch.Tensor = self.base_layer(hidden) + self.lora_B(self.lora_A(hidden)) * self.scale
@@ -33,16 +40,32 @@ class Adapted(nn.Module):
 
 def adapt(model: PreTrainedModel, lora: LoraSettings) -> None:
     """Put an adapter on every target layer. Raises ValueError for a target that the model does not have."""
-    found = [
+    for module, name, layer in _targets(model, lora):
+        setattr(module, name, Adapted(layer, lora.rank, lora.alpha / lora.rank))
+
+
+def require_targets(config: dict[str, Any], lora: LoraSettings) -> None:
+    """Raise ValueError for a target that a model of this `config.json` does not have."""
+    with torch.device("meta"):
+        _targets(AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)), lora)
+
+
+def _targets(model: PreTrainedModel, lora: LoraSettings) -> list[tuple[nn.Module, str, nn.Linear]]:
+    layers = [
         (module, name, child)
         for module in model.base_model.modules()
         for name, child in module.named_children()
-        if name in lora.targets and isinstance(child, nn.Linear)
+        if isinstance(child, nn.Linear)
     ]
-    if missing := set(lora.targets) - {name for _, name, _ in found}:
-        raise ValueError(f"training.lora.targets: {model.config.model_type} has no linear layer {', '.join(sorted(missing))}")
-    for module, name, layer in found:
-        setattr(module, name, Adapted(layer, lora.rank, lora.alpha / lora.rank))
+    known = {name for _, name, _ in layers}
+    if missing := sorted(set(lora.targets) - known):
+        raise ValueError(
+            f"training.lora.targets: {model.config.model_type} has no linear layer {', '.join(missing)}; "
+            f"it has {', '.join(sorted(known))}"
+        )
+    if not lora.targets:
+        raise ValueError("training.lora.targets=[]: name at least one layer, or use training.trainable=units_only")
+    return [found for found in layers if found[1] in lora.targets]
 
 
 def merge(weight: torch.Tensor, low: torch.Tensor, high: torch.Tensor, lora: LoraSettings) -> torch.Tensor:

@@ -6,14 +6,14 @@ targets never exist at once: they are made and forgotten in chunks, or inside Li
 """
 
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from spire_ray.training import attention
+from spire_ray.training import attention, families
 from spire_ray.training.batch import Batch
+from spire_ray.training.head import LogitChange, fused_sum
 
 _LOGITS_AT_ONCE = 1 << 26
 """Elements, 256 MB in float32."""
@@ -22,15 +22,17 @@ _LOGITS_AT_ONCE = 1 << 26
 class PackedLoss(torch.nn.Module):
     """A causal language model whose forward pass is the loss of a packed batch.
 
-    `fused` takes Liger's linear cross-entropy; see `can_fuse`.
+    `fused` takes Liger's linear cross-entropy; see `can_fuse`. Raises ValueError for a model that it would train otherwise
+    than the model's own loss (`spire_ray.training.families`).
     """
 
     def __init__(self, model: PreTrainedModel, fused: bool = False, logits_at_once: int = _LOGITS_AT_ONCE) -> None:
         super().__init__()
-        for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-            if getattr(model.config, name, None) not in (None, 1, 1.0):
-                raise ValueError(f"model: {model.config.model_type} changes its logits by {name}, which is not supported")
+        families.require(model.config.to_dict())
+        if not attention.packed(model):
+            attention.on_cpu(model)
         self.model = model
+        self._change = LogitChange.of(model.config)
         self._fused = fused
         self._logits_at_once = logits_at_once
 
@@ -38,7 +40,7 @@ class PackedLoss(torch.nn.Module):
         """Weighted sum of the negative log-likelihood of the counted targets, a float32 scalar; that of `each`, float32 [N]."""
         hidden, ids = self._states(batch)
         if self._fused and not each:
-            return _liger(self.model.get_output_embeddings(), hidden, ids)
+            return fused_sum(self.model.get_output_embeddings(), hidden, ids)
         chunks = self._chunks(batch)
         parts = list(zip(*(tensor.tensor_split(chunks) for tensor in (hidden, ids, batch.weights)), strict=True))
         if each:
@@ -55,7 +57,7 @@ class PackedLoss(torch.nn.Module):
         return hidden.index_select(0, batch.targets - 1), batch.input_ids.view(-1)[batch.targets]
 
     def _each(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        logits = self.model.get_output_embeddings()(hidden).float()
+        logits = self._change(self.model.get_output_embeddings()(hidden)).float()
         return torch.nn.functional.cross_entropy(logits, ids, reduction="none")
 
     def _weighted_sum(self, hidden: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -69,15 +71,8 @@ class PackedLoss(torch.nn.Module):
 def can_fuse(model: PreTrainedModel, plain: bool, partitioned: bool) -> bool:
     """Whether Liger's kernel fits a training on GPUs.
 
-    It adds up targets of one weight, and reads the whole matrix of the head, which ZeRO-3 keeps in partitions.
+    It adds up targets of one weight over logits that stay as they are, and reads the whole matrix of the head, which ZeRO-3
+    keeps in partitions.
     """
     whole = type(model.get_output_embeddings()) is torch.nn.Linear and not partitioned
-    return plain and whole and find_spec("liger_kernel") is not None
-
-
-def _liger(head: torch.nn.Module, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    from liger_kernel.transformers.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyLoss
-
-    loss: Any = LigerFusedLinearCrossEntropyLoss(reduction="sum")
-    total: torch.Tensor = loss(head.weight, hidden, ids)
-    return total.float()
+    return plain and whole and LogitChange.of(model.config).none and find_spec("liger_kernel") is not None

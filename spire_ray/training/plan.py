@@ -1,38 +1,43 @@
 """The plan of a training: what its dry run prints, and the refusal of one that cannot fit."""
 
+from dataclasses import replace
 from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.settings import TrainSettings
-from spire_ray.text import record
 from spire_ray.text.record import UnitVocabulary
-from spire_ray.training import budget, sizes
+from spire_ray.training import budget, checks, families, sizes
 from spire_ray.training.budget import GIB, Machine, Shape
 
 
 def plan(settings: TrainSettings) -> list[str]:
     """Steps and tokens; with GPUs also memory, hours and checkpoints.
 
-    Raises ValueError for batches that do not divide, for what Muon cannot do, for a training whose memory is more than a GPU has,
-    for packs of another tokenizer or codebook than the model's, and for rows that its positions do not hold.
+    Raises ValueError for what cannot be trained as it says (`checks`) and for memory that a GPU does not have.
     """
     if not storage.exists(settings.deepspeed):
         raise ValueError(f"deepspeed={settings.deepspeed}: not found; configs/deepspeed/ has one for each ZeRO stage")
     index = _index(settings.pack)
     config = shape_of(settings)
-    _check_packs(settings, config)
     length = index.get("sequence_length") or settings.expected.sequence_length or (config or {}).get("max_position_embeddings", 0)
     training, workers = settings.training, settings.workers
-    sizes.check_optimizer(training)
-    if length:
-        sizes.accumulation(training, sizes.rows_of_a_step(training, length), workers.count)
-    tokens = training.global_batch_tokens or training.global_batch_size * length
-    size = f"{tokens:,} tokens" if tokens else f"{training.global_batch_size} rows"
-    lines = [f"{training.steps} steps of {size} on {workers.count} workers"]
-    if tokens:
-        lines.append(f"{training.steps * tokens / 1e6:,.2f} M tokens" + _epochs(settings, index, length))
-    if config:
+    rows = sizes.rows_of_a_step(training, length) if length or training.global_batch_size else 0
+    training = sizes.with_steps(training, rows, index.get("rows", 0))
+    settings = replace(settings, training=training)
+    checks.check(settings, config, index)
+    if rows:
+        sizes.accumulation(training, rows, workers.count)
+    tokens = rows * length
+    size = f"{tokens:,} tokens" if tokens else f"{rows} rows"
+    steps = sizes.steps_of(training)
+    count = f"{steps} steps" if steps else f"{training.epochs:g} epochs, whose steps are known with the pack,"
+    lines = [f"{count} of {size} on {workers.count} workers"]
+    if tokens and steps:
+        lines.append(f"{steps * tokens / 1e6:,.2f} M tokens" + _epochs(steps * rows, index))
+    if config and families.counted(config.get("model_type", "")):
         lines += _resources(settings, Shape.read(config), config, index, length, tokens)
+    elif config:
+        lines.append(f"memory and hours: not counted for model_type={config.get('model_type')}")
     elif workers.gpus:
         lines.append("memory and hours: unknown until the model is there; expected.shape may name a config.json of its shape")
     return lines
@@ -47,7 +52,12 @@ def shape_of(settings: TrainSettings) -> dict[str, Any] | None:
 
 
 def flops(settings: TrainSettings, index: dict[str, Any], config: dict[str, Any]) -> float:
-    """Operations of one token; documents are counted in their mean length, joined ones in that of a row."""
+    """Operations of one token; documents are counted in their mean length, joined ones in that of a row.
+
+    0 for a family that is not counted.
+    """
+    if not families.counted(config.get("model_type", "")):
+        return 0.0
     apart = index.get("documents") and index.get("packing") != "megatron"
     span = index["tokens"] / index["documents"] if apart else index["sequence_length"]
     return Shape.read(config).flops(span, settings.training.trainable == "full")
@@ -58,11 +68,8 @@ def _index(pack: str) -> dict[str, Any]:
     return dict(storage.read_json(path)) if storage.exists(path) else {}
 
 
-def _epochs(settings: TrainSettings, index: dict[str, Any], length: int) -> str:
-    if not index:
-        return ""
-    rows = settings.training.global_batch_size or settings.training.global_batch_tokens // length
-    return f", {settings.training.steps * rows / max(1, index['rows']):.2f} epochs of {index['rows']} rows"
+def _epochs(rows: int, index: dict[str, Any]) -> str:
+    return f", {rows / max(1, index['rows']):.2f} epochs of {index['rows']} rows" if index else ""
 
 
 def _resources(
@@ -85,35 +92,23 @@ def _resources(
         )
     if on_hosts := budget.host_memory(shape, training, machine, new):
         lines.append(f"{on_hosts / GIB:.1f} GiB of the nodes' own memory, over all workers, for what is offloaded")
+    if not (steps := sizes.steps_of(training)):
+        return lines
     each = flops(settings, index or {"sequence_length": length}, config)
     speed = workers.count * workers.gpu_tflops * 1e12 * workers.mfu / each
-    hours = training.steps * tokens / speed / 3600
+    hours = steps * tokens / speed / 3600
     lines.append(
         f"{hours:,.1f} hours at {speed:,.0f} tokens/s, if {workers.mfu:.0%} of {workers.gpu_tflops:g} TFLOP/s are reached: "
         f"{each / 1e9:.1f} GFLOP a token"
     )
     size = budget.checkpoint_bytes(shape, training, machine, new)
-    saves = -(-training.steps // training.save_every)
+    saves = -(-steps // training.save_every)
     minutes = training.save_every * tokens / speed / 60
     lines.append(
         f"{saves} checkpoints of {size / 1e9:.1f} GB, {min(saves, training.keep)} kept; "
         f"{min(minutes, hours * 60):.0f} minutes at risk between two"
     )
     return lines
-
-
-def _check_packs(settings: TrainSettings, config: dict[str, Any] | None) -> None:
-    """Refuse packs whose ids mean something else to the model, and rows that are longer than its positions."""
-    for field, pack in (("pack", settings.pack), ("held_out.pack", settings.held_out.pack)):
-        index = _index(pack) if pack else {}
-        positions = (config or {}).get("max_position_embeddings")
-        if index and positions and index["sequence_length"] > positions:
-            raise ValueError(
-                f"{field}={pack}: its rows of {index['sequence_length']} tokens are longer than the {positions} positions of the "
-                "model; pack anew with a shorter sequence_length"
-            )
-        if index and storage.exists(storage.join(settings.model, "config.json")):
-            record.require_pack(index, pack, settings.model)
 
 
 def _new_rows(settings: TrainSettings) -> int:

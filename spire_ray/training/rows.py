@@ -25,11 +25,19 @@ class _Split(nn.Module):
 
 
 class SplitEmbedding(_Split):
-    """Token ids → hidden states."""
+    """Token ids → hidden states, scaled as the embedding scaled them (Gemma)."""
+
+    def __init__(self, weight: nn.Parameter, new_rows: nn.Parameter, of: nn.Embedding) -> None:
+        super().__init__(weight, new_rows)
+        self.embed_scale: torch.Tensor | None
+        self.padding_idx = of.padding_idx
+        scale = getattr(of, "embed_scale", None)
+        self.register_buffer("embed_scale", None if scale is None else torch.as_tensor(scale).clone(), persistent=False)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """int64 [...] → [..., d]."""
-        return nn.functional.embedding(ids, self.joined())
+        found = nn.functional.embedding(ids, self.joined(), self.padding_idx)
+        return found if self.embed_scale is None else found * self.embed_scale.to(self.weight.dtype)
 
 
 class SplitHead(_Split):
@@ -41,18 +49,37 @@ class SplitHead(_Split):
 
 
 def split(model: PreTrainedModel, first_new_token_id: int) -> list[nn.Parameter]:
-    """Split embedding and head before row `first_new_token_id`; returns the new parts, one if the two matrices are tied."""
+    """Split embedding and head before row `first_new_token_id`; returns the new parts, one if the two matrices are tied.
+
+    Raises ValueError for matrices whose parts would not do what the whole does.
+    """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if getattr(head, "bias", None) is not None:
-        raise ValueError("training.trainable: the model's output layer has a bias, which cannot be split")
-    old, new = _parts(embedding.weight, first_new_token_id)
-    model.set_input_embeddings(SplitEmbedding(old, new))
+    if type(head) is not nn.Linear or head.bias is not None:
+        raise ValueError("training.trainable: the model's output layer has a bias, or is no plain matrix, and cannot be split")
+    parts = _parts(embedding.weight, first_new_token_id)
+    both = SplitEmbedding(*parts, embedding)
+    _require_same(embedding, both)
+    model.set_input_embeddings(both)
     if head.weight is embedding.weight:
-        model.set_output_embeddings(SplitHead(old, new))
-        return [new]
-    old, new_head = _parts(head.weight, first_new_token_id)
-    model.set_output_embeddings(SplitHead(old, new_head))
-    return [new, new_head]
+        model.set_output_embeddings(SplitHead(*parts))
+        return [parts[1]]
+    of_head = _parts(head.weight, first_new_token_id)
+    model.set_output_embeddings(SplitHead(*of_head))
+    return [parts[1], of_head[1]]
+
+
+def _require_same(embedding: nn.Module, both: SplitEmbedding) -> None:
+    """Raise ValueError for an embedding that does more than look up and scale, tried on its first and last rows."""
+    matrix = both.joined()
+    if matrix.is_meta:
+        return
+    ids = torch.tensor([0, len(matrix) - 1], device=matrix.device)
+    with torch.no_grad():
+        if not torch.equal(embedding(ids), both(ids)):
+            raise ValueError(
+                f"training.trainable: the input layer of the model, {type(embedding).__name__}, does more than look up rows and "
+                "cannot be split; use training.trainable=full without new_rows_lr"
+            )
 
 
 def _parts(weight: nn.Parameter, first_new_token_id: int) -> tuple[nn.Parameter, nn.Parameter]:

@@ -31,7 +31,8 @@ class Store:
         """Seconds that training has stood still for saving."""
         self.save_seconds = 0.0
         """Seconds of the longest save."""
-        self._keep, self._facts = keep, facts
+        self.facts = dict(facts)
+        self._keep = keep
         self._remote = not storage.is_local(place)
         self._folder = storage.scratch(place) if self._remote else place
         self._copy: remote.Copy | None = None
@@ -84,7 +85,7 @@ class Store:
         mine = checkpoint.describe(self._folder, step, part, parts)
         files = {name: facts for described in _gathered(mine) for name, facts in described.items()}
         self._bytes = sum(facts["bytes"] for facts in files.values())
-        facts = {"world_size": world, "position": position, **self._facts}
+        facts = {"world_size": world, "position": position, **self.facts}
         if self._remote:
             self._copy = remote.Copy(self._folder, self.place, {"step": step, "files": files, **facts}, list(mine))
         elif dist.get_rank() == 0:

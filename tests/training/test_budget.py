@@ -95,7 +95,15 @@ def kept_of_a_token(kind, dtype, layers):
 
 
 def _in_python():
-    return [found for found in gc.get_objects() if type(found) is torch.Tensor]
+    return [found for found in gc.get_objects() if type(found) is torch.Tensor and _stored(found)]
+
+
+def _stored(tensor):
+    """Not so those that ZeRO-3 let go in a test before this one."""
+    try:
+        return tensor.untyped_storage().data_ptr() is not None
+    except RuntimeError:
+        return False
 
 
 @pytest.mark.parametrize("kind", ["none", "selective", "full"])
