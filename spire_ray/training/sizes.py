@@ -15,11 +15,13 @@ def rows_of_a_step(training: TrainingSettings, sequence_length: int) -> int:
     if bool(training.global_batch_size) == bool(training.global_batch_tokens):
         tokens, size = training.global_batch_tokens, training.global_batch_size
         raise ValueError(f"training.global_batch_tokens={tokens}, training.global_batch_size={size}: give one of the two")
+    if training.global_batch_size:
+        return training.global_batch_size
     rows, rest = divmod(training.global_batch_tokens, sequence_length)
     if rest:
         tokens = training.global_batch_tokens
         raise ValueError(f"training.global_batch_tokens={tokens}: must be a multiple of the row length {sequence_length}")
-    return training.global_batch_size or rows
+    return rows
 
 
 def accumulation(training: TrainingSettings, rows: int, workers: int) -> int:
