@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from spire_ray.inference import transcribe
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.describe import describe
 from spire_ray.settings import EvaluatedModel, EvaluateSettings, ServeSettings
+from spire_ray.tools import transcribe
 from spire_ray.units import codec
 
 UNITS = np.array([1, 2, 3], np.uint16)
@@ -83,10 +83,9 @@ def test_by_the_evaluation(trained, asked, tiny_codebook):
     assert asked == [question.format(SPOKEN) for question in trained[1]]
 
 
-def test_by_the_tool(trained, asked, tmp_path, monkeypatch):
-    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
+def test_by_the_tool(trained, asked, tmp_path):
     soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
-    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", trained[0], "--to", "de"]) == 0
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--max-new-tokens", "8", "--model", trained[0], "--to", "de"]) == 0
     before, after = trained[1][1].split("{}")
     assert asked[0].startswith(before) and asked[0].endswith(after)
 
@@ -109,10 +108,9 @@ def test_a_form_that_a_folder_contradicts_is_refused(trained):
         (["--language", "fr", "--to", "de"], "to=de: the model was not trained to translate speech in fr into it"),
     ],
 )
-def test_a_language_that_was_not_trained_is_refused_in_one_line(trained, options, reason, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
+def test_a_language_that_was_not_trained_is_refused_in_one_line(trained, options, reason, tmp_path, capsys):
     soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
-    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", trained[0], *options]) == 2
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--max-new-tokens", "8", "--model", trained[0], *options]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert reason in line
 
@@ -121,10 +119,10 @@ def test_speech_in_another_language_is_refused_where_only_english_was_trained(tr
     from spire_ray.text import record
 
     found = record.load(trained[0])
-    transcribe.check_direction(found)
-    transcribe.check_direction(found, to="de")
+    found.require_direction("en")
+    found.require_direction("en", "de")
     with pytest.raises(ValueError, match="language=fr: the model was not trained to transcribe it; it was for en"):
-        transcribe.check_direction(found, "fr")
+        found.require_direction("fr")
 
 
 def test_the_server_refuses_it_in_the_terms_of_its_api(trained):
@@ -144,14 +142,14 @@ def test_the_server_refuses_it_in_the_terms_of_its_api(trained):
         assert (refused.value.status_code, refused.value.param, refused.value.code) == (400, param, "untrained_language")
 
 
-def test_audio_beyond_what_was_trained_is_told(trained, tmp_path, capsys, monkeypatch):
+def test_audio_beyond_what_was_trained_is_cut(trained):
     from dataclasses import replace
 
+    from spire_ray import SpeechToText
     from spire_ray.text import record
 
-    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
-    replace(record.load(trained[0]), longest_units=5, longest_seconds=0.4).save(trained[0])
-    soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
-    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", trained[0]]) == 0
-    [line] = capsys.readouterr().err.splitlines()
-    assert "units are more than the 5 (0.4 s) of the longest speech that the model was trained on" in line
+    replace(record.load(trained[0]), longest_units=50, longest_seconds=2.5).save(trained[0])
+    model = SpeechToText.from_pretrained(trained[0], max_new_tokens=8)
+    found = model.transcribe((np.random.default_rng(0).standard_normal(16_000 * 7) / 8).astype(np.float32))
+    assert len(found.segments) > 2 and found.seconds == pytest.approx(7)
+    assert all(segment.end - segment.start <= 2.5 for segment in found.segments)

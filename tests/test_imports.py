@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "spire_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 WITH_RAY = ("runtime", "stages", "serving", "recipes")
-CORE = ("units", "model", "training", "text", "packs", "inference", "settings", "core.storage")
+CORE = ("units", "model", "training", "text", "packs", "inference.generate", "inference.continuous", "settings", "core.storage")
 TRAINING_AND_SERVING = ("ray", "deepspeed", "mlflow", "vllm")
 HEAVY = (*TRAINING_AND_SERVING, "soundfile", "soxr", "pydantic", "faiss")
 

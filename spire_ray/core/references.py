@@ -11,6 +11,8 @@ from spire_ray.core import storage
 from spire_ray.core.fields import Field
 
 FOUND, ABSENT, ON_THE_HUB = "found", "absent", "an id of the Hub"
+_MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
+"""What is fetched from the Hub."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
@@ -22,6 +24,43 @@ def is_hub_id(text: str, root: str = "") -> bool:
     """
     inside = bool(root) and text.startswith(f"{root.rstrip('/')}/")
     return _ID.fullmatch(text) is not None and not inside and not os.path.isdir(text.partition("/")[0])
+
+
+def local_model(text: str, field: str = "model") -> str:
+    """A local folder with a model: itself, or a copy of an `s3://` folder or of a Hugging Face `id[@revision]`.
+
+    Raises ValueError, saying what to do, for one that is not there or cannot be had.
+    """
+    if storage.exists(text):
+        return storage.localize(text)
+    if not storage.is_local(text):
+        raise ValueError(f"{field}={text}: not found")
+    if not is_hub_id(text):
+        raise ValueError(f"{field}={text}: no such folder, and not a Hugging Face id")
+    return _from_hub(text, field)
+
+
+def _from_hub(text: str, field: str) -> str:
+    from huggingface_hub import errors, snapshot_download
+
+    name, _, revision = text.partition("@")
+    try:
+        return str(snapshot_download(name, revision=revision or None, allow_patterns=_MODEL_FILES))
+    except errors.HFValidationError:
+        reason = "no such folder, and not a Hugging Face id"
+    except errors.GatedRepoError:
+        reason = f"gated: accept its terms at https://huggingface.co/{name} and set HF_TOKEN"
+    except errors.RepositoryNotFoundError:
+        reason = "no such folder, and no such model on the Hugging Face Hub; if it is private, set HF_TOKEN"
+    except errors.RevisionNotFoundError:
+        reason = f"its repository has no revision {revision!r}"
+    except errors.LocalEntryNotFoundError:
+        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        advice = "unset HF_HUB_OFFLINE" if offline else "check the connection"
+        reason = f"no such folder, not in the cache at HF_HOME, and the Hugging Face Hub is out of reach: {advice}"
+    except OSError as error:
+        reason = f"not to be had from the Hugging Face Hub: {error}"
+    raise ValueError(f"{field}={text}: {reason}")
 
 
 def where(field: Field, root: str = "") -> str:

@@ -12,9 +12,8 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
-from spire_ray.core import config
+from spire_ray.core import config, references
 from spire_ray.inference.tasks import spoken
-from spire_ray.inference.transcribe import codebook_of, model_folder, room
 from spire_ray.model import license
 from spire_ray.serving.ingress import Ingress
 from spire_ray.settings import SAMPLE_RATE, ServeSettings
@@ -39,9 +38,10 @@ class SpeechEncoder:
     """A Serve deployment: int16 PCM at 16 kHz → units."""
 
     def __init__(self, settings: ServeSettings) -> None:
+        from spire_ray.inference.speech_to_text import codebook_of
         from spire_ray.units.labeler import Labeler
 
-        self._labeler = Labeler(codebook_of(model_folder(settings.model)), _device(settings))
+        self._labeler = Labeler(codebook_of(references.local_model(settings.model)), _device(settings))
 
     async def __call__(self, pcm: bytes) -> np.ndarray:
         """Units uint16 [n] of one clip; none for a clip shorter than one frame."""
@@ -61,8 +61,9 @@ class LanguageModel:
 
     def __init__(self, settings: ServeSettings) -> None:
         from spire_ray.inference.generate import HuggingFaceGenerator
+        from spire_ray.inference.speech_to_text import codebook_of, room
 
-        folder = model_folder(settings.model)
+        folder = references.local_model(settings.model)
         self._generator = HuggingFaceGenerator(
             folder, device=_device(settings), max_new_tokens=settings.max_new_tokens, batch_size=settings.max_batch_size
         )
@@ -139,7 +140,9 @@ def _check(settings: ServeSettings) -> None:
     for name in ("max_batch_size", "max_upload_mb", "max_new_tokens"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
-    folder = model_folder(settings.model)
+    from spire_ray.inference.speech_to_text import codebook_of
+
+    folder = references.local_model(settings.model)
     license.check(settings.model, settings.license.accept, folder)
     codebook_of(folder)
 

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spire_ray.audio import decode
-from spire_ray.inference.transcribe import check_direction
 from spire_ray.settings import SAMPLE_RATE, ServeSettings
 from spire_ray.text.languages import language
 from spire_ray.text.record import Record
@@ -115,7 +114,7 @@ class Ingress:
             self._limits = await self._model.limits.remote()
         most_units, longest, record = self._limits
         try:
-            check_direction(record, source, target)
+            record.require_direction(source, target)
         except ValueError as error:
             raise Refusal(400, str(error), "to_language" if target else "language", "untrained_language") from None
         too_long = f"the audio is too long: up to {longest:.1f} s always fit into the model's positions; cut it into pieces"

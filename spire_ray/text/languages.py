@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -27,8 +28,14 @@ class Language:
     """What the error rate of a transcript counts: words, or characters where words are not written apart."""
     normalizer: Literal["english", "basic"] = "basic"
     """Which of Whisper's normalizers a transcript passes before it is scored."""
+    spaces: bool = True
+    """Whether words are written apart, and so are pieces of a text that are joined."""
     sacrebleu: str = "13a"
     """Tokenizer of sacrebleu for BLEU other than spBLEU."""
+
+    def join(self, texts: Iterable[str]) -> str:
+        """Pieces of a text as one."""
+        return (" " if self.spaces else "").join(filter(None, (text.strip() for text in texts)))
 
 
 @cache

@@ -75,6 +75,19 @@ class Record:
         codes = {code for direction in self.directions for code in direction.partition(".")[2].split("-")}
         return tuple(sorted(codes))
 
+    def require_direction(self, source: str, target: str = "") -> None:
+        """Raise ValueError for a language that a trained model was never taught to write down or to translate into."""
+        if not self.directions:  # of a model that this platform did not train nothing is known
+            return
+        known = self.targets("st" if target else "asr", source)
+        if (target or source) in known:
+            return
+        field = f"to={target}" if target else f"language={source}"
+        did = f"translate speech in {source} into" if target else "transcribe"
+        heard = {direction.removeprefix("asr.") for direction in self.directions if direction.startswith("asr.")}
+        told = ", ".join(sorted(known if target else heard))
+        raise ValueError(f"{field}: the model was not trained to {did} it" + (f"; it was for {told}" if told else ""))
+
     def targets(self, task: str, source: str) -> set[str]:
         """Languages into which it was trained to do a task: of `asr`, the source itself."""
         codes = [direction.removeprefix(f"{task}.") for direction in self.directions if direction.startswith(f"{task}.")]

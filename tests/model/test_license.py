@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from spire_ray.core import provenance, storage
-from spire_ray.inference import transcribe
 from spire_ray.model import license
 from spire_ray.runtime.tracking import Runs
+from spire_ray.tools import transcribe
 
 
 def card(folder, head):

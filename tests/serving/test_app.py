@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from spire_ray.core import config
-from spire_ray.inference import transcribe
 from spire_ray.settings import ServeSettings
+from spire_ray.tools import transcribe
 
 ROOT = Path(__file__).parent.parent.parent
 NEW_TOKENS = 32
@@ -73,21 +73,20 @@ def post(server, file=None, **fields):
     return HTTP.post(f"{server}/v1/audio/transcriptions", files=files, data={"model": "spire", **fields})
 
 
-def offline(monkeypatch, capsys, model, clip, *options):
-    monkeypatch.setattr(ServeSettings, "max_new_tokens", NEW_TOKENS)
-    assert transcribe.main([str(clip), "--model", model, *options]) == 0
+def offline(capsys, model, clip, *options):
+    assert transcribe.main([str(clip), "--model", model, "--max-new-tokens", str(NEW_TOKENS), *options]) == 0
     return capsys.readouterr().out.rstrip("\n").split("\t")[1]
 
 
-def test_the_official_client_gets_the_text_of_the_offline_tool(client, tiny_model, tmp_path, monkeypatch, capsys):
+def test_the_official_client_gets_the_text_of_the_offline_tool(client, tiny_model, tmp_path, capsys):
     clip = tmp_path / "clip.wav"
     clip.write_bytes(wav(1.5))
     with clip.open("rb") as file:
         answer = client.audio.transcriptions.create(file=file, model="spire", language="en", temperature=0, prompt="-")
-    assert " ".join(answer.text.split()) == offline(monkeypatch, capsys, tiny_model, clip) != ""
+    assert " ".join(answer.text.split()) == offline(capsys, tiny_model, clip) != ""
     assert answer.usage.type == "duration" and answer.usage.seconds == 1.5
     german = client.audio.transcriptions.create(file=clip, model="spire", extra_body={"to_language": "de"})
-    assert " ".join(german.text.split()) == offline(monkeypatch, capsys, tiny_model, clip, "--to", "German")
+    assert " ".join(german.text.split()) == offline(capsys, tiny_model, clip, "--to", "German")
     assert german.text != answer.text
     text = client.audio.transcriptions.create(file=clip, model="spire", response_format="text")
     assert text == answer.text

@@ -81,11 +81,10 @@ def test_by_the_evaluation(kept, asked, tiny_codebook):
     assert asked == [rendered(kept, question) for question in questions]
 
 
-def test_by_the_tool(kept, asked, tmp_path, monkeypatch):
-    from spire_ray.inference import transcribe
+def test_by_the_tool(kept, asked, tmp_path):
+    from spire_ray.tools import transcribe
 
-    monkeypatch.setattr(ServeSettings, "max_new_tokens", 8)
     soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
-    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", kept]) == 0
+    assert transcribe.main([str(tmp_path / "clip.wav"), "--model", kept, "--max-new-tokens", "8"]) == 0
     before, after = rendered(kept, prompts.asr_prompt()).split(prompts.SPEECH)
     assert asked[0].startswith(before) and asked[0].endswith(after)
