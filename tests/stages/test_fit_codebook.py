@@ -99,7 +99,7 @@ def test_a_state_that_was_written_goes_on_with_the_same_bits(manifest, tmp_path)
 
 
 def job_of(settings):
-    from spire_ray.runtime.stage import Job
+    from spire_ray.runtime.job import Job
 
     from spire_ray.core.progress import Progress
     from spire_ray.core.provenance import Output

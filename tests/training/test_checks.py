@@ -104,11 +104,11 @@ def test_epochs_become_steps_where_the_pack_is_there(settings, tiny_pack):
     rows = json.loads((Path(tiny_pack) / "index.json").read_text())["rows"]
     training = replace(settings.training, steps=None, epochs=4.0)
     steps = -(-4 * rows // 2)
-    text = "\n".join(plan_train.plan(replace(settings, training=training)).lines)
+    text = "\n".join(plan_train.plan(replace(settings, training=training)))
     assert f"{steps} steps of " in text
     assert f"{steps * 2 / rows:.2f} epochs of {rows} rows" in text
     assert "4 epochs, whose steps are known with the pack" in "\n".join(
-        plan_train.plan(replace(settings, training=training, pack="/not/there")).lines
+        plan_train.plan(replace(settings, training=training, pack="/not/there"))
     )
 
 
@@ -124,9 +124,9 @@ def test_a_finished_training_goes_on_when_it_is_asked_for_more(settings, field):
         return replace(settings, training=replace(settings.training, **{"steps": None, field: length}))
 
     finished(lasting(9))
-    assert Output.open(lasting(9)).complete and not train._longer(lasting(9))
+    assert Output.open(lasting(9)).complete and not train.longer(lasting(9))
     Output.open(lasting(12))
-    assert train._longer(lasting(12))
+    assert train.longer(lasting(12))
     with pytest.raises(ValueError, match=rf"was made with other config \(training\.{field}: 9"):
         Output.open(lasting(8))
     with pytest.raises(ValueError, match="was made with other config"):

@@ -213,7 +213,7 @@ def test_the_table_of_the_documents_is_that_of_the_code():
         counted = "counted" if families.counted(name) else "not counted"
         full, attention_ = (
             "refused" if family.stored_otherwise else "yes",
-            "by documents" if family.cu_seqlens else "under a mask",
+            "by documents" if family.bounds else "under a mask",
         )
         assert f"| `{name}` | {family.models} | {counted} | {full} | {attention_} |" in table
     assert table.count("\n| `") >= len(families.FAMILIES) > 40
