@@ -128,7 +128,7 @@ def _clips(folder: Path, codec: str) -> None:
 
 
 def _codebook(folder: str) -> None:
-    draw, settings = np.random.default_rng(0), EncoderSettings(name="mfcc", hop_ms=20, context=9)
+    draw, settings = np.random.default_rng(0), EncoderSettings(name="mfcc", options={"hop_ms": 20, "context": 9})
     from spire_ray.units.encoders.encoder import load_encoder
 
     encoder = load_encoder(settings)

@@ -37,7 +37,7 @@ def tiny_codebook():
     from spire_ray.units.encoders.encoder import load_encoder
     from spire_ray.units.kmeans import passes
 
-    settings = EncoderSettings(name="mfcc", hop_ms=40, context=9)
+    settings = EncoderSettings(name="mfcc", options={"hop_ms": 40, "context": 9})
     encoder = load_encoder(settings)
     noise = np.random.default_rng(0).standard_normal(16_000 * 20).astype(np.float32) / 4
     fitted = passes.fit(encoder.encode([noise])[0].numpy(), 20, iterations=5, seed=0)

@@ -26,6 +26,11 @@ def is_hub_id(text: str, root: str = "") -> bool:
     return _ID.fullmatch(text) is not None and not inside and not os.path.isdir(text.partition("/")[0])
 
 
+def has_weights(encoder: str) -> bool:
+    """Whether an encoder reference names a folder or an id of the Hub, and not a kind without weights, such as `mfcc`."""
+    return "/" in encoder or os.path.exists(encoder)
+
+
 def local_model(text: str, field: str = "model") -> str:
     """A local folder with a model: itself, or a copy of an `s3://` folder or of a Hugging Face `id[@revision]`.
 
@@ -67,8 +72,8 @@ def where(field: Field, root: str = "") -> str:
     """FOUND, ABSENT or ON_THE_HUB, for a field with a reference and a text."""
     text = str(field.value)
     kind = field.reference.kind if field.reference else ""
-    if kind == "encoder" and "/" not in text and not os.path.exists(text):
-        return FOUND  # a kind without weights; `load_encoder` knows which there are
+    if kind == "encoder" and not has_weights(text):
+        return FOUND  # `load_encoder` knows which kinds there are
     if storage.exists(storage.first(text)):
         return FOUND
     return ON_THE_HUB if kind in ("model", "encoder") and is_hub_id(text, root) else ABSENT

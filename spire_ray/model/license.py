@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from spire_ray.core import storage
+from spire_ray.core import references, storage
 
 CARD = "README.md"
 OTHER = "other"
@@ -48,7 +48,7 @@ def check(model: str, accepted: tuple[str, ...], fetched: str = "") -> str:
 
 def check_encoder(encoder: str, accepted: tuple[str, ...], revision: str = "") -> None:
     """`check` of an encoder; cepstra have none."""
-    if encoder != "mfcc":
+    if references.has_weights(encoder):
         check(f"{encoder}@{revision}" if revision else encoder, accepted)
 
 

@@ -53,17 +53,16 @@ class EncoderSettings:
     """What turns a waveform into frames: a Hugging Face speech encoder cut at a layer, or cepstra."""
 
     name: EncoderReference = "facebook/hubert-large-ll60k"
-    """Hugging Face id or folder; `mfcc` for mel-frequency cepstra without a model."""
+    """Hugging Face id or folder; or a kind without weights, such as `mfcc` for mel-frequency cepstra."""
     revision: str = ""
     layer: PositiveInt = 22
     """The output of this transformer block, 1-based; equals `hidden_states[layer]`. Not read by `mfcc`."""
     final_layer_norm: bool = False
     """Apply the encoder's final layer norm after the cut (SPIRE does not)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    hop_ms: PositiveInt = 20
-    """`mfcc` only: milliseconds between two frames."""
-    context: PositiveInt = 5
-    """`mfcc` only: neighbouring 10 ms cepstra stacked into one frame."""
+    options: dict[str, int | float | str] = field(default_factory=dict)
+    """What one kind of encoder has alone; `mfcc`: `hop_ms`, milliseconds between two frames (20), and `context`, neighbouring
+    10 ms cepstra stacked into one frame (5)."""
     pooling: Literal["mean", "max"] = "mean"
     pooling_width: PositiveInt = 1
     """Neighbouring frames that are pooled into one; 1 for none (SPIRE)."""

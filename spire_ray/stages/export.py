@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import references, storage
 from spire_ray.core.provenance import hub_model
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import license
@@ -48,7 +48,7 @@ def run(job: Job[ExportSettings]) -> None:
         codebook = storage.join(base, "codebook")
         if storage.exists(codebook):
             loaded = Codebook.load(codebook)
-            if settings.with_encoder and loaded.encoder.name != "mfcc":
+            if settings.with_encoder and references.has_weights(loaded.encoder.name):
                 license.check_encoder(loaded.encoder.name, settings.license.accept, loaded.encoder.revision)
                 _bundle(loaded.encoder.name, storage.join(folder, "encoder"))
                 loaded = replace(loaded, encoder=replace(loaded.encoder, name=BUNDLED))

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from spire_ray.core import storage
+from spire_ray.core import references, storage
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import sample
 from spire_ray.model import license
@@ -40,7 +40,8 @@ _PROGRESS_FILE = "_progress.json"
 
 def plan(settings: FitCodebookSettings) -> Iterable[str]:
     """Clusters, sampled hours, encoder, and the size of the frames."""
-    encoder = settings.encoder.name + ("" if settings.encoder.name == "mfcc" else f", layer {settings.encoder.layer}")
+    encoder = settings.encoder.name
+    encoder += f", layer {settings.encoder.layer}" if references.has_weights(encoder) else ""
     how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"
     return (
         f"{settings.clusters} clusters on at most {settings.hours:g} h of {settings.split}, frames of {encoder}",

@@ -29,7 +29,12 @@ def folder(tmp_path_factory):
         rows.append({"utt_id": f"u{number}", "audio_filepath": f"{number}.flac", "duration": 60.0, "split": "train"})
     (folder / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
     settings = {"stage": "fit_codebook", "manifest": f"{folder}/m.jsonl", "output": "{root}/codebook", "clusters": 200}
-    settings |= {"encoder": {"name": "mfcc", "hop_ms": 20, "context": 3}, "hours": 1, "iterations": ITERATIONS, "workers": 2}
+    settings |= {
+        "encoder": {"name": "mfcc", "options": {"hop_ms": 20, "context": 3}},
+        "hours": 1,
+        "iterations": ITERATIONS,
+        "workers": 2,
+    }
     (folder / "fit.json").write_text(json.dumps(settings | {"tracking": {"enabled": False}}))
     return folder
 

@@ -42,7 +42,7 @@ def manifest(tmp_path_factory):
 
 
 def settings_of(manifest, output, **changes):
-    encoder = EncoderSettings(name="mfcc", hop_ms=20, context=3)
+    encoder = EncoderSettings(name="mfcc", options={"hop_ms": 20, "context": 3})
     base = {"manifest": manifest, "output": str(output), "encoder": encoder, "clusters": 30, "hours": 1.0, "iterations": 5}
     return FitCodebookSettings(**{**base, "tracking": TrackingSettings(enabled=False), **changes})
 
@@ -99,10 +99,9 @@ def test_a_state_that_was_written_goes_on_with_the_same_bits(manifest, tmp_path)
 
 
 def job_of(settings):
-    from spire_ray.runtime.job import Job
-
     from spire_ray.core.progress import Progress
     from spire_ray.core.provenance import Output
+    from spire_ray.runtime.job import Job
     from spire_ray.runtime.tracker import NoTracker
 
     return Job(settings, Output(settings.output), NoTracker(), Progress("codebook"))

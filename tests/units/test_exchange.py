@@ -17,7 +17,7 @@ from spire_ray.units.codebook import Codebook
 from spire_ray.units.kmeans import assigner
 
 FRAMES = np.random.default_rng(0).standard_normal((500, 65)).astype(np.float32)
-MFCC = EncoderSettings(name="mfcc", hop_ms=20, context=5)
+MFCC = EncoderSettings(name="mfcc", options={"hop_ms": 20, "context": 5})
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_nothing_gives_nothing(tiny_codebook):
 
 
 def test_a_codebook_of_another_encoder_is_refused(tiny_codebook):
-    other = dataclasses.replace(tiny_codebook.encoder, hop_ms=20)
+    other = dataclasses.replace(tiny_codebook.encoder, options={**tiny_codebook.encoder.options, "hop_ms": 20})
     with pytest.raises(ValueError, match=r"frame_rate 25\.0 against 50\.0"):
         Labeler(Codebook(tiny_codebook.centroids, other, tiny_codebook.fingerprint))
 

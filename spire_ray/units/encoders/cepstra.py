@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from spire_ray.settings import SAMPLE_RATE, EncoderSettings
+from spire_ray.units.encoders import ENCODERS, options
 from spire_ray.units.fingerprint import Identity, content_hash
 
 _WINDOW, _STEP, _FFT = 400, 160, 512
@@ -23,20 +24,21 @@ class CepstralEncoder:
     shortest = _WINDOW
 
     def __init__(self, settings: EncoderSettings) -> None:
-        if settings.hop_ms % 10 or settings.hop_ms <= 0:
-            raise ValueError(f"encoder.hop_ms={settings.hop_ms}: must be a positive multiple of 10")
-        if settings.context % 2 == 0 or settings.context < 1:
-            raise ValueError(f"encoder.context={settings.context}: must be odd, the frame itself and as many on each side")
-        self._stride = settings.hop_ms // 10
-        self._context = settings.context
-        shape = {"window": _WINDOW, "bands": _BANDS, "cepstra": _CEPSTRA, "context": settings.context}
+        hop, context = options(settings, hop_ms=20, context=5).values()
+        if hop % 10 or hop <= 0:
+            raise ValueError(f"encoder.options.hop_ms={hop}: must be a positive multiple of 10")
+        if context % 2 == 0 or context < 1:
+            raise ValueError(f"encoder.options.context={context}: must be odd, the frame itself and as many on each side")
+        self._stride = hop // 10
+        self._context = context
+        shape = {"window": _WINDOW, "bands": _BANDS, "cepstra": _CEPSTRA, "context": context}
         self.identity = Identity(
             encoder="mfcc",
             weights=content_hash([json.dumps(shape, sort_keys=True).encode()]),
             layer=0,
             norm="cmvn",
             waveform="none",
-            frame_rate=1000 / settings.hop_ms,
+            frame_rate=1000 / hop,
         )
         self._taper = torch.hann_window(_WINDOW)
         self._mel = _mel_filters()
@@ -74,3 +76,6 @@ def _cosines() -> torch.Tensor:
     cosines = torch.cos(math.pi / _BANDS * band[:, None] * torch.arange(_CEPSTRA)) * math.sqrt(2 / _BANDS)
     cosines[:, 0] /= math.sqrt(2)
     return cosines
+
+
+ENCODERS.register("mfcc", lambda settings, weights, device: CepstralEncoder(settings))

@@ -1,7 +1,7 @@
 """Speech encoders: waveforms → frames.
 
-Two kinds behind one protocol: pre-trained encoders from Hugging Face, cut at a layer, and mel-frequency cepstra, which need
-no weights and serve the quickstart. Legend: T frames, d dimensions.
+Kinds are declared in modules of their own (`ENCODERS`): pre-trained encoders from Hugging Face, cut at a layer, and mel-frequency
+cepstra, which need no weights and serve the quickstart. Legend: T frames, d dimensions.
 """
 
 import math
@@ -11,7 +11,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from spire_ray.core import references
 from spire_ray.settings import SAMPLE_RATE, EncoderSettings
+from spire_ray.units.encoders import ENCODERS
 from spire_ray.units.fingerprint import Identity
 
 NORMALIZE_EPS = 1e-7
@@ -39,10 +41,8 @@ def load_encoder(settings: EncoderSettings, device: str = "cpu") -> SpeechEncode
 
 
 def _load(settings: EncoderSettings, device: str) -> SpeechEncoder:
-    if settings.name == "mfcc":
-        from spire_ray.units.encoders.cepstra import CepstralEncoder
-
-        return CepstralEncoder(settings)
+    if not references.has_weights(settings.name):
+        return ENCODERS[settings.name](settings, None, device)
     from spire_ray.units.encoders import pretrained
 
     return pretrained.load(settings, device)

@@ -7,7 +7,6 @@ SPIRE's rule, unless the settings ask for it.
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 
 from spire_ray.core import storage
 from spire_ray.settings import SAMPLE_RATE, EncoderSettings
+from spire_ray.units.encoders import ENCODERS, Weights, options
 from spire_ray.units.encoders.encoder import SpeechEncoder, normalize
 from spire_ray.units.encoders.packed import PackedModel, can_pack
 from spire_ray.units.fingerprint import Identity, content_hash
@@ -35,16 +35,12 @@ def load(settings: EncoderSettings, device: str, plain: bool = False) -> SpeechE
         folder, _, revision = folder.partition("@")
         settings = replace(settings, revision=revision or settings.revision)
     config = AutoConfig.from_pretrained(folder, revision=settings.revision or None)
-    waveform = _Waveform if plain or not can_pack(config) else _PackedWaveform
-    kinds: dict[str, Callable[[EncoderSettings, str, Any, str], SpeechEncoder]] = {
-        "hubert": waveform,
-        "wav2vec2": waveform,
-        "wav2vec2-bert": _FilterBank,
-        "whisper": _Whisper,
-    }
-    if config.model_type not in kinds:
-        raise ValueError(f"encoder.name={settings.name}: a {config.model_type} model; expected one of {', '.join(kinds)}")
-    return kinds[config.model_type](settings, folder, config, device)
+    weights = Weights(folder, config)
+    if plain and config.model_type in _WAVEFORM:
+        return _Waveform(settings, weights, device)
+    if config.model_type not in ENCODERS:
+        raise ValueError(f"encoder.name={settings.name}: a {config.model_type} model; known are {', '.join(ENCODERS)}")
+    return ENCODERS[config.model_type](settings, weights, device)
 
 
 class _Pretrained(ABC):
@@ -54,10 +50,12 @@ class _Pretrained(ABC):
     _waveform = "none"
     _cutting = "none"
 
-    def __init__(self, settings: EncoderSettings, folder: str, config: Any, device: str) -> None:
-        """`folder` is where the model of the settings lies here, or its id."""
+    def __init__(self, settings: EncoderSettings, weights: Weights | None, device: str) -> None:
         from transformers import AutoFeatureExtractor, AutoModel
 
+        assert weights is not None
+        options(settings)
+        folder, config = weights.folder, weights.config
         if not 1 <= settings.layer <= config.num_hidden_layers:
             raise ValueError(f"encoder.layer={settings.layer}: {settings.name} has layers 1 to {config.num_hidden_layers}")
         revision = settings.revision or None
@@ -65,12 +63,12 @@ class _Pretrained(ABC):
         self._extractor: Any = AutoFeatureExtractor.from_pretrained(folder, revision=revision)
         model: Any = AutoModel.from_pretrained(folder, revision=revision, dtype=torch.float32)
         model = self._cut(model, settings)
-        weights = _weight_hash(model)
+        hashed = _weight_hash(model)
         self._model: Any = model.eval().to(device, getattr(torch, settings.dtype))
         self._read()
         self.identity = Identity(
             encoder=settings.name,
-            weights=weights,
+            weights=hashed,
             layer=settings.layer,
             norm="final_layer_norm" if settings.final_layer_norm else "none",
             waveform=self._waveform,
@@ -227,3 +225,15 @@ def _weight_hash(model: torch.nn.Module) -> str:
     """Hash of names and float32 values, whatever dtype the model runs in."""
     tensors = sorted(model.state_dict().items())
     return content_hash(part for name, tensor in tensors for part in (name.encode(), tensor.numpy().tobytes()))
+
+
+def _of_waveforms(settings: EncoderSettings, weights: Weights | None, device: str) -> SpeechEncoder:
+    assert weights is not None
+    return (_PackedWaveform if can_pack(weights.config) else _Waveform)(settings, weights, device)
+
+
+_WAVEFORM = ("hubert", "wav2vec2")
+for _kind in _WAVEFORM:
+    ENCODERS.register(_kind, _of_waveforms)
+ENCODERS.register("wav2vec2-bert", _FilterBank)
+ENCODERS.register("whisper", _Whisper)

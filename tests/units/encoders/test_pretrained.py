@@ -142,7 +142,7 @@ def test_a_model_of_another_type_is_refused(tmp_path):
     from transformers import LlamaConfig
 
     LlamaConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="a llama model; expected one of hubert, wav2vec2, wav2vec2-bert, whisper"):
+    with pytest.raises(ValueError, match="a llama model; known are hubert, mfcc, wav2vec2, wav2vec2-bert, whisper"):
         load_encoder(EncoderSettings(name=str(tmp_path), layer=1))
 
 
