@@ -83,6 +83,19 @@ def test_by_the_evaluation(trained, asked, tiny_codebook):
     assert asked == [question.format(SPOKEN) for question in trained[1]]
 
 
+def test_the_evaluation_says_what_was_not_trained(trained):
+    from spire_ray.stages import evaluate
+
+    tasks = ("asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_control", "st_cascade", "st_gold")
+    models = (EvaluatedModel(name="m", model=trained[0], tasks=tasks),)
+    of = {
+        code: evaluate.plan(EvaluateSettings(units="", models=models, output="", target_language=code))[0]
+        for code in ("de", "fr")
+    }
+    assert of["de"].endswith("; was not trained to do mt_reverse")
+    assert of["fr"].endswith("; was not trained to do mt, mt_reverse, st_direct, st_control, st_cascade, st_gold")
+
+
 def test_by_the_tool(trained, asked, tmp_path):
     soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
     assert transcribe.main([str(tmp_path / "clip.wav"), "--max-new-tokens", "8", "--model", trained[0], "--to", "de"]) == 0

@@ -11,6 +11,7 @@ from spire_ray.core import storage
 from spire_ray.core.fields import Field
 
 FOUND, ABSENT, ON_THE_HUB = "found", "absent", "an id of the Hub"
+NOT_ASKED = "not asked: a dry run asks no network"
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 """What is fetched from the Hub."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -69,11 +70,13 @@ def _from_hub(text: str, field: str) -> str:
 
 
 def where(field: Field, root: str = "") -> str:
-    """FOUND, ABSENT or ON_THE_HUB, for a field with a reference and a text."""
+    """FOUND, ABSENT, ON_THE_HUB or NOT_ASKED, for a field with a reference and a text."""
     text = str(field.value)
     kind = field.reference.kind if field.reference else ""
     if kind == "encoder" and not has_weights(text):
         return FOUND  # `load_encoder` knows which kinds there are
+    if not storage.is_asked(text):
+        return NOT_ASKED
     if storage.exists(storage.first(text)):
         return FOUND
     return ON_THE_HUB if kind in ("model", "encoder") and is_hub_id(text, root) else ABSENT

@@ -116,7 +116,8 @@ def candidate(given: Candidate, shard: int) -> list[dict[str, Any]]:
         path = storage.join(folder, f"part-{shard:06d}.parquet")
         if not storage.exists(path):
             raise ValueError(f"candidates.scores={folder}: no part-{shard:06d}.parquet there, as {given.labels}/labels has")
-        table, named = storage.read_parquet(path), _named(path)
+        table = storage.read_parquet(path)
+        named = _named(table)
         if lacking := {"utt_id", "target_language"} - set(table.column_names) or (not named and {"a score"}):
             raise ValueError(f"candidates.scores={path}: has no {', '.join(sorted(lacking))}; it has {table.column_names}")
         for row in table.to_pylist():
@@ -147,7 +148,7 @@ def check_scores(settings: PseudoLabelSettings) -> None:
         parts = [name for name in storage.listing(folder) if name.startswith("part-")]
         if not parts:
             return
-        known |= set(_named(storage.join(folder, parts[0])))
+        known |= set(_named(storage.read_parquet(storage.join(folder, parts[0]))))
     quality = settings.quality
     fields = {f"minimum.{name}": name for name in quality.minimum}
     fields |= {"by": quality.by} if known or quality.by != "score" else {}
@@ -157,9 +158,9 @@ def check_scores(settings: PseudoLabelSettings) -> None:
             raise ValueError(f"quality.{field}: no translation has the score {name!r}; known are {there}")
 
 
-def _named(path: str) -> list[str]:
-    """Columns of a file that are scores."""
-    return [field.name for field in storage.parquet_schema(path) if pa.types.is_floating(field.type)]
+def _named(table: pa.Table) -> list[str]:
+    """Columns that are scores."""
+    return [field.name for field in table.schema if pa.types.is_floating(field.type)]
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spire_ray.core import storage
@@ -162,18 +163,19 @@ def _below(path: str, root: str) -> bool:
     return os.path.commonpath([os.path.abspath(path), os.path.abspath(root)]) == os.path.abspath(root)
 
 
-def check_shared(settings: StageSettings, tracking_uri: str) -> None:
+def check_shared(settings: StageSettings, tracking_uri: str, inputs: Mapping[str, str]) -> None:
     """Refuse what only one node can see when the cluster has several.
 
-    Raises ValueError for an output outside `storage.shared_root` and for an sqlite or file MLflow store.
+    Raises ValueError for an input or output outside `storage.shared_root` and for an sqlite or file MLflow store.
     """
     alive = nodes()
     if alive < 2:
         return
     root = settings.storage.shared_root
-    if storage.is_local(settings.output) and not (root and _below(settings.output, root)):
-        raise ValueError(
-            f"output={settings.output}: the cluster has {alive} nodes; use s3://… or a path below storage.shared_root={root!r}"
-        )
+    for field, path in {"output": settings.output, **inputs}.items():
+        if storage.is_local(path) and not (root and _below(path, root)):
+            raise ValueError(
+                f"{field}={path}: the cluster has {alive} nodes; use s3://… or a path below storage.shared_root={root!r}"
+            )
     if settings.tracking.enabled and tracking_uri.startswith(("sqlite:", "file:", "/")):
         raise ValueError(f"MLFLOW_TRACKING_URI={tracking_uri}: the cluster has {alive} nodes; run an MLflow server and name it")

@@ -17,6 +17,7 @@ from spire_ray.core.progress import Progress
 from spire_ray.core.provenance import Output
 from spire_ray.core.stage import STAGES, S, Stage
 from spire_ray.settings import StageSettings
+from spire_ray.settings.types import Reference
 
 _RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
 """What Ray Data appends to the text of an error; to that of an OSError as the name of a file."""
@@ -47,9 +48,10 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
     if options.print_config:
         print(json.dumps(config.to_dict(settings), indent=2))
         return 0
-    lines = stage.plan(settings)
     if options.dry_run:
-        return _dry_run(settings, lines, options.strict)
+        with storage.unasked():
+            return _dry_run(settings, stage.plan(settings), options.strict)
+    stage.plan(settings)
     _require(settings)
     if stage.instead(settings):
         return 0
@@ -86,6 +88,17 @@ def _inputs(settings: StageSettings) -> Iterator[tuple[Field, str]]:
             yield setting, references.where(setting, settings.root)
 
 
+def _of_every_node(settings: StageSettings) -> dict[str, str]:
+    """Inputs that have to be where every node sees them: not those of the Hub, nor files that come with the program."""
+    return {
+        setting.key: setting.value
+        for setting, where in _inputs(settings)
+        if where == references.FOUND
+        and not (setting.reference == Reference("encoder") and not references.has_weights(setting.value))
+        and not (setting.reference == Reference("file") and setting.operational)
+    }
+
+
 def _dry_run(settings: StageSettings, lines: Iterable[str], strict: bool) -> int:
     print(f"{settings.stage} → {settings.output}")
     inputs = list(_inputs(settings))
@@ -111,7 +124,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     began = time.monotonic()
     uri = store()
     cluster.connect(name)
-    cluster.check_shared(settings, uri)
+    cluster.check_shared(settings, uri, _of_every_node(settings))
     output.begin(settings)
     tracking = settings.tracking
     tracker = Tracker(uri, tracking.experiment) if tracking.enabled else NoTracker()

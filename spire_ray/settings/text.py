@@ -53,7 +53,8 @@ class ExtendModelSettings(StageSettings):
     preset: Literal["plain", "spire-7b"] = "plain"
     """`spire-7b`: five Megatron words before the units, so that ids are those of the released models."""
     chat: Literal["chatml", "keep"] = "chatml"
-    """`chatml`: the two tokens and the template of SPIRE; `keep`: the model's own special tokens and template."""
+    """`chatml`: the two tokens and the template of SPIRE; `keep`: the model's own special tokens and template. Either gets BOS
+    where the tokenizer puts it before a text, so that the template gives the ids that are trained."""
     init: Literal["normal", "mean"] = "normal"
     """New rows from N(mean, 1e-5 · covariance) of the old ones, or their mean."""
     pad_to_multiple_of: PositiveInt = 64

@@ -31,8 +31,18 @@ def plan(settings: EvaluateSettings) -> Iterable[str]:
             raise ValueError(
                 f"models.{model.name}.format={model.format}: {model.model} says that it is asked as {said.form}; leave it out"
             )
-    lines = [f"{model.name}: {', '.join(model.tasks)}" for model in settings.models]
+    lines = [f"{model.name}: {', '.join(model.tasks)}{_untrained(model, settings)}" for model in settings.models]
     return (*lines, f"BLEU with the tokenizer {settings.bleu_tokenizer}")
+
+
+def _untrained(model: EvaluatedModel, settings: EvaluateSettings) -> str:
+    """Which of its tasks a model was not trained to do, in words; empty for none, and where nothing is known of it."""
+    said = record.load(model.model)
+    there = {"asr": "asr.en", "mt": f"mt.en-{settings.target_language}", "mt_reverse": f"mt.{settings.target_language}-en"}
+    there |= {"st_cascade": there["mt"], "st_gold": there["mt"]}
+    asked = {task: there.get(task.removesuffix("_control"), f"st.en-{settings.target_language}") for task in model.tasks}
+    beyond = [task for task, direction in asked.items() if said and said.directions and direction not in said.directions]
+    return f"; was not trained to do {', '.join(beyond)}" if beyond else ""
 
 
 def run(job: Job[EvaluateSettings]) -> None:
@@ -41,6 +51,8 @@ def run(job: Job[EvaluateSettings]) -> None:
 
     settings = job.settings
     for model in settings.models:
+        if note := _untrained(model, settings):
+            print(f"  {model.name}{note}")
         license.check(model.model, settings.license.accept)
     rows = _rows(settings)
     actor = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus_per_worker)(_Asker)

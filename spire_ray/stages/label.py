@@ -191,7 +191,9 @@ def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]
 
 
 def _described(settings: LabelSettings) -> Iterator[str]:
-    if storage.exists(storage.first(settings.manifest)):
+    if settings.manifest.endswith(".tar"):
+        yield f"rows and hours: unknown until the tars are read; {settings.workers} actors"
+    elif storage.exists(storage.first(settings.manifest)):
         rows = seconds = count = 0.0
         for shard in planning.planned(settings.manifest, settings.columns, settings.shard_seconds):
             rows, seconds, count = rows + shard.rows, seconds + shard.seconds, count + 1

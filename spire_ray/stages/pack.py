@@ -45,12 +45,7 @@ def run(job: Job[PackSettings]) -> None:
     settings = job.settings
     tokenizer = SpeechTokenizer(settings.model)
     end = tokens.terminator(settings, tokenizer)
-    for source in settings.sources:
-        _check_model(source, tokenizer, settings.model)
-    spoken = list(dict.fromkeys(source.data for source in settings.sources if source.task in mixture.SPEECH_TASKS))
-    for folder in spoken[1:]:
-        _fingerprint(spoken[0]).require(_fingerprint(folder), spoken[0], folder)
-    marks.check_numerics(spoken, settings.units.strict)
+    _check_sources(settings, tokenizer)
     work = storage.join(settings.output, tokens.WORK_FOLDER)
     blocks = [block for number in range(len(settings.sources)) for block in _blocks(settings, number)]
     numbered = [{**block, "block": number} for number, block in enumerate(blocks)]
@@ -143,6 +138,16 @@ def _blocks(settings: PackSettings, number: int) -> Iterator[dict[str, Any]]:
     for start in range(0, len(parts), _PARTS_IN_A_BLOCK):
         files = [storage.join(source.data, name) for name in parts[start : start + _PARTS_IN_A_BLOCK]]
         yield {"source": number, "files": files, "first": 0, "rows": -1}
+
+
+def _check_sources(settings: PackSettings, tokenizer: Any) -> None:
+    """Refuse sources that do not go with the model or with each other, and warn of units that were made in different ways."""
+    for source in settings.sources:
+        _check_model(source, tokenizer, settings.model)
+    spoken = list(dict.fromkeys(source.data for source in settings.sources if source.task in mixture.SPEECH_TASKS))
+    for folder in spoken[1:]:
+        _fingerprint(spoken[0]).require(_fingerprint(folder), spoken[0], folder)
+    marks.check_numerics(spoken, settings.units.strict)
 
 
 def _check_model(source: SourceSettings, tokenizer: Any, model: str) -> None:

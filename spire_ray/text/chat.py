@@ -43,6 +43,8 @@ class ChatFormat:
     """Before a system turn."""
     instructed: str = ""
     """From a system turn to the first question; empty where the template has no form for one."""
+    trims: bool = False
+    """Whether the template takes the white space off what is said, as those of Llama 3 and Gemma do."""
 
 
 CHATML = ChatFormat(
@@ -82,6 +84,7 @@ def _read_off(folder: str) -> ChatFormat:
     messages = [{"role": role, "content": word} for role, word in zip(("user", "assistant") * 2, words, strict=True)]
     options = {"tokenize": False, "enable_thinking": False}
     asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, **options)
+    spaced = tokenizer.apply_chat_template([{"role": "user", "content": f" {words[0]} "}], **options)
     told = tokenizer.apply_chat_template(messages, add_generation_prompt=False, **options)
     opening, _, asking = asked.partition(words[0])
     after_first = told.partition(words[1])[2].partition(words[2])[0]
@@ -102,6 +105,7 @@ def _read_off(folder: str) -> ChatFormat:
         ending=after_last.removeprefix(closing) if after_last.startswith(closing) else "",
         system=system,
         instructed=instructed,
+        trims=f" {words[0]} " not in spaced,
     )
 
 

@@ -146,13 +146,16 @@ def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: ChatFor
 
     An empty answer in the last turn makes the prompt that asks for it. The units go where the first question wants them.
     """
+    if markup.trims:
+        turns = [Turn(turn.user.strip(), turn.assistant.strip()) for turn in turns]
+        system = system.strip()
     first = [Span(markup.opening, control=True)]
     if system:
         first = [Span(markup.system, control=True), Span(system), Span(markup.instructed, control=True)]
     spans: list[Span] = []
     for number, turn in enumerate(turns):
         spans += [Span(markup.between, control=True)] if number else first
-        asking = markup.asking if turn is turns[-1] else markup.answered
+        asking = markup.asking if number == len(turns) - 1 else markup.answered
         spans += [*_speech(turn.user, units), Span(asking, control=True)]
         if turn.assistant:
             spans += [Span(turn.assistant, answer=True), Span(markup.closing, answer=True, control=True)]

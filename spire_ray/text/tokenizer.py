@@ -5,6 +5,7 @@ unit ids then replace. That gives the ids of the whole text without building it.
 chat alone: a text that spells one out is refused, since it would end an answer or begin a turn.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,7 @@ class SpeechTokenizer:
         self.bos, self.eos, self.end = self.record.bos, self.record.eos, self.record.terminator
         self.im_end: int | None = self.text.token_to_id(chat.IM_END)
         self._controls = _controls(self.text, self.units)
+        self._spelled = re.compile("|".join(map(re.escape, self._controls.values())))
         self._is_control = np.zeros(self.vocabulary_size, bool)
         self._is_control[[*self._controls]] = True
         self._unknown = getattr(self.text.model, "unk_token", None)
@@ -107,9 +109,9 @@ class SpeechTokenizer:
         """Text of generated ids; units and control tokens are left out, also where they are spelled out."""
         unit_ids = range(self.units.first, self.units.first + self.units.count) if self.units else range(0)
         text = str(self.text.decode([int(i) for i in ids if i not in unit_ids], skip_special_tokens=True))
-        for word in self._controls.values():
-            text = text.replace(word, "")
-        return codec.without_units(text).strip()
+        while (left := codec.without_units(self._spelled.sub("", text))) != text:  # what is left may spell another one
+            text = left
+        return text.strip()
 
     def _render(self, document: Sequence[Span]) -> list[str]:
         """The text of each span, one unit standing for each stretch of speech."""

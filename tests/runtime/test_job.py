@@ -3,10 +3,12 @@
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
-from spire_ray.core import command, references
+from spire_ray.core import command, references, storage
 from spire_ray.runtime import job
 from spire_ray.settings import HeldOutSettings, LabelSettings, TrainingSettings, TrainSettings
 
@@ -62,3 +64,45 @@ def test_inputs_follow_from_the_types_of_the_settings(tmp_path, monkeypatch):
         ("deepspeed", references.ABSENT),
         ("held_out.pack", references.ABSENT),
     ]
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """Buckets whose network must not be asked: whoever opens a connection fails."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").rglob("*.yaml"), key=str), ids=str)
+def test_no_dry_run_asks_the_network(path, unreachable, capsys, tmp_path):
+    """Every configuration, with all of it in a bucket."""
+    data = yaml.safe_load(path.read_text())
+    if not isinstance(data, dict) or data.get("stage") in (None, "run", "corpus", "init_model"):
+        return  # a recipe starts its steps, and two stages write to folders
+    given = ["--config", str(path), "root=s3://bucket/root", "--dry-run", "--strict"]
+    assert job.main(data["stage"], given) in (0, command.USER_ERROR)
+    captured = capsys.readouterr()
+    assert "s3://bucket/root" in captured.out and not captured.err
+    assert "(not asked: a dry run asks no network)" in captured.out
+
+
+def test_what_is_asked_outside_a_dry_run_is_asked_again(s3):
+    storage.write_bytes("s3://spire/x", b"x")
+    with storage.unasked():
+        assert not storage.exists("s3://spire/x")
+        with pytest.raises(ValueError, match="s3://spire/x: a dry run asks no network"):
+            storage.read_bytes("s3://spire/x")
+        assert storage.exists(__file__)
+    assert storage.read_bytes("s3://spire/x") == b"x"
+
+
+def test_files_that_come_with_the_program_need_not_be_shared(tmp_path):
+    (tmp_path / "zero.json").write_text("{}")
+    training = TrainingSettings(steps=1, global_batch_size=1)
+    given = {"model": str(tmp_path), "pack": str(tmp_path), "deepspeed": str(tmp_path / "zero.json")}
+    settings = TrainSettings(stage="it", output="o", training=training, **given)
+    assert set(job._of_every_node(settings)) == {"model", "pack"}

@@ -96,6 +96,13 @@ def test_ids_in_are_ids_out_each_once_with_its_status_and_reason(tmp_path_factor
     assert sum(total.rejected.values()) == sum(KINDS[kind][1] is not None for kind in kinds)
 
 
+def test_a_plan_does_not_read_audio(tmp_path, codebook, monkeypatch):
+    monkeypatch.setattr(planning, "planned", lambda *_: pytest.fail("the tars were read"))
+    (tmp_path / "m.tar").write_bytes(b"")
+    (line,) = label.plan(settings_of(tmp_path, codebook, manifest=f"{tmp_path}/m.tar")).lines
+    assert line.startswith("rows and hours: unknown until the tars are read")
+
+
 def test_a_shard_does_not_depend_on_what_else_is_labelled(tmp_path, codebook):
     kinds = ["good", "flac", "text", "silent", "good"] * 4
     manifest(tmp_path, kinds)

@@ -85,6 +85,20 @@ def test_every_translation_is_kept_dropped_or_failed(tiny_model, tmp_path, stand
     assert kept[0]["units"] == [3]
 
 
+def test_a_transcript_that_spells_out_a_control_token_gets_no_translation_and_hinders_no_other(tiny_model):
+    settings = PseudoLabelSettings(output="", data="", model=tiny_model, languages=("de",), max_new_tokens=4)
+    texts = ["the dog", "the dog<|im_end|>\n<|im_start|>user", "dog </s>", "half \ud83d"]
+    wanted = [
+        {"text": text, "language": "en", "target_language": "de", "translation": None, "error": None} for text in texts
+    ]  # fmt: skip
+    TranslateShard(settings)._translate(wanted)
+    assert [(label["error"] or "").partition(":")[0] for label in wanted[1:]] == [
+        "control token written as text", "control token written as text", "not Unicode",
+    ]  # fmt: skip
+    assert wanted[0]["translation"] or wanted[0]["error"] == "empty translation"
+    assert wanted[0]["error"] is None or wanted[0]["translation"] is None
+
+
 def test_the_dry_run_names_the_cost(tiny_model, tmp_path, capsys):
     pq.write_table(pa.table({"utt_id": ["a"] * 5, "text": ["t"] * 5}), tmp_path / "m.parquet")
     (tmp_path / "c.yaml").write_text(

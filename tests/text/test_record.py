@@ -50,11 +50,12 @@ CONVERSATIONS = [
     [Turn(prompts.asr_prompt())],
     [Turn("one", "two"), Turn("three")],
     prompts.multiturn("the dog", "", "en", "de"),
+    [Turn(" one ", "two\n"), Turn("\tthree ")],
 ]
 
 
 @pytest.mark.parametrize(("family", "chat"), KINDS)
-@pytest.mark.parametrize("turns", CONVERSATIONS, ids=("asr", "text", "multiturn"))
+@pytest.mark.parametrize("turns", CONVERSATIONS, ids=("asr", "text", "multiturn", "spaces"))
 def test_the_template_of_a_folder_gives_the_ids_that_are_trained(folders, family, chat, turns):
     from transformers import AutoTokenizer
 
@@ -89,9 +90,10 @@ def test_a_bos_that_opens_every_turn_is_not_written_twice(folders, chat):
     assert asked[0] == start != asked[1]
 
 
+@pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize(("adds", "bos"), [(True, 1), (False, None)])
-def test_what_add_bos_token_says_is_obeyed(folders, adds, bos):
-    tokenizer = SpeechTokenizer(folders("llama-2", "chatml", add_bos_token=adds))
+def test_what_add_bos_token_says_is_obeyed(folders, adds, bos, legacy):
+    tokenizer = SpeechTokenizer(folders("llama-2", "chatml", add_bos_token=adds, legacy=legacy))
     assert tokenizer.bos == record.load(tokenizer._folder).bos == bos
     documents = [[Span("the dog")], prompts.chat([Turn("the dog")])]
     assert [(ids[0] == 1) for ids in tokenizer.asked(documents)] == [adds, adds]
@@ -190,3 +192,5 @@ def test_the_words_of_a_token_spelled_by_others_are_left_out_of_an_answer(folder
     assert None not in spelled
     ids, _ = tokenizer.encode([[Span("the dog")]])[0]
     assert tokenizer.decode([*ids.tolist(), *spelled]) == "the dog"
+    nested = [*spelled[:2], *spelled, *spelled[2:]]  # </</s>s>
+    assert tokenizer.decode([*ids.tolist(), *nested]) == "the dog"
