@@ -134,8 +134,19 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
 
     preset = tmp_path_factory.mktemp("deepspeed") / "zero.json"
 
-    def run(folder, training, log=lambda step, metrics: None, pack=tiny_pack, zero=None, half=False, **more):
-        preset.write_text(json.dumps({"zero_optimization": zero or {"stage": 1}, "bf16": {"enabled": half}}))
+    def run(
+        folder,
+        training,
+        log=lambda step, metrics: None,
+        pack=tiny_pack,
+        zero=None,
+        half=False,
+        bf16=None,
+        data_types=None,
+        **more,
+    ):
+        given = {"zero_optimization": zero or {"stage": 1}, "bf16": {**(bf16 or {}), "enabled": half}}
+        preset.write_text(json.dumps({**given, **({"data_types": data_types} if data_types else {})}))
         lines = []
 
         def note(step, metrics):

@@ -1,21 +1,26 @@
 """ZeRO checkpoint → Hugging Face model folder, without building the model."""
 
 import json
+import math
 import shutil
-from contextlib import redirect_stdout
-from io import StringIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from spire_ray.core import storage
+from spire_ray.model import extension, tensors, zero_weights
+from spire_ray.model.tensors import INDEX, SINGLE
+from spire_ray.model.zero_weights import Weights
 from spire_ray.settings import LoraSettings
-from spire_ray.training import checkpoint, remote
-from spire_ray.training.engine import deepspeed
-from spire_ray.training.trainable import merged
+from spire_ray.training import checkpoint, families, remote, rows
+from spire_ray.training.lora import HIGH, LOW
+from spire_ray.training.trainable import merged_weight
+
+_SHARD_BYTES = 4 << 30
 
 _COPIED = (
     "config.json",
@@ -30,26 +35,88 @@ _COPIED = (
 )
 
 
-def export(training: str, base: str, output: str, dtype: torch.dtype, lora: LoraSettings | None = None) -> dict[str, Any]:
+def export(
+    training: str, base: str, output: str, dtype: torch.dtype, lora: LoraSettings | None = None, shard_bytes: int = _SHARD_BYTES
+) -> dict[str, Any]:
     """Write the newest complete checkpoint of `training` as a model folder; everything but weights comes from `base`.
 
-    What was frozen is taken from `base`, adapters and new rows are merged. Returns the record of the checkpoint. Raises
-    ValueError if there is none.
+    What was frozen is taken from `base`, adapters and new rows are merged. One file of at most `shard_bytes`, or of one tensor
+    that is larger, is held at a time. Returns the record of the checkpoint. Raises ValueError if there is none, and for
+    trained weights that the model does not have.
     """
     folder, record = _newest(training)
     config = json.loads((Path(base) / "config.json").read_text())
-    trained = _trained(folder, record["step"])
-    if config.get("tie_word_embeddings"):  # the head is the embedding, under a second name
-        trained = {name: tensor for name, tensor in trained.items() if not name.startswith("lm_head.")}
-    whole = merged(_weights(base), trained, lora or LoraSettings())
+    found = zero_weights.trained(folder, record["step"])
+    shards = _plan(Path(base), _is_tied(config), dtype.itemsize, shard_bytes)
+    if unknown := sorted(set(found) - _merged_into({name for shard in shards for name in shard}, config)):
+        raise ValueError(f"training={training}: the model in {base} has no weight {unknown[0]}, nor {len(unknown) - 1} others")
     Path(output).mkdir(parents=True, exist_ok=True)
-    save_torch_state_dict({name: tensor.to(dtype).contiguous().clone() for name, tensor in whole.items()}, output)
+    also = extension.control_rows(base)
+    where: dict[str, str] = {}
+    for number, shard in enumerate(shards):
+        name = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors" if len(shards) > 1 else SINGLE
+        _write(Path(output) / name, Path(base), shard, found, dtype, lora or LoraSettings(), also)
+        where |= dict.fromkeys(shard, name)
+    if len(shards) > 1:
+        size = sum(file.stat().st_size for file in Path(output).glob("*.safetensors"))
+        storage.write_json(str(Path(output) / INDEX), {"metadata": {"total_size": size}, "weight_map": where})
     for name in _COPIED:
         if (Path(base) / name).exists():
             shutil.copy(Path(base) / name, output)
     config["dtype"] = str(dtype).removeprefix("torch.")
     (Path(output) / "config.json").write_text(json.dumps(config, indent=2))
     return record
+
+
+def _is_tied(config: dict[str, Any]) -> bool:
+    return bool(config.get("tie_word_embeddings", families.tied(config.get("model_type", ""))))
+
+
+def _plan(base: Path, tied: bool, width: int, shard_bytes: int) -> list[dict[str, str]]:
+    """The files to be written: for each the names of its tensors, and in which file of the base they lie."""
+    shards: list[dict[str, str]] = [{}]
+    size = 0
+    for file in tensors.files(base):
+        for name, shape in tensors.shapes(base / file).items():
+            if tied and name == tensors.HEAD:  # the embedding under a second name
+                continue
+            needed = math.prod(shape) * width
+            if shards[-1] and size + needed > shard_bytes:
+                shards.append({})
+                size = 0
+            shards[-1][name] = file
+            size += needed
+    return shards
+
+
+def _merged_into(names: set[str], config: dict[str, Any]) -> set[str]:
+    """The names that trained parameters of these weights can have."""
+    stems = {name.removesuffix(".weight") for name in names}
+    parts = {stem + end for stem in stems for end in (rows.NEW, LOW, HIGH)}
+    tied = {tensors.HEAD, tensors.HEAD.removesuffix(".weight") + rows.NEW} if _is_tied(config) else set()
+    return names | parts | tied
+
+
+def _write(
+    path: Path,
+    base: Path,
+    shard: dict[str, str],
+    found: Weights,
+    dtype: torch.dtype,
+    adapters: LoraSettings,
+    also: tuple[int, ...],
+) -> None:
+    """One file: a tensor after the other is read, merged and rounded."""
+
+    def trained(name: str) -> torch.Tensor | None:
+        return found[name]() if name in found else None
+
+    made = {}
+    for name, file in shard.items():
+        with safe_open(base / file, "pt") as stored:
+            whole = merged_weight(name, partial(stored.get_tensor, name), trained, adapters, also)
+        made[name] = (whole.to(dtype) if whole.is_floating_point() else whole).contiguous().clone()
+    save_file(made, path, metadata={"format": "pt"})
 
 
 def _newest(training: str) -> tuple[str, dict[str, Any]]:
@@ -62,23 +129,3 @@ def _newest(training: str) -> tuple[str, dict[str, Any]]:
         return training, record
     remote.fetch(training, storage.scratch(training), record)
     return storage.scratch(training), record
-
-
-def _trained(folder: str, step: int) -> dict[str, torch.Tensor]:
-    """The trained parameters, float32, by their names in the model."""
-    tag = checkpoint.name(step)
-    if list((Path(folder) / tag).glob("*_optim_states.pt")):
-        deepspeed()
-        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
-        with redirect_stdout(StringIO()):  # it prints its steps
-            found = get_fp32_state_dict_from_zero_checkpoint(folder, tag=tag, exclude_frozen_parameters=True)
-    else:  # without ZeRO and in float32 the weights lie beside the optimizer
-        (path,) = (Path(folder) / tag).glob("*model_states.pt")
-        found = torch.load(path, map_location="cpu", weights_only=False)["module"]
-    return {name.removeprefix("model."): tensor for name, tensor in found.items()}
-
-
-def _weights(base: str) -> dict[str, torch.Tensor]:
-    """All weights of a model folder."""
-    return {name: tensor for shard in sorted(Path(base).glob("*.safetensors")) for name, tensor in load_file(shard).items()}

@@ -12,36 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from spire_ray.model import prefix, tensors
 from spire_ray.model.license import CARD
+from spire_ray.model.tensors import EMBEDDING, HEAD, INDEX, Shapes
 from spire_ray.settings import ExtendModelSettings
 from spire_ray.text import record
 from spire_ray.text.chat import CHATML_TEMPLATE, IM_END, IM_START, NO_THINKING, RENDERED_BOS
-from spire_ray.text.record import END_OF_DOCUMENT, RECORD_FILE, UnitVocabulary
+from spire_ray.text.record import MEGATRON_SPECIALS, RECORD_FILE, UnitVocabulary
 from spire_ray.text.tokenizer import unit_words
 from spire_ray.units import codec
 from spire_ray.units.fingerprint import Fingerprint
 
-MEGATRON_SPECIALS = ("<CLS>", END_OF_DOCUMENT, "<MASK>", "<PAD>", "<SEP>")
-"""Words that the released models have before their units, in this order."""
-
 _COVARIANCE_SCALE = 1e-5
 _ROWS_AT_ONCE = 8192
-_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-_INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 def extend(model: str, output: str, fingerprint: Fingerprint, settings: ExtendModelSettings) -> UnitVocabulary:
     """Write the extended model folder; `model` is a local Hugging Face folder with safetensors.
 
-    Raises ValueError for a model that already has unit tokens.
+    Raises ValueError for a model that already has unit tokens, and for one whose words have rows elsewhere than in the two
+    matrices.
     """
     if known := UnitVocabulary.load(model):
         known.fingerprint.require(fingerprint, f"model={model}", "the codebook")
         raise ValueError(f"model={model}: already extended; its units are described in {RECORD_FILE}")
-    shards = _shards(Path(model))
+    if not Path(model).is_dir():
+        raise ValueError(f"model={model}: no folder there; bring it from the Hub first, under `models:` of `spire data fetch`")
+    shards = tensors.require_extendable(Path(model))
     Path(output).mkdir(parents=True, exist_ok=True)
     vocabulary, used, size, stop = _extend_tokenizer(model, output, fingerprint, settings)
     config = json.loads((Path(model) / "config.json").read_text())
@@ -81,6 +80,7 @@ def _extend_tokenizer(
     count = fingerprint.identity.clusters
     words = [codec.token(unit, settings.surface) for unit in range(count)]
     tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in words])
+    prefix.at_the_start_alone(tokenizer, words[0])
     if settings.chat == "chatml":
         chatml = [AddedToken(word, normalized=False, special=True) for word in (IM_END, IM_START)]
         tokenizer.add_special_tokens({"additional_special_tokens": chatml})
@@ -118,45 +118,26 @@ def _write_generation(model: Path, output: Path, config: dict[str, Any], stop: i
         (output / there.name).write_text(json.dumps(generation, indent=2))
 
 
-def _shards(model: Path) -> dict[str, set[str]]:
-    """Weight files and the names of the tensors in each."""
-    if not model.is_dir():
-        raise ValueError(f"model={model}: no folder there; bring it from the Hub first, under `models:` of `spire data fetch`")
-    index = model / _INDEX
-    if index.exists():
-        shards: dict[str, set[str]] = {}
-        for name, file in json.loads(index.read_text())["weight_map"].items():
-            shards.setdefault(file, set()).add(name)
-    elif (model / _SINGLE).exists():
-        with safe_open(model / _SINGLE, "pt") as file:
-            shards = {_SINGLE: set(file.keys())}
-    else:
-        raise ValueError(f"model={model}: neither {_SINGLE} nor {_INDEX} there")
-    if not any(_EMBEDDING in names for names in shards.values()):
-        raise ValueError(f"model={model}: no tensor {_EMBEDDING}; the families that can be extended call it so")
-    return shards
-
-
 def _extend_weights(
-    model: Path, output: Path, shards: dict[str, set[str]], used: int, rows: int, settings: ExtendModelSettings
+    model: Path, output: Path, shards: dict[str, Shapes], used: int, rows: int, settings: ExtendModelSettings
 ) -> None:
     """Write the files, one at a time, with the two vocabulary tensors extended."""
     added = 0
     for shard, names in sorted(shards.items()):
-        if not names & {_EMBEDDING, _HEAD}:
+        if not names.keys() & {EMBEDDING, HEAD}:
             shutil.copy(model / shard, output)
             continue
-        tensors = load_file(model / shard)
-        for name in names & {_EMBEDDING, _HEAD}:
-            before = tensors[name].nbytes
-            tensors[name] = extended_rows(tensors[name], used, rows, settings.init, settings.seed)
-            added += tensors[name].nbytes - before
-        save_file(tensors, output / shard, metadata={"format": "pt"})
-    if (model / _INDEX).exists():
-        index = json.loads((model / _INDEX).read_text())
+        loaded = load_file(model / shard)
+        for name in names.keys() & {EMBEDDING, HEAD}:
+            before = loaded[name].nbytes
+            loaded[name] = extended_rows(loaded[name], used, rows, settings.init, settings.seed)
+            added += loaded[name].nbytes - before
+        save_file(loaded, output / shard, metadata={"format": "pt"})
+    if (model / INDEX).exists():
+        index = json.loads((model / INDEX).read_text())
         if "total_size" in index.get("metadata", {}):
             index["metadata"]["total_size"] += added
-        (output / _INDEX).write_text(json.dumps(index, indent=2))
+        (output / INDEX).write_text(json.dumps(index, indent=2))
 
 
 def extended_rows(old: torch.Tensor, used: int, rows: int, init: str, seed: int) -> torch.Tensor:

@@ -6,13 +6,13 @@ Ray Train starts, watches and restarts the workers; checkpoints are ours alone (
 import json
 import math
 import os
-import sys
 import time
 from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.model import license
+from spire_ray.model.extension import control_rows, new_rows
 from spire_ray.runtime import cluster, group
 from spire_ray.runtime.job import Job
 from spire_ray.settings import TrainSettings
@@ -91,7 +91,7 @@ def _worker(given: dict[str, Any]) -> None:
     units, first_new_token_id = new_rows(local)
     facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
     store = Store(settings.output, training.keep, facts)
-    engine, done = loop.begin(model, training, ds_config, first_new_token_id, store)
+    engine, done = loop.begin(model, training, ds_config, first_new_token_id, store, control_rows(local))
     run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
     run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.noop
     if given["watched"]:
@@ -100,16 +100,6 @@ def _worker(given: dict[str, Any]) -> None:
         peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
         run.flops = plan.flops(settings, pack.index, model.config.to_dict()) / peak
     loop.train(run, done)
-
-
-def new_rows(model: str) -> tuple[range, int]:
-    """Token ids of the units of a model folder, and the first row that its extension added."""
-    from spire_ray.text.record import UnitVocabulary
-
-    vocabulary = UnitVocabulary.load(model)
-    if vocabulary is None:
-        return range(0), sys.maxsize
-    return range(vocabulary.first, vocabulary.first + vocabulary.count), vocabulary.first_new_row or vocabulary.first
 
 
 def _seconds_left() -> float | None:

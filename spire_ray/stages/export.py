@@ -14,6 +14,7 @@ from spire_ray.core.provenance import hub_model
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import license
 from spire_ray.model.card import Card
+from spire_ray.model.extension import new_rows
 from spire_ray.runtime.job import Job
 from spire_ray.settings import ExportSettings, LoraSettings
 from spire_ray.stages._train import read_metrics
@@ -95,7 +96,6 @@ def _samples(settings: ExportSettings, folder: str, made: dict[str, Any], base: 
     from spire_ray.inference.generate import HuggingFaceGenerator
     from spire_ray.inference.samples import markdown, samples
     from spire_ray.packs.pack import Pack
-    from spire_ray.stages._train import new_rows
 
     generator = HuggingFaceGenerator(folder, max_new_tokens=settings.max_new_tokens)
     text = markdown(generator, samples(Pack(made["held_out"]["pack"]), new_rows(base)[0], settings.samples))

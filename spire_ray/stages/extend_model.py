@@ -1,9 +1,11 @@
 """Tokenizer and embeddings extended by the units."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from spire_ray.core import storage
 from spire_ray.core.stage import STAGES, Stage
+from spire_ray.model import tensors
 from spire_ray.runtime.job import Job
 from spire_ray.settings import ExtendModelSettings
 
@@ -12,6 +14,8 @@ def plan(settings: ExtendModelSettings) -> Iterable[str]:
     """What is added."""
     if settings.pad_to_multiple_of < 1:
         raise ValueError(f"pad_to_multiple_of={settings.pad_to_multiple_of}: must be above 0; 1 pads nothing")
+    if storage.is_local(settings.model) and storage.exists(storage.join(settings.model, "config.json")):
+        tensors.require_extendable(Path(settings.model))
     line = f"units as {settings.surface}, new rows from {settings.init}, padded to a multiple of {settings.pad_to_multiple_of}"
     return (line,)
 

@@ -15,6 +15,8 @@ from spire_ray.units.fingerprint import Fingerprint, content_hash
 RECORD_FILE = "spire.json"
 END_OF_DOCUMENT = "<EOD>"
 """Megatron's word for the end of a document, which the released models have."""
+MEGATRON_SPECIALS = ("<CLS>", END_OF_DOCUMENT, "<MASK>", "<PAD>", "<SEP>")
+"""Words that the released models have before their units, in this order."""
 _NOT_OF_THE_WORDS = ("version", "truncation", "padding")
 """Keys of `tokenizer.json` that change no id."""
 

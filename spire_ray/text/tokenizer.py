@@ -156,6 +156,21 @@ class SpeechTokenizer:
         return np.concatenate([*ids, tokens[start:]]), np.concatenate([*counted, answers[start:]])
 
 
+def control_words(folder: str, documents_alone: bool = True) -> set[int]:
+    """Ids of the control words around the text of documents: their end, and the words of ChatML where that is the chat.
+
+    Without BOS, EOS and the words of a chat template of the base model's own, which a base model has trained. Also the words
+    of Megatron that no document holds, unless `documents_alone`.
+    """
+    if not any((Path(folder) / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        return set()
+    tokenizer = SpeechTokenizer(folder)
+    chatml = (chat.IM_START, chat.IM_END) if tokenizer.chat == chat.CHATML else ()
+    words = (*((record.END_OF_DOCUMENT,) if documents_alone else record.MEGATRON_SPECIALS), *chatml)
+    found = {tokenizer.text.token_to_id(word) for word in words}
+    return {word for word in found - {tokenizer.bos, tokenizer.eos} if word is not None}
+
+
 def load(folder: str) -> Tokenizer:
     """The fast tokenizer of a model folder; one that has only a sentencepiece model is converted by transformers."""
     path = Path(folder) / "tokenizer.json"

@@ -14,6 +14,8 @@ from spire_ray.training import families
 GIB = 1 << 30
 _LOGITS_AT_ONCE = 1 << 26
 """As in `spire_ray.training.loss`."""
+_SUB_GROUP = 10**9
+"""Parameters, DeepSpeed's default `sub_group_size`."""
 _CONTEXT = 4 * GIB
 """CUDA context, communication buckets and fragmentation: an allowance."""
 
@@ -104,6 +106,10 @@ class Machine:
     """bfloat16 with float32 masters."""
     offload_optimizer: bool = False
     offload_weights: bool = False
+    exact_sums: bool = False
+    """Gradients of micro-batches are added up in float32."""
+    at_once: bool = False
+    """ZeRO 1 adds each gradient up as soon as it is there, and keeps none in bfloat16."""
 
     @staticmethod
     def read(deepspeed: dict[str, Any], workers: int) -> "Machine":
@@ -115,6 +121,8 @@ class Machine:
             half=deepspeed.get("bf16", {}).get("enabled") in (True, "auto"),
             offload_optimizer=zero.get("offload_optimizer", {}).get("device", "none") != "none",
             offload_weights=zero.get("offload_param", {}).get("device", "none") != "none",
+            exact_sums=deepspeed.get("data_types", {}).get("grad_accum_dtype") == "fp32",
+            at_once=bool(deepspeed.get("bf16", {}).get("immediate_grad_update")),
         )
 
 
@@ -127,16 +135,34 @@ def memory(shape: Shape, training: TrainingSettings, machine: Machine, sequence_
     tokens = training.micro_batch_size * sequence_length
     parts = {
         "weights": 0 if machine.offload_weights else shape.parameters * width / (machine.workers if machine.stage == 3 else 1),
-        "gradients": trained * width / (machine.workers if machine.stage > 1 else 1),
-        "float32 gradients": 4 * trained / (among if machine.stage else 1) if machine.half else 0,
+        **_gradients(trained, machine),
         "masters and moments": masters * trained / among,
         "activations": tokens * _activations(shape, training, machine.half) * width,
         "logits": min(tokens * shape.vocabulary, _LOGITS_AT_ONCE) * (width + 8),
         "context and buffers": _CONTEXT,
     }
     if machine.offload_optimizer:
-        parts["float32 gradients"] = parts["masters and moments"] = 0
+        parts |= dict.fromkeys(("float32 gradients", "flat copy of gradients", "masters and moments"), 0)
     return parts
+
+
+def _gradients(trained: int, machine: Machine) -> dict[str, float]:
+    """Bytes of gradients at the update, as DeepSpeed 0.19 holds them (`tests/training/test_gradients_held.py`).
+
+    It takes them for the update as one vector: a copy, in bfloat16 before it is made float32, unless they were added up in
+    that vector. ZeRO 3 copies one sub-group of 1e9 parameters at a time.
+    """
+    part = trained / (machine.workers if machine.stage > 1 else 1)
+    own = trained / machine.workers if machine.stage else trained
+    if not machine.half:
+        return {"gradients": 4 * part, "float32 gradients": 0, "flat copy of gradients": 4 * own if machine.stage else 0}
+    if machine.exact_sums and machine.stage == 1:
+        return {"gradients": 0 if machine.at_once else 2 * trained, "float32 gradients": 4 * trained, "flat copy of gradients": 0}
+    copied = min(own, _SUB_GROUP) if machine.stage == 3 else own
+    if machine.exact_sums:
+        copy = 4 * copied if machine.stage == 3 else 0
+        return {"gradients": 0, "float32 gradients": 4 * own, "flat copy of gradients": copy}
+    return {"gradients": 2 * part, "float32 gradients": 4 * own, "flat copy of gradients": 2 * copied}
 
 
 def host_memory(shape: Shape, training: TrainingSettings, machine: Machine, new_rows: int) -> int:

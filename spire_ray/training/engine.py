@@ -135,15 +135,17 @@ class Engine:
         ds_config: dict[str, Any],
         first_new_token_id: int,
         universal: bool = False,
+        also: Sequence[int] = (),
     ) -> None:
         """`ds_config` is DeepSpeed's configuration; `universal` reads checkpoints that any number of workers wrote.
 
-        `first_new_token_id` is the first row that the extension added to the vocabulary; see `trainable.prepare`.
+        `first_new_token_id` is the first row that the extension added to the vocabulary, `also` are others to be trained
+        with it; see `trainable.prepare`.
         """
         stage = ds_config.get("zero_optimization", {}).get("stage", 0)
         half = ds_config.get("bf16", {}).get("enabled", False)
         sizes.check_deepspeed(stage, half, training)
-        groups = trainable.prepare(model, training, first_new_token_id)
+        groups = trainable.prepare(model, training, first_new_token_id, also)
         if _gpu() and half:
             attention.use_varlen(model)
         else:

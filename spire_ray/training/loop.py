@@ -4,7 +4,7 @@ import math
 import resource
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -52,7 +52,12 @@ class Run:
 
 
 def begin(
-    model: PreTrainedModel, training: TrainingSettings, ds_config: dict[str, Any], first_new_token_id: int, store: Store
+    model: PreTrainedModel,
+    training: TrainingSettings,
+    ds_config: dict[str, Any],
+    first_new_token_id: int,
+    store: Store,
+    also: Sequence[int] = (),
 ) -> tuple[Engine, int]:
     """An engine that stands at the newest complete checkpoint, or at the start, and the steps done."""
     record = store.newest()
@@ -60,7 +65,7 @@ def begin(
     if record:
         sizes.check_layout(store.place, record, {**layout(ds_config)})
     as_universal = record is not None and store.moved(record) and partitioned(ds_config)
-    engine = Engine(model, training, ds_config, first_new_token_id, as_universal)
+    engine = Engine(model, training, ds_config, first_new_token_id, as_universal, also)
     if record:
         store.load(engine, record, as_universal)
     done = int(record["step"]) if record else 0

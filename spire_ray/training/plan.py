@@ -21,7 +21,7 @@ def plan(settings: TrainSettings) -> list[str]:
     config = shape_of(settings)
     length = index.get("sequence_length") or settings.expected.sequence_length or (config or {}).get("max_position_embeddings", 0)
     training, workers = settings.training, settings.workers
-    rows = sizes.rows_of_a_step(training, length) if length or training.global_batch_size else 0
+    rows = sizes.rows_of_a_step(training, length or 1) if length or training.global_batch_size else 0
     training = sizes.with_steps(training, rows, index.get("rows", 0))
     settings = replace(settings, training=training)
     checks.check(settings, config, index)

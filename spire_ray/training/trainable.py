@@ -1,5 +1,6 @@
 """What of a model is trained: all of it, adapters, or the new rows alone."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,10 +26,11 @@ _KEPT = (
 """Selective checkpointing keeps the results of these and computes everything else again."""
 
 
-def prepare(model: PreTrainedModel, training: TrainingSettings, first_new_token_id: int) -> list[Group]:
+def prepare(model: PreTrainedModel, training: TrainingSettings, first_new_token_id: int, also: Sequence[int] = ()) -> list[Group]:
     """Freeze, split and adapt a model as the settings say; returns the groups of its trained parameters.
 
-    `first_new_token_id` is the first row of the extension; the number of rows where there is none.
+    `first_new_token_id` is the first row of the extension; the number of rows where there is none. `also` are rows before
+    it that the base model never trained.
     """
     new: list[nn.Parameter] = []
     if splits(training):
@@ -36,7 +38,7 @@ def prepare(model: PreTrainedModel, training: TrainingSettings, first_new_token_
             raise ValueError(
                 f"training.trainable={training.trainable}: the model has no new rows; extend it by the stage extend_model"
             )
-        new = rows.split(model, first_new_token_id)
+        new = rows.split(model, first_new_token_id, also)
     if training.trainable != "full":
         model.requires_grad_(False)
         if training.trainable == "lora":
@@ -62,22 +64,32 @@ def splits(training: TrainingSettings) -> bool:
     return training.trainable != "full" or training.optimizer.new_rows_lr > 0
 
 
-def merged(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor], adapters: LoraSettings) -> dict[str, torch.Tensor]:
+def merged(
+    base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor], adapters: LoraSettings, also: Sequence[int] = ()
+) -> dict[str, torch.Tensor]:
     """The weights of a model after training, under the names and in the shapes that it had before.
 
     `base` holds those weights, `trained` the parameters that were trained, under the names `prepare` gave them.
     """
-    whole = dict(base)
-    for name, tensor in trained.items():
-        if name.endswith(lora.LOW):
-            stem = name.removesuffix(lora.LOW)
-            whole[f"{stem}.weight"] = lora.merge(base[f"{stem}.weight"], tensor, trained[stem + lora.HIGH], adapters)
-        elif name.endswith(rows.NEW):
-            old = name.removesuffix(rows.NEW) + ".weight"
-            whole[old] = torch.cat([trained.get(old, base[old][: -len(tensor)]).to(tensor.dtype), tensor])
-        elif not name.endswith(lora.HIGH) and name.removesuffix(".weight") + rows.NEW not in trained:
-            whole[name] = tensor
-    return whole
+    return {name: merged_weight(name, lambda name=name: base[name], trained.get, adapters, also) for name in base}  # type: ignore[misc]
+
+
+def merged_weight(
+    name: str,
+    base: Callable[[], torch.Tensor],
+    trained: Callable[[str], torch.Tensor | None],
+    adapters: LoraSettings,
+    also: Sequence[int] = (),
+) -> torch.Tensor:
+    """One of them; `trained` is asked for what there is under a name."""
+    stem = name.removesuffix(".weight")
+    if (new := trained(stem + rows.NEW)) is not None:
+        old = trained(name)
+        return rows.merge(base()[: len(also) - len(new)] if old is None else old, new, also)
+    if (low := trained(stem + lora.LOW)) is not None and (high := trained(stem + lora.HIGH)) is not None:
+        return lora.merge(base(), low, high, adapters)
+    whole = trained(name)
+    return base() if whole is None else whole
 
 
 def _checkpoint(model: PreTrainedModel, kind: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +16,12 @@ from spire_ray.quickstart.scratch import save_model, train_tokenizer
 from spire_ray.settings import ArchitectureSettings, ExtendModelSettings
 from spire_ray.stages import extend_model
 from spire_ray.text.record import UnitVocabulary
+from spire_ray.text.tokenizer import SpeechTokenizer
+from spire_ray.training import families
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.fingerprint import Fingerprint, Identity
+from tests.model import families as tiny
+from tests.training import zoo
 
 COUNT = 100
 IDENTITY = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, codebook="c", clusters=COUNT)
@@ -202,3 +207,49 @@ def test_a_model_is_extended_from_a_bucket_into_a_bucket(s3, bases, tiny_codeboo
     assert UnitVocabulary.load(folder).count == 20
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size > 300
     assert Codebook.load("s3://spire/model/codebook").fingerprint == tiny_codebook.fingerprint
+
+
+@pytest.mark.parametrize("family", ["phi", "gpt_neox"])
+def test_a_model_whose_words_have_rows_elsewhere_is_refused_by_plan_and_job(family, bases, tmp_path):
+    zoo.model(family).save_pretrained(tmp_path / "base")
+    for file in (bases / "untied").glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "base")
+    told = "lm_head.bias has a row for each word too" if family == "phi" else f"no tensor {EMBEDDING}"
+    settings = ExtendModelSettings(model=str(tmp_path / "base"), codebook="c", output="o")
+    with pytest.raises(ValueError, match=told):
+        extend_model.plan(settings)
+    with pytest.raises(ValueError, match=told):
+        extend(str(tmp_path / "base"), str(tmp_path / "out"), FINGERPRINT, SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_every_family_that_can_be_trained_can_be_extended(family, bases, tmp_path):
+    shape = {"vocab_size": 290, "pad_token_id": None}
+    zoo.model(family, **shape).save_pretrained(tmp_path / "base")
+    for file in (bases / "untied").glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "base")
+    words = extend(str(tmp_path / "base"), str(tmp_path / "out"), FINGERPRINT, SETTINGS).first
+    old, new = (AutoModelForCausalLM.from_pretrained(tmp_path / name, dtype=torch.float32).eval() for name in ("base", "out"))
+    ids = torch.tensor([[5, 6, 7, 9]])
+    with torch.inference_mode():
+        before, after = old(input_ids=ids).logits, new(input_ids=ids).logits
+    assert new.config.vocab_size == 384
+    assert torch.allclose(after[..., :words], before[..., :words], atol=1e-5)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_no_space_follows_a_unit_or_a_chat_word_whatever_the_tokenizer_did_before(legacy, tmp_path):
+    base = tiny.make("llama-2", tmp_path / "base")
+    named = tmp_path / "base" / "tokenizer_config.json"
+    named.write_text(json.dumps({**json.loads(named.read_text()), "legacy": legacy}))
+    extend(base, str(tmp_path / "out"), FINGERPRINT, SETTINGS)
+    ours, theirs = SpeechTokenizer(str(tmp_path / "out")).text, AutoTokenizer.from_pretrained(tmp_path / "out")
+    plain = AutoTokenizer.from_pretrained(base)
+    unit = chr(0xF0000)
+    for text in (f"Speech: {unit}{unit}\nEnglish: the dog", f"{unit}the", "<|im_start|>user\nthe<|im_end|>", "the dog sees"):
+        tokens = ours.encode(text, add_special_tokens=False).tokens
+        assert tokens == theirs.tokenize(text)
+        after = [after for word, after in pairwise(tokens) if word in (unit, "<|im_start|>")]
+        assert not any(token.startswith("▁") for token in after)
+    assert ours.encode("the dog sees", add_special_tokens=False).tokens == plain.tokenize("the dog sees")

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spire_ray.model.extend import MEGATRON_SPECIALS, extend
+from spire_ray.model.extend import extend
 from spire_ray.settings import ExtendModelSettings
 from spire_ray.text import chat, prompts
+from spire_ray.text.record import MEGATRON_SPECIALS
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
 from spire_ray.units.fingerprint import Fingerprint, Identity

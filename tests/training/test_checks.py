@@ -112,6 +112,11 @@ def test_epochs_become_steps_where_the_pack_is_there(settings, tiny_pack):
     )
 
 
+def test_a_batch_in_rows_is_planned_while_neither_model_nor_pack_is_there(settings):
+    nowhere = replace(settings, model="/not/there", pack="/nor/there")
+    assert plan_train.plan(nowhere) == ["9 steps of 2 rows on 1 workers"]
+
+
 def finished(settings):
     output = Output.open(settings)
     output.begin(settings)

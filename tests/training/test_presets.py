@@ -26,16 +26,17 @@ def losses(done):
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_gives_the_same_losses_and_goes_on_where_it_stopped(trained, expected, tmp_path, path):
-    zero = json.loads(path.read_text())["zero_optimization"]
+    given = json.loads(path.read_text())
+    zero, types = given["zero_optimization"], given.get("data_types")
 
     def stop(step, _):
         if step == 3:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        trained(tmp_path, TRAINING, stop, zero=zero)
+        trained(tmp_path, TRAINING, stop, zero=zero, data_types=types)
     assert checkpoint.newest(str(tmp_path))["step"] == 2
-    assert losses(trained(tmp_path, TRAINING, zero=zero)) == pytest.approx(expected[2:], rel=1e-5)
+    assert losses(trained(tmp_path, TRAINING, zero=zero, data_types=types)) == pytest.approx(expected[2:], rel=1e-5)
 
 
 @pytest.mark.long
