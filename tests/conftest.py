@@ -123,14 +123,7 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
     """A function that trains `fresh_model` on `tiny_pack` in this process: folder and settings → metrics and weights."""
     import json
 
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from spire_ray.packs.pack import Pack
-    from spire_ray.stages._train import new_rows
-    from spire_ray.training import engine as engines
-    from spire_ray.training import loop, sizes
-    from spire_ray.training.store import Store
+    from spire_ray.training.trainer import Trainer
 
     preset = tmp_path_factory.mktemp("deepspeed") / "zero.json"
 
@@ -153,16 +146,10 @@ def trained(tmp_path_factory, fresh_model, tiny_pack, one_worker):
             lines.append((step, metrics))
             log(step, metrics)
 
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.bfloat16 if half else torch.float32)
-        opened = Pack(pack)
-        rows = sizes.rows_of_a_step(training, opened.index["sequence_length"])
-        units, first_new_token_id = new_rows(fresh_model)
-        store = Store(str(folder), training.keep, {"mlflow_run_id": "r"})
-        ds_config = engines.configuration(str(preset), training, rows, 1)
-        engine, done = loop.begin(model, training, ds_config, first_new_token_id, store)
-        loop.train(loop.Run(engine, opened, training, rows, store, units=units, log=note, **more), done)
-        return lines, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        held_out = more.pop("held_out", None)
+        trainer = Trainer(fresh_model, pack, str(folder), training, str(preset), held_out, {"mlflow_run_id": "r"})
+        trainer.fit(note, **more)
+        return lines, {name: tensor.detach().clone() for name, tensor in trainer.model.state_dict().items()}
 
     return run
 

@@ -16,7 +16,8 @@ from spire_ray.model import extension, tensors, zero_weights
 from spire_ray.model.tensors import INDEX, SINGLE
 from spire_ray.model.zero_weights import Weights
 from spire_ray.settings import LoraSettings
-from spire_ray.training import checkpoint, families, remote, rows
+from spire_ray.training import families, rows
+from spire_ray.training.checkpoints import places
 from spire_ray.training.lora import HIGH, LOW
 from spire_ray.training.trainable import merged_weight
 
@@ -121,11 +122,8 @@ def _write(
 
 def _newest(training: str) -> tuple[str, dict[str, Any]]:
     """The newest complete checkpoint, on this machine: its folder and record."""
-    local = storage.is_local(training)
-    record = checkpoint.newest(training) if local else remote.newest(training)
+    place = places.place(training)
+    record = places.newest(place)
     if record is None:
         raise ValueError(f"training={training}: no complete checkpoint there")
-    if local:
-        return training, record
-    remote.fetch(training, storage.scratch(training), record)
-    return storage.scratch(training), record
+    return place.folder, record

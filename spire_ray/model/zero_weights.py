@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from spire_ray.training import checkpoint
+from spire_ray.training.checkpoints import record
 from spire_ray.training.engine import deepspeed
 
 Weights = dict[str, Callable[[], torch.Tensor]]
@@ -24,14 +24,14 @@ Weights = dict[str, Callable[[], torch.Tensor]]
 
 def trained(folder: str, step: int) -> Weights:
     """The trained parameters of a checkpoint."""
-    path = Path(folder) / checkpoint.name(step)
+    path = Path(folder) / record.name(step)
     states = [_load(file) for file in sorted(path.glob("*_optim_states.pt"), key=_rank)]
     if not states:  # without ZeRO and in float32 the weights lie beside the optimizer
         (file,) = path.glob("*model_states.pt")
         found: Weights = {name: tensor.float for name, tensor in _load(file)["module"].items()}
     # ZeRO 1 that adds gradients up in float32 does not say its stage
     elif states[0]["optimizer_state_dict"].get("zero_stage") == 3:
-        found = _stage_3(folder, checkpoint.name(step))
+        found = _stage_3(folder, record.name(step))
     else:
         found = _vectors(_load(path / "mp_rank_00_model_states.pt"), [state["optimizer_state_dict"] for state in states])
     return {name.removeprefix("model."): read for name, read in found.items()}

@@ -12,7 +12,6 @@ from typing import Any
 from spire_ray.core import storage
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.model import license
-from spire_ray.model.extension import control_rows, new_rows
 from spire_ray.runtime import cluster, group
 from spire_ray.runtime.job import Job
 from spire_ray.settings import TrainSettings
@@ -71,35 +70,21 @@ def _worker(given: dict[str, Any]) -> None:
     if settings.training.compile:
         cluster.allow_compiling()
     import torch
-    from transformers import AutoModelForCausalLM
 
-    from spire_ray.packs.pack import Pack
-    from spire_ray.training import engine as engines
-    from spire_ray.training import loop, sizes
-    from spire_ray.training.store import Store
+    from spire_ray.training import engine
+    from spire_ray.training.trainer import Trainer, noop
 
     torch.set_num_threads(settings.workers.cpus)
-    engines.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
-    training, rank = settings.training, torch.distributed.get_rank()
-    pack = Pack(settings.pack)
-    rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
-    training = sizes.with_steps(training, rows, len(pack))
-    ds_config = engines.configuration(settings.deepspeed, training, rows, settings.workers.count)
-    local = storage.localize(settings.model)
-    torch.manual_seed(training.seed)
-    model = AutoModelForCausalLM.from_pretrained(local, dtype=engines.precision(settings.deepspeed))
-    units, first_new_token_id = new_rows(local)
-    facts = {"mlflow_run_id": given["tracker"].run_id() if rank == 0 else ""}
-    store = Store(settings.output, training.keep, facts)
-    engine, done = loop.begin(model, training, ds_config, first_new_token_id, store, control_rows(local))
-    run = loop.Run(engine, pack, training, rows, store, units=units, held_out=settings.held_out)
-    run.log = _Log(settings, given["tracker"], done) if rank == 0 else loop.noop
-    if given["watched"]:
-        run.seconds_left = _seconds_left
-    if settings.workers.gpus:
-        peak = settings.workers.count * settings.workers.gpu_tflops * 1e12
-        run.flops = plan.flops(settings, pack.index, model.config.to_dict()) / peak
-    loop.train(run, done)
+    engine.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
+    first = torch.distributed.get_rank() == 0
+    facts = {"mlflow_run_id": given["tracker"].run_id() if first else ""}
+    place = settings.model, settings.pack, settings.output
+    trainer = Trainer(*place, settings.training, settings.deepspeed, settings.held_out, facts)
+    peak = 0.0
+    if settings.workers.gpus and (each := plan.flops(settings, trainer.pack.index, trainer.model.config.to_dict())):
+        peak = settings.workers.count * settings.workers.gpu_tflops * 1e12 / each
+    log = _Log(settings, given["tracker"], trainer.done) if first else noop
+    trainer.fit(log, _seconds_left if given["watched"] else noop, peak)
 
 
 def _seconds_left() -> float | None:

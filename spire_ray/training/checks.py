@@ -7,7 +7,7 @@ from spire_ray.core import storage
 from spire_ray.settings import TrainSettings
 from spire_ray.text import record
 from spire_ray.training import families, sizes
-from spire_ray.training.checkpoint import COMPLETE_FILE
+from spire_ray.training.checkpoints.record import COMPLETE_FILE
 
 
 def check(settings: TrainSettings, config: dict[str, Any] | None, index: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -46,12 +46,12 @@ def _hidden(module: str) -> Iterator[None]:
             sys.modules[module] = loaded
 
 
-def configuration(path: str, training: TrainingSettings, rows: int, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's configuration: the JSON file with batch sizes, clipping and, for Muon, the optimizer ds_config in.
+def configuration(given: str | Mapping[str, Any], training: TrainingSettings, rows: int, world_size: int) -> dict[str, Any]:
+    """DeepSpeed's configuration: a JSON file, or what one says, with batch sizes, clipping and, for Muon, the optimizer.
 
     Raises ValueError as `sizes.accumulation` and `sizes.check_optimizer` do.
     """
-    ds_config = dict(storage.read_json(path))
+    ds_config = dict(storage.read_json(given) if isinstance(given, str) else given)
     sizes.check_optimizer(training)
     optimizer = training.optimizer
     ds_config["train_micro_batch_size_per_gpu"] = training.micro_batch_size
@@ -80,10 +80,9 @@ def layout(ds_config: dict[str, Any]) -> dict[str, str]:
     return {"zero": sizes.LAYOUTS[stage], "precision": precision}
 
 
-def precision(path: str) -> torch.dtype:
+def precision(ds_config: Mapping[str, Any]) -> torch.dtype:
     """The precision of the weights in the forward pass; DeepSpeed keeps float32 masters of them."""
-    enabled = storage.read_json(path).get("bf16", {}).get("enabled", False)
-    return torch.bfloat16 if enabled is True or (enabled == "auto" and _fast_bfloat16()) else torch.float32
+    return torch.bfloat16 if ds_config.get("bf16", {}).get("enabled") else torch.float32
 
 
 def _fast_bfloat16() -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spire_ray.model.extend import extend
-from spire_ray.packs.pack import Document, Pack, write
+from spire_ray.packs.pack import Document, write
 from spire_ray.settings import ExtendModelSettings, OptimizerSettings, PackSettings, SourceSettings, TrainingSettings
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
@@ -23,10 +23,7 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
 
     from spire_ray.model.export import export
     from spire_ray.packs import tokens
-    from spire_ray.stages._train import new_rows
-    from spire_ray.training import engine as engines
-    from spire_ray.training import loop
-    from spire_ray.training.store import Store
+    from spire_ray.training.trainer import Trainer
 
     base, model, folder = families.make(family, tmp_path / "base"), str(tmp_path / "model"), tmp_path / "train"
     identity = Identity(encoder="e", weights="w", layer=22, norm="none", waveform="none", frame_rate=50, clusters=50)
@@ -59,18 +56,13 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
         save_every=12,
         optimizer=OptimizerSettings(lr=3e-3, warmup_steps=0, schedule="constant"),
     )
-    torch.manual_seed(0)
-    learner = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    store = Store(str(folder), training.keep, {"mlflow_run_id": "r"})
-    ds_config, (units, first_new_token_id) = engines.configuration(str(preset), training, 2, 1), new_rows(model)
-    engine, done = loop.begin(learner, training, ds_config, first_new_token_id, store)
     losses = []
-    log = lambda step, metrics: losses.append(metrics["loss"])  # noqa: E731
-    loop.train(loop.Run(engine, Pack(str(tmp_path / "pack")), training, 2, store, units=units, log=log), done)
+    trainer = Trainer(model, str(tmp_path / "pack"), str(folder), training, str(preset))
+    trainer.fit(lambda step, metrics: losses.append(metrics["loss"]))
     assert losses[-1] < losses[0] - 0.3
     export(str(folder), model, str(tmp_path / "exported"), torch.float32)
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "exported", dtype=torch.float32)
-    trained = learner.state_dict()
+    trained = trainer.model.state_dict()
     assert all(torch.equal(trained[name], tensor) for name, tensor in reloaded.state_dict().items())
     rendered = AutoTokenizer.from_pretrained(tmp_path / "exported")
     assert rendered.get_vocab() == AutoTokenizer.from_pretrained(model).get_vocab()

@@ -10,7 +10,7 @@ import torch
 
 from spire_ray.model.export import export
 from spire_ray.settings import LoraSettings, OptimizerSettings, TrainingSettings
-from spire_ray.training import checkpoint
+from spire_ray.training.checkpoints import record
 
 TRAINING = TrainingSettings(
     steps=3, global_batch_size=2, optimizer=OptimizerSettings(lr=1e-2, warmup_steps=0), save_every=2, keep=2, log_every=1
@@ -74,7 +74,7 @@ def test_without_a_complete_checkpoint_there_is_nothing_to_export(fresh_model, t
 def test_reloaded_logits_equal_those_of_the_trainer(trained, fresh_model, tmp_path, kind):
     from transformers import AutoModelForCausalLM
 
-    from spire_ray.stages._train import new_rows
+    from spire_ray.model.extension import new_rows
     from spire_ray.training import trainable
 
     part = (
@@ -155,7 +155,7 @@ def test_memory_is_bound_by_a_file_whatever_the_model_weighs(tmp_path, monkeypat
         torch.save({"optimizer_state_dict": held}, step / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     first = vector[: 512 * 2048].view(512, 2048).clone()
     del base, vector, part, moments, held
-    checkpoint.complete(str(tmp_path / "training"), 1, {"world_size": 2})
+    record.complete(str(tmp_path / "training"), 1, {"world_size": 2}, record.describe(str(tmp_path / "training"), 1))
     held = []
     plain = module.save_file
     monkeypatch.setattr(module, "save_file", lambda *given, **more: held.append(anonymous()) or plain(*given, **more))

@@ -99,7 +99,7 @@ def test_ids_in_are_ids_out_each_once_with_its_status_and_reason(tmp_path_factor
 def test_a_plan_does_not_read_audio(tmp_path, codebook, monkeypatch):
     monkeypatch.setattr(planning, "planned", lambda *_: pytest.fail("the tars were read"))
     (tmp_path / "m.tar").write_bytes(b"")
-    (line,) = label.plan(settings_of(tmp_path, codebook, manifest=f"{tmp_path}/m.tar")).lines
+    (line,) = label.plan(settings_of(tmp_path, codebook, manifest=f"{tmp_path}/m.tar"))
     assert line.startswith("rows and hours: unknown until the tars are read")
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from spire_ray.core import config
+from spire_ray.model import extension
 from spire_ray.runtime import group
 from spire_ray.settings import OptimizerSettings, TrainingSettings, TrainSettings, WorkerSettings
 from spire_ray.stages import _train as train
@@ -52,15 +53,15 @@ def test_mlflow_gets_the_same_points_with_names_in_groups(tmp_path):
 
 
 def test_the_new_rows_begin_where_the_folder_says(fresh_model, tiny_base, tmp_path):
-    units, first_new_token_id = train.new_rows(fresh_model)
+    units, first_new_token_id = extension.new_rows(fresh_model)
     assert first_new_token_id == units.start
     assert len(units) == 20
     stated = json.loads(Path(fresh_model, "spire.json").read_text())
     assert stated["units"]["first_new_row"] == units.start
     stated["units"]["first_new_row"] -= 5  # as where words of another kind were added before the units
     (tmp_path / "spire.json").write_text(json.dumps(stated))
-    assert train.new_rows(str(tmp_path)) == (units, units.start - 5)
-    assert train.new_rows(tiny_base)[0] == range(0)
+    assert extension.new_rows(str(tmp_path)) == (units, units.start - 5)
+    assert extension.new_rows(tiny_base)[0] == range(0)
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,7 @@ class Phases:
     """Phases that run one after the other in one process tree."""
 
     def __init__(self, folder, model, pack):
-        from spire_ray.stages._train import new_rows
-
         self._folder, self._model, self._pack = folder, model, pack
-        self._first_new = new_rows(model)[1]
         self._phases = []
 
     def add(self, name, world, stage=1, output="", half=False, **given):
@@ -53,7 +50,6 @@ class Phases:
             "model": self._model,
             "pack": self._pack,
             "deepspeed": str(preset),
-            "first_new_token_id": self._first_new,
             "output": str(self._folder / f"{output or name}.out"),
             "result": str(self._folder / f"{name}.result"),
             "training": training,

@@ -9,7 +9,7 @@ import torch
 from spire_ray.model.export import export
 from spire_ray.model.extend import extend
 from spire_ray.model.extension import control_rows, new_rows
-from spire_ray.packs.pack import Document, Pack, write
+from spire_ray.packs.pack import Document, write
 from spire_ray.settings import ExtendModelSettings, LoraSettings, OptimizerSettings, TrainingSettings
 from spire_ray.text.record import MEGATRON_SPECIALS
 from spire_ray.text.tokenizer import SpeechTokenizer
@@ -70,9 +70,7 @@ def test_every_needed_row_is_among_those_that_are_trained(model):
 def test_needed_rows_move_and_no_other_old_row_does(model, kind, one_worker, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    from spire_ray.training import engine as engines
-    from spire_ray.training import loop
-    from spire_ray.training.store import Store
+    from spire_ray.training.trainer import Trainer
 
     _, folder, needed = model
     training = dataclasses.replace(TRAINING, **PARTS[kind])
@@ -82,12 +80,10 @@ def test_needed_rows_move_and_no_other_old_row_does(model, kind, one_worker, tmp
     write(str(tmp_path / "pack"), documents, 24, units.stop, 0, {"sources": [{"name": "x"}], "fingerprint": None})
     preset = tmp_path / "zero1.json"
     preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
-    learner = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    before = learner.get_input_embeddings().weight.detach().clone()
-    store = Store(str(tmp_path / "train"), 1, {})
-    ds_config = engines.configuration(str(preset), training, 2, 1)
-    engine, done = loop.begin(learner, training, ds_config, first, store, control_rows(folder))
-    loop.train(loop.Run(engine, Pack(str(tmp_path / "pack")), training, 2, store, units=units), done)
+    before = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).get_input_embeddings().weight.detach()
+    trainer = Trainer(folder, str(tmp_path / "pack"), str(tmp_path / "train"), training, str(preset))
+    trainer.fit()
+    learner = trainer.model
     export(str(tmp_path / "train"), folder, str(tmp_path / "out"), torch.float32, training.lora)
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     after = exported.get_input_embeddings().weight.detach()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spire_ray.settings import OptimizerSettings, TrainingSettings
-from spire_ray.training import checkpoint
+from spire_ray.training.checkpoints import places
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "deepspeed").glob("*.json"))
 OPTIMISER = OptimizerSettings(lr=1e-2, warmup_steps=2, clip=0.5, weight_decay=0.1)
@@ -35,7 +35,7 @@ def test_every_preset_gives_the_same_losses_and_goes_on_where_it_stopped(trained
 
     with pytest.raises(InterruptedError):
         trained(tmp_path, TRAINING, stop, zero=zero, data_types=types)
-    assert checkpoint.newest(str(tmp_path))["step"] == 2
+    assert places.newest(places.place(str(tmp_path)))["step"] == 2
     assert losses(trained(tmp_path, TRAINING, zero=zero, data_types=types)) == pytest.approx(expected[2:], rel=1e-5)
 
 

@@ -17,13 +17,10 @@ os.environ |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DIS
 import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter
-from transformers import AutoModelForCausalLM
 
-from spire_ray.packs.pack import Pack
 from spire_ray.settings import HeldOutSettings, TrainingSettings
 from spire_ray.training import engine as engines
-from spire_ray.training import loop, sizes
-from spire_ray.training.store import Store
+from spire_ray.training.trainer import Trainer
 
 
 def work(phase, rank):
@@ -33,13 +30,9 @@ def work(phase, rank):
     store = dist.FileStore(phase["result"] + ".rendezvous", world)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     training = TypeAdapter(TrainingSettings).validate_python(phase["training"])
-    pack = Pack(phase["pack"])
-    rows = sizes.rows_of_a_step(training, pack.index["sequence_length"])
-    ds_config = engines.configuration(phase["deepspeed"], training, rows, world)
-    torch.manual_seed(training.seed)
-    model = AutoModelForCausalLM.from_pretrained(phase["model"], dtype=engines.precision(phase["deepspeed"]))
-    checkpoints = Store(phase["output"], training.keep, {"mlflow_run_id": "r"})
-    engine, done = loop.begin(model, training, ds_config, phase["first_new_token_id"], checkpoints)
+    held_out, facts = HeldOutSettings(**phase.get("held_out", {})), {"mlflow_run_id": "r"}
+    place = phase["model"], phase["pack"], phase["output"]
+    trainer = Trainer(*place, training, phase["deepspeed"], held_out, facts)
     lines = []
 
     def log(step, metrics):
@@ -48,8 +41,7 @@ def work(phase, rank):
         if step == phase.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    held_out = HeldOutSettings(**phase.get("held_out", {}))
-    loop.train(loop.Run(engine, pack, training, rows, checkpoints, log=log, held_out=held_out), done)
+    trainer.fit(log)
     dist.barrier()
 
 

@@ -1,6 +1,6 @@
 """The ledger: what each step was trained on, of all workers, without what was not committed."""
 
-from spire_ray.training import ledger
+from spire_ray.training.checkpoints import ledger
 
 
 def test_rows_of_all_workers_are_read_by_step(tmp_path):

@@ -4,31 +4,36 @@ import json
 
 import pytest
 
-from spire_ray.training import checkpoint
+from spire_ray.training.checkpoints import places, record
 
 
 def make(folder, step, finished=True):
-    path = folder / checkpoint.name(step)
+    path = folder / record.name(step)
     (path / "global").mkdir(parents=True)
     (path / "weights.pt").write_bytes(bytes(range(256)) * 40)
     (path / "global" / "optimizer.pt").write_bytes(b"x" * 1000)
     if finished:
-        checkpoint.complete(str(folder), step, {"world_size": 2, "position": {"rows": step * 8}})
+        facts = {"world_size": 2, "position": {"rows": step * 8}}
+        record.complete(str(folder), step, facts, record.describe(str(folder), step))
     return path
 
 
+def newest(folder):
+    return places.newest(places.place(str(folder)))
+
+
 def test_without_checkpoints_there_is_none(tmp_path):
-    assert checkpoint.newest(str(tmp_path)) is None
-    assert checkpoint.newest(str(tmp_path / "absent")) is None
+    assert newest(tmp_path) is None
+    assert newest(tmp_path / "absent") is None
 
 
 def test_the_newest_complete_one_is_taken_with_its_record(tmp_path, capsys):
     for step in (400, 90, 1200):
         make(tmp_path, step)
-    record = checkpoint.newest(str(tmp_path))
-    assert (record["step"], record["world_size"], record["position"]) == (1200, 2, {"rows": 9600})
-    assert record["files"]["weights.pt"]["bytes"] == 10_240
-    assert set(record["files"]) == {"weights.pt", "global/optimizer.pt"}
+    found = newest(tmp_path)
+    assert (found["step"], found["world_size"], found["position"]) == (1200, 2, {"rows": 9600})
+    assert found["files"]["weights.pt"]["bytes"] == 10_240
+    assert set(found["files"]) == {"weights.pt", "global/optimizer.pt"}
     assert capsys.readouterr().out == ""
 
 
@@ -69,14 +74,14 @@ def test_a_damaged_one_is_passed_over_with_a_line(tmp_path, capsys, harm, reason
     make(tmp_path, 100)
     make(tmp_path, 200)
     harm(make(tmp_path, 300))
-    assert checkpoint.newest(str(tmp_path))["step"] == 200
+    assert newest(tmp_path)["step"] == 200
     assert capsys.readouterr().out == f"checkpoint {tmp_path}/step-00000300: passed over, {reason}\n"
 
 
 def test_when_all_are_damaged_there_is_none_and_each_has_its_line(tmp_path, capsys):
     for step in (100, 200):
         truncate(make(tmp_path, step))
-    assert checkpoint.newest(str(tmp_path)) is None
+    assert newest(tmp_path) is None
     assert capsys.readouterr().out.count("passed over") == 2
 
 
@@ -86,14 +91,14 @@ def test_pruning_keeps_the_newest_and_what_is_being_written(tmp_path):
     make(tmp_path, 150, finished=False)
     make(tmp_path, 500, finished=False)
     (tmp_path / "step-notes").mkdir()
-    checkpoint.prune(str(tmp_path), keep=2)
+    places.prune(places.place(str(tmp_path)), keep=2)
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert kept == ["step-00000300", "step-00000400", "step-00000500", "step-notes"]
 
 
 def test_pruning_before_the_first_is_complete_deletes_nothing(tmp_path):
     make(tmp_path, 100, finished=False)
-    checkpoint.prune(str(tmp_path), keep=1)
+    places.prune(places.place(str(tmp_path)), keep=1)
     assert (tmp_path / "step-00000100" / "weights.pt").exists()
 
 

@@ -1,4 +1,4 @@
-"""The training loop with DeepSpeed: it learns, it equals plain PyTorch, and a stop leaves no trace."""
+"""The trainer, with DeepSpeed: it learns, it equals plain PyTorch, and a stop leaves no trace."""
 
 import dataclasses
 import shutil
@@ -11,8 +11,8 @@ import torch
 from spire_ray.core import storage
 from spire_ray.packs.pack import Pack
 from spire_ray.settings import HeldOutSettings, LoraSettings, OptimizerSettings, TrainingSettings
-from spire_ray.training import checkpoint, ledger
 from spire_ray.training.batch import collate
+from spire_ray.training.checkpoints import ledger, places, record
 from spire_ray.training.loss import PackedLoss
 from spire_ray.training.schedule import rate
 
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_passed_and_the_end_is_the_same(trained, undistu
 
     with pytest.raises(Stop):
         trained(tmp_path, TRAINING, stop)
-    weights_file = next((tmp_path / checkpoint.name(8)).glob("*model_states.pt"))
+    weights_file = next((tmp_path / record.name(8)).glob("*model_states.pt"))
     weights_file.write_bytes(weights_file.read_bytes()[:-7])
     lines, weights = trained(tmp_path, TRAINING)
     assert lines[0][0] == 5
@@ -107,8 +107,8 @@ def test_a_finished_training_is_not_trained_further(trained, undisturbed, capsys
 def test_checkpoints_say_where_they_stand_and_the_oldest_goes(undisturbed):
     folder = undisturbed[0]
     assert sorted(path.name for path in folder.glob("step-*")) == ["step-00000008", "step-00000010"]
-    record = checkpoint.newest(str(folder))
-    assert {key: record[key] for key in ("step", "position", "world_size", "mlflow_run_id")} == {
+    found = places.newest(places.place(str(folder)))
+    assert {key: found[key] for key in ("step", "position", "world_size", "mlflow_run_id")} == {
         "step": 10,
         "position": {"rows": 40},
         "world_size": 1,
@@ -132,7 +132,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tr
         ValueError, match=r"the loss of step 5 is nan; its rows of the pack: \d+, \d+, .*; the last checkpoint in .* is kept"
     ):
         trained(tmp_path, dataclasses.replace(TRAINING, unit_loss_weight=float("inf")))
-    assert checkpoint.newest(str(tmp_path))["step"] == 4
+    assert places.newest(places.place(str(tmp_path)))["step"] == 4
 
 
 def test_every_row_is_in_one_step_of_each_epoch(trained, tiny_pack, tmp_path):
@@ -172,7 +172,7 @@ def test_a_loss_that_jumps_ends_the_training_and_names_step_and_rows(trained, tm
     settings = dataclasses.replace(TRAINING, steps=40, save_every=10, max_loss_jump=2.0)
     with pytest.raises(ValueError, match=r"the loss of step 24 jumped to \d.* from a mean of .*; its rows of the pack: \d+, "):
         trained(tmp_path, settings)
-    assert checkpoint.newest(str(tmp_path))["step"] == 20
+    assert places.newest(places.place(str(tmp_path)))["step"] == 20
 
 
 def test_without_a_bound_a_jump_passes(trained, tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_without_a_bound_a_jump_passes(trained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Engine, "step", jumping)
     trained(tmp_path, dataclasses.replace(TRAINING, steps=26, save_every=13, max_loss_jump=0.0))
-    assert checkpoint.newest(str(tmp_path))["step"] == 26
+    assert places.newest(places.place(str(tmp_path)))["step"] == 26
 
 
 def test_loss_norm_micro_batch_is_the_mean_of_means(trained, fresh_model, tiny_pack, tmp_path):
@@ -276,10 +276,8 @@ def test_checkpoints_at_a_url_are_copied_and_a_lost_disk_is_brought_back(trained
 
 
 def test_a_place_that_vanishes_ends_the_training_with_one_line(trained, tmp_path, monkeypatch):
-    from spire_ray.training import remote
-
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path))
-    monkeypatch.setattr(remote.Copy, "_run", lambda self: setattr(self, "error", "FileNotFoundError: no such bucket"))
+    monkeypatch.setattr(places.Copy, "_run", lambda self: setattr(self, "error", "FileNotFoundError: no such bucket"))
     with pytest.raises(ValueError, match=r"output=memory://gone: the checkpoint of step 4 could not be copied there \(FileNot"):
         trained("memory://gone", TRAINING)
 

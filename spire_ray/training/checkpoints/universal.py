@@ -6,7 +6,7 @@ import io
 import shutil
 from pathlib import Path
 
-from spire_ray.training import checkpoint
+from spire_ray.training.checkpoints import record
 from spire_ray.training.engine import deepspeed
 
 FOLDER = "universal"
@@ -17,7 +17,7 @@ def convert(folder: str, step: int) -> None:
 
     Called by one worker. Raises ValueError for an optimizer whose state DeepSpeed cannot take apart.
     """
-    target = Path(folder) / FOLDER / checkpoint.name(step)
+    target = Path(folder) / FOLDER / record.name(step)
     if target.exists():
         return
     deepspeed()
@@ -26,7 +26,7 @@ def convert(folder: str, step: int) -> None:
     partial = target.with_name(f".{target.name}")
     shutil.rmtree(target.parent, ignore_errors=True)
     arguments = argparse.Namespace(
-        input_folder=str(Path(folder) / checkpoint.name(step)),
+        input_folder=str(Path(folder) / record.name(step)),
         output_folder=str(partial),
         num_extract_workers=1,
         num_merge_workers=1,

@@ -1,7 +1,6 @@
-"""Where a training keeps its checkpoints: a folder that all workers see, or a local one that is copied to a URL.
+"""The checkpoints of one training, as its workers save and load them together.
 
-With a URL the copy there is the authority, as node-local disks may be gone at the next start: all workers write to their
-disk, go on training, and copy in the background.
+With a URL they write to their disk, go on training, and copy in the background.
 """
 
 import os
@@ -13,29 +12,29 @@ from typing import Any
 
 import torch.distributed as dist
 
-from spire_ray.core import storage
-from spire_ray.training import checkpoint, remote, universal
+from spire_ray.training.checkpoints import places, record, universal
+from spire_ray.training.checkpoints.places import Bucket, Copy
 from spire_ray.training.engine import Engine
 
 _ROOM = 1.1
 """A checkpoint must fit this many times into the free space."""
 
 
-class Store:
+class CheckpointStore:
     """The checkpoints of one training, as one worker sees them. All workers call its methods together."""
 
-    def __init__(self, place: str, keep: int, facts: dict[str, Any]) -> None:
+    def __init__(self, uri: str, keep: int, facts: dict[str, Any]) -> None:
         """`facts` go into the record of every checkpoint."""
-        self.place = place
+        self.uri = uri
         self.stalled = 0.0
         """Seconds that training has stood still for saving."""
         self.save_seconds = 0.0
         """Seconds of the longest save."""
         self.facts = dict(facts)
         self._keep = keep
-        self._remote = not storage.is_local(place)
-        self._folder = storage.scratch(place) if self._remote else place
-        self._copy: remote.Copy | None = None
+        self._place = places.place(uri)
+        self._copy: Copy | None = None
+        self._copied: tuple[dict[str, Any], record.Files] = ({}, {})
         self._bytes = 0
 
     @property
@@ -45,51 +44,55 @@ class Store:
 
     def newest(self) -> dict[str, Any] | None:
         """The record of the newest complete checkpoint, its files brought to this machine where they are elsewhere."""
-        found: list[Any] = [None]
-        if dist.get_rank() == 0:
-            found = [remote.newest(self.place) if self._remote else checkpoint.newest(self.place)]
-        dist.broadcast_object_list(found)
-        record: dict[str, Any] | None = found[0]
-        if record and self._remote:
-            self._once(lambda: remote.fetch(self.place, self._folder, record))
-        return record
+        told: list[Any] = [places.newest(self._place) if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(told)
+        found: dict[str, Any] | None = told[0]
+        if found is not None:
+            self._once(lambda: self._bring(found))
+        return found
 
-    def moved(self, record: dict[str, Any]) -> bool:
+    def _bring(self, found: dict[str, Any]) -> None:
+        if reason := self._place.bring(found):
+            step = record.name(found["step"])
+            raise ValueError(f"{self.uri}/{step}: {reason} on this node; delete this checkpoint to start from the one before")
+
+    def moved(self, found: dict[str, Any]) -> bool:
         """Whether another number of workers wrote a checkpoint."""
-        return bool(record["world_size"] != dist.get_world_size())
+        return bool(found["world_size"] != dist.get_world_size())
 
-    def load(self, engine: Engine, record: dict[str, Any], as_universal: bool) -> None:
+    def load(self, engine: Engine, found: dict[str, Any], as_universal: bool) -> None:
         """Read a checkpoint into an engine, brought into the universal format if the engine expects that."""
-        folder = self._folder
+        folder = self._place.folder
         if as_universal:
-            self._once(lambda: universal.convert(self._folder, record["step"]))
+            self._once(lambda: universal.convert(self._place.folder, found["step"]))
             folder = str(Path(folder) / universal.FOLDER)
-        engine.load(folder, checkpoint.name(record["step"]))
+        engine.load(folder, record.name(found["step"]))
 
     def save(self, engine: Engine, step: int, position: dict[str, int]) -> None:
         """Write a checkpoint. Raises ValueError when the disk has no room for it."""
         self.finish()
         began = time.monotonic()
-        world = dist.get_world_size()
+        world, folder = dist.get_world_size(), self._place.folder
         self._check_room(step, max(self._bytes, engine.state_bytes))
         try:
-            engine.save(self._folder, checkpoint.name(step), {"step": step})
+            engine.save(folder, record.name(step), {"step": step})
         except (OSError, RuntimeError) as error:
             # torch's own words for a full disk are of positions in a file
-            free, words = shutil.disk_usage(self._folder).free / 1e9, " ".join(str(error).split())
+            free, words = shutil.disk_usage(folder).free / 1e9, " ".join(str(error).split())
             raise OSError(
-                f"the checkpoint of step {step} could not be written to {self._folder}, where {free:.2f} GB are free: {words}"
+                f"the checkpoint of step {step} could not be written to {folder}, where {free:.2f} GB are free: {words}"
             ) from error
         dist.barrier()
-        part, parts = (_local_rank(), _local_world()) if self._remote else (dist.get_rank(), world)
-        mine = checkpoint.describe(self._folder, step, part, parts)
+        away = isinstance(self._place, Bucket)
+        part, parts = (_local_rank(), _local_world()) if away else (dist.get_rank(), world)
+        mine = record.describe(folder, step, part, parts)
         files = {name: facts for described in _gathered(mine) for name, facts in described.items()}
         self._bytes = sum(facts["bytes"] for facts in files.values())
         facts = {"world_size": world, "position": position, **self.facts}
-        if self._remote:
-            self._copy = remote.Copy(self._folder, self.place, {"step": step, "files": files, **facts}, list(mine))
+        if away:
+            self._copy, self._copied = Copy(self._place, step, list(mine)), (facts, files)
         elif dist.get_rank() == 0:
-            checkpoint.complete(self._folder, step, facts, files)
+            record.complete(self.uri, step, facts, files)
         if self._first_here():
             self._prune(step)
         dist.barrier()
@@ -104,18 +107,18 @@ class Store:
         copy, self._copy = self._copy, None
         if reason := next(filter(None, _gathered(copy.wait())), None):
             raise ValueError(
-                f"output={self.place}: the checkpoint of step {copy.record['step']} could not be copied there ({reason}); "
+                f"output={self.uri}: the checkpoint of step {copy.step} could not be copied there ({reason}); "
                 "mend that and run it again"
             )
         if dist.get_rank() == 0:
-            copy.complete()
-            remote.prune(self.place, self._keep)
+            copy.complete(*self._copied)
+            places.prune(self._place, self._keep)
         dist.barrier()
         self.stalled += time.monotonic() - began
 
     def _first_here(self) -> bool:
         """One worker for each folder: of all, or of this node."""
-        return (_local_rank() if self._remote else dist.get_rank()) == 0
+        return (_local_rank() if isinstance(self._place, Bucket) else dist.get_rank()) == 0
 
     def _once(self, work: Callable[[], None]) -> None:
         """Do something once for each folder; a ValueError there is raised on all workers, none waits for the others."""
@@ -129,22 +132,20 @@ class Store:
             raise ValueError(told)
 
     def _prune(self, step: int) -> None:
-        shutil.rmtree(Path(self._folder) / universal.FOLDER, ignore_errors=True)
-        if not self._remote:
-            checkpoint.prune(self._folder, self._keep)
-            return
-        for path in Path(self._folder).glob("step-*"):
-            if path.name != checkpoint.name(step):
-                shutil.rmtree(path)
+        shutil.rmtree(Path(self._place.folder) / universal.FOLDER, ignore_errors=True)
+        if isinstance(self._place, Bucket):
+            self._place.forget_copies(step)
+        else:
+            places.prune(self._place, self._keep)
 
     def _check_room(self, step: int, needed: int) -> None:
         """A disk that would run full stops all workers with one reason, before any of them writes."""
-        os.makedirs(self._folder, exist_ok=True)
-        free = min(_gathered(shutil.disk_usage(self._folder).free))
+        os.makedirs(self._place.folder, exist_ok=True)
+        free = min(_gathered(shutil.disk_usage(self._place.folder).free))
         if free < _ROOM * needed:
             raise ValueError(
-                f"output={self.place}: no room for the checkpoint of step {step}: {needed / 1e9:.2f} GB to write, "
-                f"{free / 1e9:.2f} GB free in {self._folder}; make room and run it again"
+                f"output={self.uri}: no room for the checkpoint of step {step}: {needed / 1e9:.2f} GB to write, "
+                f"{free / 1e9:.2f} GB free in {self._place.folder}; make room and run it again"
             )
 
 
