@@ -41,14 +41,6 @@ def gpu_hours(translations: int, parameters: float) -> float:
     return translations * (_TOKENS_READ + _TOKENS_WRITTEN) * 2 * parameters / _FLOPS_A_SECOND / 3600
 
 
-def parameters(config: Mapping[str, Any]) -> float:
-    """Parameters of a decoder, from the shapes in its config.json."""
-    width, layers = config["hidden_size"], config["num_hidden_layers"]
-    shared = config.get("num_key_value_heads", config["num_attention_heads"]) / config["num_attention_heads"]
-    block = width * width * (2 + 2 * shared) + 3 * width * config["intermediate_size"]
-    return float(layers * block + width * config["vocab_size"] * (1 if config.get("tie_word_embeddings") else 2))
-
-
 @dataclass(frozen=True)
 class Shard:
     """A run of rows of a Parquet file: the unit of work, commit and resume."""

@@ -21,7 +21,6 @@ from spire_ray.quickstart.lexicon import (
     Noun,
 )
 
-TARGET_LANGUAGES = ("de", "fr")
 _VOWELS = "aeiouyhéêàâîôû"
 
 

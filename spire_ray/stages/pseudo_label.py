@@ -24,6 +24,7 @@ from spire_ray.runtime.job import Job
 from spire_ray.settings import PseudoLabelSettings
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text.languages import language
+from spire_ray.training.budget import Shape
 
 
 def plan(settings: PseudoLabelSettings) -> Iterable[str]:
@@ -67,7 +68,7 @@ def _described(settings: PseudoLabelSettings) -> Iterator[str]:
     if shape is None:
         yield "GPU-hours: unknown until the model is there; expected.shape may name a config.json of its shape"
         return
-    size = pseudo.parameters(storage.read_json(shape))
+    size = Shape.read(storage.read_json(shape)).parameters
     hours = pseudo.gpu_hours(translations, size)
     yield f"{size / 1e9:.2f} B parameters: about {hours:.3g} H200-hours at 30 % of the matrix rate (not measured)"
 

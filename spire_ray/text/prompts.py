@@ -84,36 +84,9 @@ def asr_prompt(source: str = "en", style: Style = RELEASED) -> str:
     return f"Speech: {SPEECH}\n{style.before_label}{_label(source)}"
 
 
-def asr_prompt_without_language() -> str:
-    """Speech → transcript; `asr_nolang`, which exists in the form of 2025 alone."""
-    return f"Speech: {SPEECH}\n Text:"
-
-
-def asr_prompt_with_both_languages(source: str = "en") -> str:
-    """Speech → transcript; `asr_bothlang`, which exists in the form of 2025 alone."""
-    name = language(source).name
-    return f"{name} speech: {SPEECH}\n {name} text:"
-
-
 def st_prompt(target: str, style: Style = RELEASED) -> str:
     """Speech → translation, directly; `st_simple`."""
     return f"Speech: {SPEECH}\n{style.before_label}{_label(target)}"
-
-
-def st_gold_prompt(transcript: str, target: str, source: str = "en", style: Style = RELEASED) -> str:
-    """Speech and its true transcript → translation; `st_simple_gold`."""
-    return f"{asr_prompt(source, style)} {transcript}\n{style.before_label}{_label(target)}"
-
-
-def st_chain_prompt(target: str, source: str = "en") -> str:
-    """Speech → transcript and translation in one answer; `st_chain`. See `chained`."""
-    names = language(source).name, language(target).name
-    return f"Speech: {SPEECH}\nTranscribe this Speech to {names[0]}, then translate it to {names[1]}.\n{names[0]}:"
-
-
-def chained(answer: str) -> str:
-    """The translation in an answer to `st_chain_prompt`: what follows the label of its second line; empty without one."""
-    return answer.partition("\n")[2].partition(": ")[2]
 
 
 def mt_prompt(text: str, source: str, target: str) -> str:

@@ -36,10 +36,6 @@ def forms(style):
         "ask.asr": prompts.chat([Turn(asr)], UNITS),
         "ask.st": prompts.chat([Turn(prompts.st_prompt("zh", style))], UNITS),
         "ask.st_multiturn": prompts.chat(prompts.multiturn(EN, "", "en", "de"), UNITS),
-        "ask.st_chain": prompts.chat([Turn(prompts.st_chain_prompt("de"))], UNITS),
-        "ask.st_gold": prompts.chat([Turn(prompts.st_gold_prompt(EN, "de", "en", style))], UNITS),
-        "ask.asr_nolang": prompts.chat([Turn(prompts.asr_prompt_without_language())], UNITS),
-        "ask.asr_bothlang": prompts.chat([Turn(prompts.asr_prompt_with_both_languages())], UNITS),
         "base.asr": prompts.prompt(asr, UNITS),
         "base.mt": prompts.prompt(prompts.mt_completion(EN, "en", "de")),
         "base.mt.5-shot": prompts.few_shot([pair] * 5, prompts.prompt(prompts.mt_completion(EN, "en", "de"))),
@@ -67,15 +63,10 @@ def test_the_styles_differ_where_the_sources_do_and_nowhere_else():
     old, new = (json.loads((GOLDEN / f"{name}.json").read_text()) for name in ("spire-2025", "spire-2026"))
     changed = {form for form in old if old[form] != new[form]}
     assert changed == {
-        "cpt.asr", "cpt.asr.portuguese", "it.asr", "it.st", "ask.asr", "ask.st", "ask.st_gold", "base.asr", "base.asr.1-shot",
+        "cpt.asr", "cpt.asr.portuguese", "it.asr", "it.st", "ask.asr", "ask.st", "base.asr", "base.asr.1-shot",
     }  # fmt: skip
     for form in changed:
         assert old[form]["text"].replace(" ", "") == new[form]["text"].replace(" ", "")
-
-
-def test_the_answer_of_a_chain_is_its_second_line():
-    assert prompts.chained("The dog sleeps.\nGerman: Der Hund: er schläft.") == "Der Hund: er schläft."
-    assert prompts.chained("The dog sleeps.") == ""
 
 
 def ids(folder):
