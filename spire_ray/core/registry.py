@@ -24,8 +24,8 @@ PLUGINS = "SPIRE_PLUGINS"
 class Registry(Generic[T]):
     """The things of one kind, by name."""
 
-    def __init__(self, kind: str, package: str) -> None:
-        """`kind` is what a message calls one of them, `package` where ours are."""
+    def __init__(self, kind: str, package: str = "") -> None:
+        """`kind` is what a message calls one of them, `package` where ours are; empty: where the registry itself is."""
         self.kind = kind
         self._package = package
         self._things: dict[str, T] = {}
@@ -72,9 +72,9 @@ class Registry(Generic[T]):
 
 def modules(package: str) -> dict[str, str]:
     """The public modules of a package and the first line of what each says of itself, without importing them."""
-    spec = importlib.util.find_spec(package)
+    spec = importlib.util.find_spec(package) if package else None
     found = {}
-    for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
+    for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else []):
         if not module.name.startswith("_"):
             source = Path(str(getattr(module.module_finder, "path", ""))) / f"{module.name}.py"
             text = ast.get_docstring(ast.parse(source.read_text())) if source.is_file() else ""

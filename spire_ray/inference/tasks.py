@@ -30,9 +30,10 @@ def spoken(
 
 def written(tokenizer: SpeechTokenizer, text: str, source: str, target: str, form: Form | None = None) -> list[Span]:
     """The prompt that asks a model for the translation of a text."""
+    style = prompts.STYLES[tokenizer.record.prompts]
     if (form or tokenizer.record.form) == "cpt":
-        return prompts.prompt(prompts.mt_completion(text, source, target))
-    return prompts.chat([Turn(prompts.mt_prompt(text, source, target))], markup=tokenizer.chat)
+        return prompts.prompt(prompts.mt_completion(text, source, target, style))
+    return prompts.chat([Turn(prompts.mt_prompt(text, source, target, style))], markup=tokenizer.chat)
 
 
 class Tasks:
@@ -53,7 +54,8 @@ class Tasks:
 
     def translate_in_turns(self, units: Sequence[np.ndarray], transcripts: Sequence[str], source: str, target: str) -> list[str]:
         """Speech and the model's own transcripts → translations, in the second turn."""
-        turns = [prompts.multiturn(transcript, "", source, target) for transcript in transcripts]
+        style = prompts.STYLES[self._tokenizer.record.prompts]
+        turns = [prompts.multiturn(transcript, "", source, target, style) for transcript in transcripts]
         return self._generator([prompts.chat(t, u, self._tokenizer.chat) for t, u in zip(turns, units, strict=True)])
 
     def translate_text(self, texts: Sequence[str], source: str, target: str, form: Form | None = None) -> list[str]:

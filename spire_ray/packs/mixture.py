@@ -137,7 +137,7 @@ def _completion(source: SourceSettings, code: str, text: str, target: str, units
         case "asr":
             return prompts.completion(prompts.asr_completion(code, style), text, units)
         case "mt":
-            return prompts.completion(prompts.mt_completion(text, code, source.target_language), target)
+            return prompts.completion(prompts.mt_completion(text, code, source.target_language, style), target)
         case "text":
             return [Span(text)]
     raise ValueError(f"sources.{name(source)}.format=cpt: the task {source.task} exists in the format it only")
@@ -150,8 +150,8 @@ def _chat(source: SourceSettings, code: str, text: str, target: str, style: Styl
         case "st":
             return [Turn(prompts.st_prompt(source.target_language, style), target)]
         case "st_multiturn":
-            return prompts.multiturn(text, target, code, source.target_language)
-    return [Turn(prompts.mt_prompt(text, code, source.target_language), target)]
+            return prompts.multiturn(text, target, code, source.target_language, style)
+    return [Turn(prompts.mt_prompt(text, code, source.target_language, style), target)]
 
 
 def _turns(conversation: str) -> tuple[str, list[Turn]]:

@@ -54,7 +54,7 @@ class _Source:
     @property
     def target(self) -> str:
         """ISO 639-1 code of the language that is translated into."""
-        return str(self.records["evaluate"]["config"]["target_language"])
+        return str(self.records["evaluate"]["resolved"]["target_language"])
 
     def facts(self, folder: str) -> dict[str, Any]:
         """Return what a stage says it made."""
@@ -181,7 +181,7 @@ def _bleu(report: dict[str, Any]) -> str:
 def _road(source: _Source) -> str:
     corpus, units, sampled = source.facts("corpus"), source.facts("units"), source.report["rows.codebook"]
     records = source.records
-    steps = {name: records[folder]["config"]["training"]["steps"] for folder, name in _TRAININGS.items() if folder in records}
+    steps = {name: records[folder]["resolved"]["training"]["steps"] for folder, name in _TRAININGS.items() if folder in records}
     packs = {name: source.facts(folder)["rows"] for folder, name in _PACKS.items() if folder in records}
     stops = [
         ("speech", f"{corpus['hours']:.2f} h", f"of audio in {corpus['rows']:,} clips"),

@@ -124,8 +124,8 @@ class PackSettings(StageSettings):
     BOS, joined, cut at the row's edge, attention through the row."""
     terminator: str = ""
     """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
-    prompts: Literal["spire-2025", "spire-2026"] = "spire-2026"
-    """Form of the prompts where the sources disagree about a space: at the time of the paper, or as released."""
+    prompts: str = "spire-2026"
+    """Form of the prompts: as released, or `spire-2025`, at the time of the paper; a plugin adds others."""
     units: Operational[UnitSettings] = field(default_factory=UnitSettings)
     workers: Operational[PositiveInt] = 2
     seed: int = 0

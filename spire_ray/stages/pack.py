@@ -18,6 +18,7 @@ from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
 from spire_ray.shards import marks
 from spire_ray.stages.label import FINGERPRINT_FILE
+from spire_ray.text import prompts
 from spire_ray.units.fingerprint import Fingerprint
 
 _ROWS_IN_A_BLOCK = 10_000
@@ -31,6 +32,7 @@ def plan(settings: PackSettings) -> Iterable[str]:
         raise ValueError("sources: name at least one")
     if settings.sequence_length < 2:
         raise ValueError(f"sequence_length={settings.sequence_length}: a row holds 2 tokens at least")
+    prompts.STYLES[settings.prompts]  # refuses an unknown one
     lines = [f"{mixture.name(s)}: {card.planned(s, settings.scale)}, as {s.format}" for s in settings.sources]
     return (*lines, f"rows of {settings.sequence_length} tokens, {settings.packing}, prompts {settings.prompts}")
 

@@ -3,8 +3,8 @@
 A document is a list of spans; a span is text, or speech as units. Spans marked `answer` carry the loss in instruction
 tuning. CPT documents are plain text; IT documents are turns in the chat format of the model.
 
-The sources disagree about two spaces, and each has a name: `spire-2026` is the form of the released templates, and the
-default; `spire-2025` is the form at the time of the paper.
+Forms have names (`STYLES`). SPIRE's sources disagree about two spaces: `spire-2026` is the form of the released templates,
+and the default; `spire-2025` is that of the time of the paper. A plugin registers others.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spire_ray.core.registry import Registry
 from spire_ray.text.chat import CHATML, ChatFormat
 from spire_ray.text.languages import language
 
@@ -21,16 +22,35 @@ SPEECH = "\ufffc"
 
 @dataclass(frozen=True)
 class Style:
-    """Where the sources disagree."""
+    """A form of the prompts, as templates: `{source}` and `{target}` are names of languages, `{speech}` is where units go.
 
-    after_speech: str
-    """After `Speech:` in a CPT document: nothing as Table 1 of the paper prints it, else a space."""
-    before_label: str
-    """Before the language that asks, in a single-turn question about speech: a space in the templates of 2025."""
+    The defaults are those of the released templates.
+    """
+
+    asr_completion: str = "Speech: {speech}\n{source}:"
+    """Speech → transcript, as a document of continued pre-training has it."""
+    mt_completion: str = "{source}: {text}\n{target}:"
+    """Text → translation, the same; `mt_icl` of SpireLM."""
+    asr: str = "Speech: {speech}\n{source}:"
+    """Speech → transcript, as a question; `asr_simple`."""
+    st: str = "Speech: {speech}\n{target}:"
+    """Speech → translation, directly; `st_simple`."""
+    mt: str = "Translate the following text from {source} to {target}.\n{source}: {text}\n{target}:"
+    """Text → translation, as an instruction; `mt_zero`."""
+    turns: tuple[str, str] = ("Speech: {speech}\n{source}:", "{target}:")
+    """Speech → transcript → translation, in two turns; `st_multiturn`."""
 
 
-STYLES = {"spire-2025": Style(after_speech="", before_label=" "), "spire-2026": Style(after_speech=" ", before_label="")}
-RELEASED = STYLES["spire-2026"]
+STYLES: Registry[Style] = Registry("prompts")
+RELEASED = STYLES.register("spire-2026", Style())
+STYLES.register(
+    "spire-2025",
+    Style(
+        asr_completion="Speech:{speech}\n{source}:",  # as Table 1 of the paper prints it
+        asr="Speech: {speech}\n {source}:",
+        st="Speech: {speech}\n {target}:",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +79,9 @@ def _speech(text: str, units: np.ndarray | None) -> list[Span]:
     return [Span(before), Span(units=units), Span(after)]
 
 
-def _label(code: str) -> str:
-    return f"{language(code).name}:"
+def _filled(template: str, text: str = "", source: str = "", target: str = "") -> str:
+    names = {field: language(code).name if code else "" for field, code in (("source", source), ("target", target))}
+    return template.format(speech=SPEECH, text=text, **names)
 
 
 # --- what a CPT document begins with --------------------------------------------------------------------------------
@@ -68,31 +89,30 @@ def _label(code: str) -> str:
 
 def asr_completion(source: str = "en", style: Style = RELEASED) -> str:
     """Speech → transcript, as continued pre-training has it."""
-    return f"Speech:{style.after_speech}{SPEECH}\n{_label(source)}"
+    return _filled(style.asr_completion, source=source)
 
 
-def mt_completion(text: str, source: str, target: str) -> str:
-    """Text → translation, as continued pre-training has it; `mt_icl` of SpireLM."""
-    return f"{_label(source)} {text}\n{_label(target)}"
+def mt_completion(text: str, source: str, target: str, style: Style = RELEASED) -> str:
+    """Text → translation, as continued pre-training has it."""
+    return _filled(style.mt_completion, text, source, target)
 
 
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
 def asr_prompt(source: str = "en", style: Style = RELEASED) -> str:
-    """Speech → transcript; `asr_simple` of SpireLM."""
-    return f"Speech: {SPEECH}\n{style.before_label}{_label(source)}"
+    """Speech → transcript."""
+    return _filled(style.asr, source=source)
 
 
 def st_prompt(target: str, style: Style = RELEASED) -> str:
-    """Speech → translation, directly; `st_simple`."""
-    return f"Speech: {SPEECH}\n{style.before_label}{_label(target)}"
+    """Speech → translation, directly."""
+    return _filled(style.st, target=target)
 
 
-def mt_prompt(text: str, source: str, target: str) -> str:
-    """Text → translation, as an instruction; `mt_zero`."""
-    names = language(source).name, language(target).name
-    return f"Translate the following text from {names[0]} to {names[1]}.\n{names[0]}: {text}\n{names[1]}:"
+def mt_prompt(text: str, source: str, target: str, style: Style = RELEASED) -> str:
+    """Text → translation, as an instruction."""
+    return _filled(style.mt, text, source, target)
 
 
 # --- documents ---------------------------------------------------------------------------------------------------
@@ -137,6 +157,7 @@ def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: ChatFor
     return spans
 
 
-def multiturn(transcript: str, translation: str, source: str, target: str) -> list[Turn]:
-    """Speech → transcript → translation, in two turns; `st_multiturn`, which has no disputed space."""
-    return [Turn(asr_prompt(source), transcript), Turn(_label(target), translation)]
+def multiturn(transcript: str, translation: str, source: str, target: str, style: Style = RELEASED) -> list[Turn]:
+    """Speech → transcript → translation, in two turns."""
+    first, second = style.turns
+    return [Turn(_filled(first, source=source), transcript), Turn(_filled(second, source=source, target=target), translation)]

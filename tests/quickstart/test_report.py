@@ -72,7 +72,7 @@ def record(root, folder, stage, config, **facts):
     """Write the `run.json` of a finished folder."""
     versions = {"python": "3.11.7", "machine": "x86_64", "spire-ray": "0.1.0", "ray": "2.60.0"}
     git = {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": "true"}
-    made = {"stage": stage, "status": "complete", "config": config, "versions": versions, "git": git, "facts": facts}
+    made = {"stage": stage, "status": "complete", "resolved": config, "versions": versions, "git": git, "facts": facts}
     storage.write_json(storage.join(root, folder, "run.json"), made | {"began": "2026-01-31T12:00:00+0000", "seconds": 1.0})
 
 

@@ -96,7 +96,8 @@ if __name__ == "__main__":
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
     GOLDEN.mkdir(exist_ok=True)
-    for name, style in STYLES.items():
+    for name in STYLES:
+        style = STYLES[name]
         made = {form: described(spans) for form, spans in forms(style).items()}
         (GOLDEN / f"{name}.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     with tempfile.TemporaryDirectory() as folder:
