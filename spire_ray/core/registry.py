@@ -14,6 +14,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -85,20 +86,26 @@ def modules(package: str) -> dict[str, str]:
 def load_plugins(named: Iterable[str] = ()) -> None:
     """Import the plugins that the environment names, and these, which are added to it.
 
-    Modules of the working directory count, as for `python -m`. Raises ValueError for one that cannot be imported.
+    Raises ValueError for one that cannot be imported.
     """
     known = [name for name in os.environ.get(PLUGINS, "").split(",") if name]
     wanted = list(dict.fromkeys([*known, *named]))
     os.environ[PLUGINS] = ",".join(wanted)
     for name in wanted:
-        if name in sys.modules:
-            continue
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ValueError(f"plugins: {name} cannot be imported: {error}; install it, or put it beside the call") from error
+        module(name, "plugins")
+
+
+def module(name: str, field: str) -> ModuleType:
+    """A user's module; those of the working directory count, as for `python -m`.
+
+    Raises ValueError, with the field that names it, for one that cannot be imported.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"{field}: {name} cannot be imported: {error}; install it, or put it beside the call") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,9 +1,8 @@
 """The report of a recipe: made by a module that the recipe names, when its last step has ended."""
 
-import importlib
 from dataclasses import dataclass, field
 
-from spire_ray.core.registry import load_plugins
+from spire_ray.core import registry
 from spire_ray.settings import RecipeSettings
 
 
@@ -21,17 +20,18 @@ class Written:
 
 def check(recipe: RecipeSettings) -> None:
     """Raises ValueError for a module that cannot be imported or has no `write`."""
-    load_plugins(recipe.plugins)
-    if not recipe.report:
-        return
-    try:
-        found = hasattr(importlib.import_module(recipe.report), "write")
-    except ImportError as error:
-        raise ValueError(f"report={recipe.report}: cannot be imported: {error}") from error
-    if not found:
+    if recipe.report and not hasattr(registry.module(recipe.report, "report"), "write"):
         raise ValueError(f"report={recipe.report}: the module has no function `write(root)`")
 
 
 def write(recipe: RecipeSettings) -> Written | None:
     """The report of a recipe that has ended; None where it names none."""
-    return importlib.import_module(recipe.report).write(recipe.root) if recipe.report else None
+    return of(recipe.report, recipe.root) if recipe.report else None
+
+
+def of(module: str, root: str) -> Written:
+    """What a module writes of the outputs below a root. Raises ValueError for one that returns something else."""
+    written = registry.module(module, "report").write(root)
+    if not isinstance(written, Written):
+        raise ValueError(f"report={module}: its `write` must return {Written.__module__}.Written")
+    return written

@@ -1,11 +1,11 @@
 """The report of a finished recipe, or mean and spread over several seeds."""
 
 import argparse
-import importlib
 from collections.abc import Sequence
 
 from spire_ray.core import command, storage
 from spire_ray.quickstart import seeds
+from spire_ray.recipes import report
 from spire_ray.recipes.runner import RECORD_FILE
 
 
@@ -23,5 +23,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = storage.read_json(place).get("report") if storage.exists(place) else ""
     if not module:
         raise ValueError(f"root={root}: no {RECORD_FILE} there of a recipe that names a report")
-    print(importlib.import_module(module).write(root).text)
+    print(report.of(module, root).text)
     return 0
