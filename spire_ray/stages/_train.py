@@ -1,6 +1,6 @@
 """What the stages cpt and it share: Ray Train workers, each with a DeepSpeed engine.
 
-Ray Train starts, watches and restarts the workers; checkpoints are ours alone (`spire_ray.training.checkpoint`).
+Ray Train starts, watches and restarts the workers; checkpoints are ours alone (`spire_ray.training.checkpoints`).
 """
 
 import json

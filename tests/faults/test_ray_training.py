@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from spire_ray.stages._train import read_metrics
-from spire_ray.training import ledger
+from spire_ray.training.checkpoints import ledger
 
 ROOT = Path(__file__).parents[2]
 STEPS, SAVE_EVERY, LONGEST = 240, 40, 600

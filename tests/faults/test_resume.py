@@ -2,7 +2,7 @@
 
 import pytest
 
-from spire_ray.training import ledger
+from spire_ray.training.checkpoints import ledger
 from tests.training import phases
 
 pytestmark = pytest.mark.long
