@@ -13,7 +13,8 @@ import soundfile
 
 from spire_ray.core import storage
 from spire_ray.manifest.schema import MANIFEST, UNITS
-from spire_ray.quickstart import page, report
+from spire_ray.quickstart import report
+from spire_ray.quickstart.page import clips
 from spire_ray.settings import SAMPLE_RATE
 
 CLUSTERS = 40
@@ -288,7 +289,7 @@ def test_the_page_explains_itself(html):
     ],
 )
 def test_wrong_words_are_marked(reference, hypothesis, left, right):
-    assert page.marked(reference, hypothesis) == (left, right)
+    assert clips.marked(reference, hypothesis) == (left, right)
 
 
 def test_the_table_is_aligned(built):
