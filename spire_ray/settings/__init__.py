@@ -7,13 +7,12 @@ A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@re
 
 from spire_ray.settings.common import SAMPLE_RATE, LicenseSettings, StageSettings, StorageSettings, TrackingSettings, UnitSettings
 from spire_ray.settings.inference import EvaluatedModel, EvaluateSettings, EvaluationTask, ServeSettings
+from spire_ray.settings.quickstart import ArchitectureSettings, CorpusSettings, InitModelSettings, SplitSettings
 from spire_ray.settings.recipe import RecipeSettings, StepSettings
 from spire_ray.settings.text import (
-    ArchitectureSettings,
     Candidate,
     ExtendModelSettings,
     FilterSettings,
-    InitModelSettings,
     PackSettings,
     PseudoLabelSettings,
     QualitySettings,
@@ -30,7 +29,7 @@ from spire_ray.settings.training import (
     TrainSettings,
     WorkerSettings,
 )
-from spire_ray.settings.units import CorpusSettings, EncoderSettings, FitCodebookSettings, LabelSettings, SplitSettings
+from spire_ray.settings.units import EncoderSettings, FitCodebookSettings, LabelSettings
 
 __all__ = [
     "SAMPLE_RATE",

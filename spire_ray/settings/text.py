@@ -18,30 +18,6 @@ from spire_ray.settings.types import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchitectureSettings:
-    """The shape of a Llama made from scratch."""
-
-    hidden_size: PositiveInt = 192
-    layers: PositiveInt = 3
-    heads: PositiveInt = 3
-    intermediate_size: PositiveInt = 512
-    tied: bool = True
-    max_positions: PositiveInt = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitModelSettings(StageSettings):
-    """A small random Llama and a byte-level BPE trained on text: the toy that stands for TOWER before its training."""
-
-    stage: Literal["init_model"] = "init_model"
-    text: Manifest
-    """Manifest whose `text` and `translations` train the tokenizer."""
-    vocabulary: PositiveInt = 512
-    architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class ExtendModelSettings(StageSettings):
     """Tokenizer and embeddings of a text model, extended by the units of a codebook."""
 

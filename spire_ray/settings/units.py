@@ -1,4 +1,4 @@
-"""Speech: the talking corpus, the codebook, the units."""
+"""Speech: the encoder, the codebook, the units."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,7 +8,6 @@ from spire_ray.settings.types import (
     EncoderReference,
     File,
     Folder,
-    Fraction,
     Manifest,
     NonNegativeFloat,
     NonNegativeInt,
@@ -16,36 +15,6 @@ from spire_ray.settings.types import (
     PositiveFloat,
     PositiveInt,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitSettings:
-    """Sentences of the talking corpus in each split; every sentence is spoken once, by one voice."""
-
-    train: PositiveInt = 4000
-    dev: PositiveInt = 100
-    test: PositiveInt = 250
-    text: NonNegativeInt = 12_000
-    """Sentence pairs that are never spoken, for the text side of training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusSettings(StageSettings):
-    """The talking corpus: generated sentences with translations, spoken by espeak-ng."""
-
-    stage: Literal["corpus"] = "corpus"
-    languages: tuple[Literal["de", "fr"], ...] = ("de",)
-    splits: SplitSettings = field(default_factory=SplitSettings)
-    phrase_share: Fraction = 0.3
-    """Share of short noun phrases among the training utterances; dev and test hold sentences only."""
-    train_voices: tuple[str, ...] = ()
-    """espeak-ng voices `language+variant`; empty: 48 voices, 2 accents by 24 variants."""
-    dev_voices: tuple[str, ...] = ()
-    """Voices of dev; must not occur in training. Empty: 4 voices."""
-    test_voices: tuple[str, ...] = ()
-    """Voices of test; must not occur in training. Empty: 4 voices, none of them in dev."""
-    workers: Operational[PositiveInt] = 2
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
