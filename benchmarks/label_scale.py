@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spire_ray import cli
-from spire_ray.core import provenance, storage
+from spire_ray.core import provenance, storage, tables
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import EncoderSettings, LabelSettings
@@ -51,7 +51,7 @@ class LabelShard:
         made = {"units": fixed, "durations": fixed, "status": pa.array(["labelled"] * len(rows))}
         made["error"] = pa.nulls(len(rows), pa.string())
         table = pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
-        storage.write_parquet(marks.part(self._output, shard.shard), table)
+        tables.write(marks.part(self._output, shard.shard), table)
         marks.write(self._output, shard.shard, marks.Mark(rows=len(rows), audio_seconds=shard.seconds, at=time.time()))
         return pa.table({"audio_seconds": [shard.seconds], "busy": [0.0], "rejected": [0]})
 

@@ -7,7 +7,7 @@ open, whether `a/b` is a folder or an id of the Hub, is answered here alone.
 import os
 import re
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.core.fields import Field
 
 FOUND, ABSENT, ON_THE_HUB = "found", "absent", "an id of the Hub"
@@ -38,7 +38,7 @@ def local_model(text: str, field: str = "model") -> str:
     Raises ValueError, saying what to do, for one that is not there or cannot be had.
     """
     if storage.exists(text):
-        return storage.localize(text)
+        return copies.localize(text)
     if not storage.is_local(text):
         raise ValueError(f"{field}={text}: not found")
     if not is_hub_id(text):

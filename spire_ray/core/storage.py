@@ -4,8 +4,6 @@ Credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRE
 """
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import re
@@ -15,9 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     import fsspec
@@ -245,85 +240,3 @@ def discard_uploads(uri: str) -> None:
     with contextlib.suppress(PermissionError):  # who may not list them has to let the bucket's own rules do it
         for left in fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/").get("Uploads", []):
             fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=left["Key"], UploadId=left["UploadId"])
-
-
-def upload(folder: str, uri: str) -> None:
-    """Copy a local folder to a path or URI, links followed."""
-    if is_local(uri):
-        shutil.copytree(folder, uri, dirs_exist_ok=True)
-        return
-    fs, path = filesystem(uri)
-    fs.put(folder.rstrip("/") + "/", path.rstrip("/") + "/", recursive=True)
-
-
-def write_parquet(uri: str, table: pa.Table, row_group_size: int | None = None) -> None:
-    """Write a Parquet file whole or not at all."""
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_size)
-    write_bytes(uri, buffer.getvalue().to_pybytes())
-
-
-def parquet_rows(uri: str) -> int:
-    """Rows of a Parquet file, from its footer."""
-    fs, path = filesystem(uri)
-    with fs.open(path, "rb") as file:
-        return int(pq.read_metadata(file).num_rows)
-
-
-def read_parquet(uri: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """A Parquet file, or all `part-*.parquet` of a folder in the order of their names; `filters` are pyarrow's."""
-    fs, path = filesystem(uri)
-    parts = [name for name in listing(uri) if name.startswith("part-") and name.endswith(".parquet")]
-    files = [path] if path.endswith(".parquet") else [join(path, name) for name in parts]
-    if not files:
-        raise ValueError(f"{uri}: no part-*.parquet there")
-    return pa.concat_tables([pq.read_table(file, columns=columns, filters=filters, filesystem=fs) for file in files])
-
-
-def localize(uri: str) -> str:
-    """A local folder with the content of `uri`: itself if local, else a copy that the processes of this node share.
-
-    A copy belongs to the sizes and tags that the files have now: what is written anew is copied anew, and what a copy lost is
-    brought again. Raises FileNotFoundError for what is not there.
-    """
-    if is_local(uri):
-        return uri
-    fs, path = filesystem(uri)
-    found = {name[len(path.rstrip("/")) + 1 :]: info for name, info in sorted(fs.find(path, detail=True).items())}
-    if not found:
-        raise FileNotFoundError(f"{uri}: not found")
-    state = [f"{name} {info['size']} {info.get('ETag') or info.get('mtime')}" for name, info in found.items()]
-    copy = Path(scratch("\n".join([uri, *state])))
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with copy.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _holds(copy, found):
-            shutil.rmtree(copy, ignore_errors=True)
-            fs.get(path, str(copy), recursive=True)
-            if not _holds(copy, found):
-                raise OSError(f"{uri}: was written to while it was copied to {copy}; run this again")
-    return str(copy)
-
-
-def _holds(folder: Path, files: dict[str, Any]) -> bool:
-    places = {folder / name: info["size"] for name, info in files.items()}
-    return all(place.is_file() and place.stat().st_size == size for place, size in places.items())
-
-
-@contextlib.contextmanager
-def new_folder(uri: str) -> Iterator[str]:
-    """A local folder to write to: the one at `uri`, or one that is copied there when the block ends well."""
-    if is_local(uri):
-        yield uri
-        return
-    cache = Path(scratch(uri)).parent
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as folder:
-        yield folder
-        upload(folder, uri)
-
-
-def scratch(uri: str) -> str:
-    """The folder on this node that belongs to a URI, below SPIRE_CACHE."""
-    cache = Path(os.environ.get("SPIRE_CACHE", Path.home() / ".cache" / "spire"))
-    return str(cache / hashlib.sha256(uri.encode()).hexdigest()[:16])

@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.corpora.catalogue import Corpus
 
 
@@ -14,7 +14,7 @@ def check(corpus: Corpus, place: str) -> str:
         raise ValueError(f"{place}: no part-*.parquet there; bring the corpus with `spire data fetch`")
     rows, seconds, unknown = 0, 0.0, 0
     for name in names:
-        durations = storage.read_parquet(storage.join(place, name), ["duration"])["duration"].to_pylist()
+        durations = tables.read(storage.join(place, name), ["duration"])["duration"].to_pylist()
         rows, seconds = rows + len(durations), seconds + sum(d for d in durations if d is not None)
         unknown += sum(d is None for d in durations)
     hours = seconds / 3600

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import yaml
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage, tables
 from spire_ray.core.provenance import CORPUS_FILE, FETCHED
 from spire_ray.corpora import catalogue, places, readers
 from spire_ray.corpora.catalogue import Corpus
@@ -91,7 +91,7 @@ def _fetch_model(model: str, to: str) -> None:
     if not storage.exists(mark):
         with places.asked(name):
             brought = snapshot_download(name, revision=revision or None)
-        storage.upload(brought, storage.join(to, "models", short))
+        copies.upload(brought, storage.join(to, "models", short))
         storage.write_json(mark, {"model": model})
     elif (there := storage.read_json(mark)["model"]) != model:
         raise ValueError(f"{to}/models/{short}: holds {there}, not {model}; choose another folder or remove this one")
@@ -131,7 +131,7 @@ def _translations(folder: str) -> Translations:
     found: Translations = {}
     for name in storage.listing(folder):
         if name.startswith("part-"):
-            table = storage.read_parquet(storage.join(folder, name), ["language", "text_raw", "translations"])
+            table = tables.read(storage.join(folder, name), ["language", "text_raw", "translations"])
             found |= {(row["language"], row["text_raw"]): row["translations"] for row in table.to_pylist()}
     return found
 
@@ -181,9 +181,9 @@ def _write(rows: Iterator[dict[str, Any]], to: str, name: str) -> dict[str, int]
     if kept:
         _write_part(kept, to, f"part-{name}-{parts:04d}.parquet")
     if refused:
-        storage.write_parquet(storage.join(to, "refused", f"{name}.parquet"), pa.Table.from_pylist(refused, schema=_REJECTED))
+        tables.write(storage.join(to, "refused", f"{name}.parquet"), pa.Table.from_pylist(refused, schema=_REJECTED))
     return {"rows": count + len(kept), "refused": len(refused), "untranslated": untranslated}
 
 
 def _write_part(rows: Sequence[dict[str, Any]], to: str, name: str) -> None:
-    storage.write_parquet(storage.join(to, name), pa.Table.from_pylist(list(rows), schema=readers.ROWS))
+    tables.write(storage.join(to, name), pa.Table.from_pylist(list(rows), schema=readers.ROWS))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.inference.generate import newlines, until
 from spire_ray.text.prompts import Span
 from spire_ray.text.tokenizer import SpeechTokenizer
@@ -23,7 +23,7 @@ class ContinuousGenerator:
     def __init__(self, folder: str, *, device: str = "cpu", max_new_tokens: int = 256) -> None:
         from transformers import AutoModelForCausalLM
 
-        local = storage.localize(folder)
+        local = copies.localize(folder)
         self.tokenizer = SpeechTokenizer(local)
         dtype = torch.bfloat16 if device != "cpu" else torch.float32
         self._model: Any = AutoModelForCausalLM.from_pretrained(local, dtype=dtype, attn_implementation="sdpa").eval().to(device)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.text.prompts import Span
 from spire_ray.text.tokenizer import SpeechTokenizer
 
@@ -27,7 +27,7 @@ class HuggingFaceGenerator:
     def __init__(self, folder: str, *, device: str = "cpu", max_new_tokens: int = 256, batch_size: int = 16) -> None:
         from transformers import AutoModelForCausalLM
 
-        local = storage.localize(folder)
+        local = copies.localize(folder)
         self.tokenizer = SpeechTokenizer(local)
         dtype = torch.bfloat16 if device != "cpu" else torch.float32
         self._model: Any = AutoModelForCausalLM.from_pretrained(local, dtype=dtype).eval().to(device)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import tables
 
 
 def read(uri: str, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """The phones of these utterances, as far as they are known."""
-    table = storage.read_parquet(uri, ["utt_id", "phonemes"], [("utt_id", "in", list(ids))])
+    table = tables.read(uri, ["utt_id", "phonemes"], [("utt_id", "in", list(ids))])
     return dict(zip(table["utt_id"].to_pylist(), table["phonemes"].to_pylist(), strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import EVERY_SPLIT
 from spire_ray.packs import budget, mixture, pack
 from spire_ray.packs.tokens import WORK_FOLDER, block_file, mark
@@ -79,7 +79,7 @@ def _columns(work: str, blocks: list[int]) -> tuple[np.ndarray, np.ndarray, dict
     columns = ["key", "ids", "units", "seconds", "content"]
     parts = []
     for block in blocks:
-        table = storage.read_parquet(storage.join(work, block_file(block)), columns)
+        table = tables.read(storage.join(work, block_file(block)), columns)
         parts.append((table["key"].to_numpy(), table["content"].to_numpy(), _sizes(table)))
     sizes = {name: np.concatenate([part[2][name] for part in parts]) for name in MEASURES}
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), sizes
@@ -133,7 +133,7 @@ def _chosen(
     """Documents of a block with keys in a range that are used, and how often each."""
     first, last = (pa.scalar(key, pa.uint64()) for key in keys)
     path = storage.join(settings.output, WORK_FOLDER, block_file(block))
-    table = storage.read_parquet(path, filters=[("key", ">=", first), ("key", "<=", last)])
+    table = tables.read(path, filters=[("key", ">=", first), ("key", "<=", last)])
     key = table["key"].to_numpy()
     times = choice.shares[number].passes(budget.ranks(key, number))
     if number in choice.repeated:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.packs.packing import best_fit, joined
 
 ROWS_IN_A_BATCH = 64
@@ -165,7 +165,7 @@ class Pack:
             raise ValueError(f"pack={folder}: no {INDEX_FILE} there; make one with the stage pack")
         self._folder = folder
         self.index: dict[str, Any] = storage.read_json(path)
-        local = storage.localize(folder)
+        local = copies.localize(folder)
         self._files = [pa.ipc.open_file(pa.memory_map(storage.join(local, name))) for name in self.index["files"]]
         self._batches = [(f, b) for f, file in enumerate(self._files) for b in range(file.num_record_batches)]
         sizes = [self._files[file].get_batch(number).num_rows for file, number in self._batches]

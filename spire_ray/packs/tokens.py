@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import in_split
 from spire_ray.packs import budget, filters, mixture
 from spire_ray.packs.mixture import Prompted, SkipRow
@@ -73,11 +73,11 @@ class Tokeniser:
         documents, rejected = self.documents(number, rows)
         work = storage.join(self._settings.output, WORK_FOLDER)
         table = pa.Table.from_pylist(documents, schema=_SCHEMA).sort_by([("key", "ascending"), ("utt_id", "ascending")])
-        storage.write_parquet(storage.join(work, block_file(block["block"])), table, row_group_size=_ROWS_IN_A_ROW_GROUP)
+        tables.write(storage.join(work, block_file(block["block"])), table, row_group_size=_ROWS_IN_A_ROW_GROUP)
         if rejected:
             lines = [{**row, "source": mixture.name(source)} for row in rejected]
             part = storage.join(self._settings.output, REJECTED_FOLDER, f"part-{block['block']:06d}.parquet")
-            storage.write_parquet(part, pa.Table.from_pylist(lines, schema=_REJECTED))
+            tables.write(part, pa.Table.from_pylist(lines, schema=_REJECTED))
         counts = {"source": number, "rows": len(rows), "rejected": _by_kind(rejected)}
         storage.write_json(storage.join(work, mark(block["block"])), counts)
 
@@ -141,7 +141,7 @@ class Tokeniser:
 
 def read_rows(block: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of a block as mappings, with their units as numpy arrays."""
-    table = pa.concat_tables([storage.read_parquet(str(file)) for file in block["files"]], promote_options="default")
+    table = pa.concat_tables([tables.read(str(file)) for file in block["files"]], promote_options="default")
     if block["rows"] >= 0:
         table = table.slice(int(block["first"]), int(block["rows"]))
     table = table.select([name for name in _COLUMNS if name in table.column_names])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.pseudo_labels import pseudo
 from spire_ray.pseudo_labels.pseudo import Cut, Shard
@@ -32,20 +32,20 @@ def planned(settings: PseudoLabelSettings) -> list[Shard]:
 
     Raises ValueError for a folder without part files and for planned rows that are gone.
     """
-    files = [(file, storage.parquet_rows(file)) for file in _files(settings.data)]
+    files = [(file, tables.rows(file)) for file in _files(settings.data)]
     return pseudo.shards(files, settings.rows_per_shard, plan(settings.output))
 
 
 def plan(folder: str) -> list[Shard]:
     """The plan of an output folder; empty where there is none yet."""
     path = storage.join(folder, FOLDER, _PLAN_FILE)
-    return [Shard(**row) for row in storage.read_parquet(path).to_pylist()] if storage.exists(path) else []
+    return [Shard(**row) for row in tables.read(path).to_pylist()] if storage.exists(path) else []
 
 
 def write_plan(folder: str, shards: Sequence[Shard]) -> None:
     """Keep the plan for a resume."""
     table = pa.Table.from_pylist([asdict(shard) for shard in shards], pseudo.SHARDS)
-    storage.write_parquet(storage.join(folder, FOLDER, _PLAN_FILE), table)
+    tables.write(storage.join(folder, FOLDER, _PLAN_FILE), table)
 
 
 def _files(data: str) -> list[str]:
@@ -65,7 +65,7 @@ def rows(shard: Shard, split: str) -> pa.Table:
 
     Raises ValueError where a column is lacking that a translation needs.
     """
-    table = storage.read_parquet(shard.file).slice(shard.first, shard.rows)
+    table = tables.read(shard.file).slice(shard.first, shard.rows)
     if lacking := {"utt_id", "text", "language", "split"} - set(table.column_names):
         raise ValueError(
             f"data: {shard.file} has no column {', '.join(sorted(lacking))}; there are {', '.join(table.column_names)}"
@@ -79,13 +79,13 @@ def rows(shard: Shard, split: str) -> pa.Table:
 
 def write(folder: str, shard: int, labels: list[dict[str, Any]], counts: dict[str, Any]) -> None:
     """The translations of a shard, then the mark that it is done."""
-    storage.write_parquet(_part(folder, shard), pa.Table.from_pylist(labels, schema=pseudo.LABELS))
+    tables.write(_part(folder, shard), pa.Table.from_pylist(labels, schema=pseudo.LABELS))
     storage.write_json(storage.join(folder, _DONE, f"{shard:06d}.json"), counts)
 
 
 def read(folder: str, shard: int) -> pa.Table:
     """The translations of a shard."""
-    return storage.read_parquet(_part(folder, shard))
+    return tables.read(_part(folder, shard))
 
 
 def done(folder: str) -> set[int]:
@@ -116,7 +116,7 @@ def candidate(given: Candidate, shard: int) -> list[dict[str, Any]]:
         path = storage.join(folder, f"part-{shard:06d}.parquet")
         if not storage.exists(path):
             raise ValueError(f"candidates.scores={folder}: no part-{shard:06d}.parquet there, as {given.labels}/labels has")
-        table = storage.read_parquet(path)
+        table = tables.read(path)
         named = _named(table)
         if lacking := {"utt_id", "target_language"} - set(table.column_names) or (not named and {"a score"}):
             raise ValueError(f"candidates.scores={path}: has no {', '.join(sorted(lacking))}; it has {table.column_names}")
@@ -148,7 +148,7 @@ def check_scores(settings: PseudoLabelSettings) -> None:
         parts = [name for name in storage.listing(folder) if name.startswith("part-")]
         if not parts:
             return
-        known |= set(_named(storage.read_parquet(storage.join(folder, parts[0]))))
+        known |= set(_named(tables.read(storage.join(folder, parts[0]))))
     quality = settings.quality
     fields = {f"minimum.{name}": name for name in quality.minimum}
     fields |= {"by": quality.by} if known or quality.by != "score" else {}
@@ -186,7 +186,7 @@ def write_kept(settings: PseudoLabelSettings, shards: Sequence[Shard], found: di
             keeps = cut.keeps(scores, ranks)
             kept += [(row["utt_id"], target, row["translation"]) for row, keep in zip(mine, keeps, strict=True) if keep]
         table = pseudo.rows_with_translations(rows(shard, settings.split), kept)
-        storage.write_parquet(storage.join(settings.output, f"part-{shard.shard:06d}.parquet"), table)
+        tables.write(storage.join(settings.output, f"part-{shard.shard:06d}.parquet"), table)
         count += len(kept)
     return count
 

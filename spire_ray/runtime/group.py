@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.core.progress import Progress
 from spire_ray.runtime import cluster
 
@@ -101,7 +101,7 @@ def device(gpus: float) -> str:
 
 def _scratch(output: str) -> str:
     """Ray Train's own folder, which all nodes must see; nothing of ours is kept there."""
-    place = output if storage.is_local(output) else storage.scratch(output)
+    place = output if storage.is_local(output) else copies.scratch(output)
     return os.path.join(os.path.abspath(place), "ray-train")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import Columns
 
@@ -58,7 +58,7 @@ def plan(uri: str, columns: Columns, folder: str, shard_seconds: float, *, cut: 
     """
     place, signature = storage.join(folder, PLAN_FILE), signature_of(uri, columns)
     if storage.exists(place):
-        table = storage.read_parquet(place)
+        table = tables.read(place)
         old = [Shard(**row) for row in table.to_pylist()]
         if (table.schema.metadata or {}).get(_SIGNATURE, b"").decode() == signature:
             return old
@@ -66,7 +66,7 @@ def plan(uri: str, columns: Columns, folder: str, shard_seconds: float, *, cut: 
         old = []
     shards = _extended(located(uri, columns, folder), old, shard_seconds, cut)
     table = pa.Table.from_pylist([asdict(shard) for shard in shards], _SCHEMA)
-    storage.write_parquet(place, table.replace_schema_metadata({_SIGNATURE: signature}))
+    tables.write(place, table.replace_schema_metadata({_SIGNATURE: signature}))
     return shards
 
 
@@ -75,7 +75,7 @@ def is_planned(uri: str, columns: Columns, folder: str) -> bool:
     place = storage.join(folder, PLAN_FILE)
     if not storage.exists(place):
         return False
-    metadata = storage.read_parquet(place).schema.metadata or {}
+    metadata = tables.read(place).schema.metadata or {}
     return bool(metadata.get(_SIGNATURE, b"").decode() == signature_of(uri, columns))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.runtime.job import Job
@@ -75,7 +75,7 @@ def _instructions(text: list[dict[str, object]], settings: CorpusSettings) -> pa
 
 
 def _write(settings: CorpusSettings, name: str, table: pa.Table) -> None:
-    storage.write_parquet(storage.join(settings.output, f"{name}.parquet"), table)
+    tables.write(storage.join(settings.output, f"{name}.parquet"), table)
 
 
 STAGES.register("corpus", Stage(CorpusSettings, plan, run, uses="espeak-ng (GPL-3.0, only in the extra `quickstart`)"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED
 from spire_ray.model import license
@@ -137,7 +137,7 @@ class _Asker:
 def _rows(settings: EvaluateSettings) -> list[dict[str, Any]]:
     """Labelled rows of the split, in the order of their ids; of the others nothing is kept."""
     of_split = [] if settings.split == EVERY_SPLIT else [("split", "=", settings.split)]
-    table = storage.read_parquet(settings.units, _READ, [*of_split, ("status", "=", LABELLED)])
+    table = tables.read(settings.units, _READ, [*of_split, ("status", "=", LABELLED)])
     chosen = table.sort_by("utt_id").slice(0, settings.utterances or None)
     rows = [
         {**row, "translation": dict(row["translations"] or ()).get(settings.target_language, "")} for row in chosen.to_pylist()

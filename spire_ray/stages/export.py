@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from spire_ray.core import references, storage
+from spire_ray.core import copies, references, storage
 from spire_ray.core.provenance import hub_model
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import license
@@ -41,10 +41,10 @@ def run(job: Job[ExportSettings]) -> None:
     made = _training(settings.training)
     if settings.samples and not made["held_out"]["pack"]:
         raise ValueError(f"samples={settings.samples}: the training {settings.training} has no held_out.pack to take them from")
-    base = storage.localize(made["model"])
+    base = copies.localize(made["model"])
     trained = made["training"].get("lora", {})
     adapters = LoraSettings(**{**trained, "targets": tuple(trained["targets"])}) if trained else LoraSettings()
-    with storage.new_folder(settings.output) as folder:
+    with copies.new_folder(settings.output) as folder:
         record = export(settings.training, base, folder, getattr(torch, settings.dtype), adapters)
         codebook = storage.join(base, "codebook")
         if storage.exists(codebook):
@@ -105,7 +105,7 @@ def _samples(settings: ExportSettings, folder: str, made: dict[str, Any], base: 
 
 def _bundle(encoder: str, target: str) -> None:
     """Copy an encoder, a folder or an id of the hub, beside the model."""
-    local = storage.localize(encoder)
+    local = copies.localize(encoder)
     if not os.path.isdir(local):
         from huggingface_hub import snapshot_download
 

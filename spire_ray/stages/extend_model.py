@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import tensors
 from spire_ray.runtime.job import Job
@@ -29,8 +29,8 @@ def run(job: Job[ExtendModelSettings]) -> None:
     settings = job.settings
     license.check(settings.model, settings.license.accept)
     codebook = Codebook.load(settings.codebook)
-    with storage.new_folder(settings.output) as folder:
-        vocabulary = extend(storage.localize(settings.model), folder, codebook.fingerprint, settings)
+    with copies.new_folder(settings.output) as folder:
+        vocabulary = extend(copies.localize(settings.model), folder, codebook.fingerprint, settings)
         codebook.save(storage.join(folder, "codebook"))
     job.facts |= {"rows": vocabulary.count, "first_unit": vocabulary.first}
 

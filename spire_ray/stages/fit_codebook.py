@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from spire_ray.core import references, storage
+from spire_ray.core import references, storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import sample
 from spire_ray.model import license
@@ -55,7 +55,7 @@ def run(job: Job[FitCodebookSettings]) -> None:
     settings = job.settings
     license.check_encoder(settings.encoder.name, settings.license.accept, settings.encoder.revision)
     place = storage.join(settings.output, SAMPLE_FILE)
-    job.facts["rows"] = storage.parquet_rows(place) if storage.exists(place) else _sample(settings, place)
+    job.facts["rows"] = tables.rows(place) if storage.exists(place) else _sample(settings, place)
     planned = list(planning.planned(place, {}, _SHARD_SECONDS))
     given = {"settings": settings, "planned": planned, "tracker": job.tracker}
     with group.watched(job.progress, settings.output, lambda: _progress(settings.output)):

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from spire_ray.audio.decode import NUMERICS
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
 from spire_ray.runtime import cluster
@@ -102,7 +102,7 @@ class LabelShard:
         audio, errors = decoded.samples, decoded.errors
         good = [i for i, error in enumerate(errors) if not error]
         labelled = dict(zip(good, self._labeler([audio[i] for i in good], deduplicate=True), strict=True))
-        storage.write_parquet(marks.part(self._output, decoded.shard), _unit_rows(decoded.rows, labelled, errors))
+        tables.write(marks.part(self._output, decoded.shard), _unit_rows(decoded.rows, labelled, errors))
         counts = marks.Mark(
             rows=len(errors),
             rejected=dict(Counter(marks.reason(error) for error in errors if error)),

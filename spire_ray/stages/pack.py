@@ -9,7 +9,7 @@ block change nothing. A run that was killed continues with the blocks that are m
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.core.provenance import datasets_of, licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.packs import card, choice, mixture, tokens
@@ -130,7 +130,7 @@ def _blocks(settings: PackSettings, number: int) -> Iterator[dict[str, Any]]:
     """
     source = settings.sources[number]
     if source.data.endswith(".parquet"):
-        rows = storage.parquet_rows(source.data)
+        rows = tables.rows(source.data)
         for first in range(0, max(rows, 1), _ROWS_IN_A_BLOCK):
             yield {"source": number, "files": [source.data], "first": first, "rows": _ROWS_IN_A_BLOCK}
         return

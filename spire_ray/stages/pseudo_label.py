@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.core.provenance import licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
@@ -163,7 +163,7 @@ class TranslateShard:
             return
         rows = [{"src": str(label["text"]), "mt": str(label["translation"])} for label in wanted]
         gpus = int(bool(self._settings.gpus_per_worker))
-        scores = comet.scores(rows, storage.localize(quality.model), quality.python, batch_size=quality.batch_size, gpus=gpus)
+        scores = comet.scores(rows, copies.localize(quality.model), quality.python, batch_size=quality.batch_size, gpus=gpus)
         for label, score in zip(wanted, scores, strict=True):
             label["score"] = score
 

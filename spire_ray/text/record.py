@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.units import codec
 from spire_ray.units.fingerprint import Fingerprint, content_hash
 
@@ -158,7 +158,7 @@ def _converted(folder: str) -> str:
     """A tokenizer that is a sentencepiece model alone, as transformers reads it."""
     from transformers import AutoTokenizer
 
-    return str(AutoTokenizer.from_pretrained(storage.localize(folder)).backend_tokenizer.to_str())
+    return str(AutoTokenizer.from_pretrained(copies.localize(folder)).backend_tokenizer.to_str())
 
 
 def require_pack(index: dict[str, Any], pack: str, model: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.text import chat, record
 from spire_ray.text.prompts import Span
 from spire_ray.units import codec
@@ -40,7 +40,7 @@ class SpeechTokenizer:
     """Documents of text and units ↔ token ids."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = storage.localize(folder)
+        self._folder = copies.localize(folder)
         self.text = load(self._folder)
         self.record = record.of(self._folder)
         self.units = self.record.units

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.shards import marks
 from spire_ray.units import codec
 from spire_ray.units.fingerprint import Fingerprint
@@ -74,7 +74,7 @@ def _parts(folder: str, wanted: list[str] | None = None) -> Iterator[tuple[list[
     filters = [("status", "=", "labelled"), *([("utt_id", "in", wanted)] if wanted else [])]
     for name in storage.listing(folder):
         if name.startswith("part-"):
-            rows = storage.read_parquet(storage.join(folder, name), _READ, filters).to_pylist()
+            rows = tables.read(storage.join(folder, name), _READ, filters).to_pylist()
             yield [row["utt_id"] for row in rows], [codec.expand(np.array(r["units"]), np.array(r["durations"])) for r in rows]
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow.compute as pc
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.pseudo_labels import labels, pseudo
 
@@ -82,7 +82,7 @@ def audit(folder: str) -> Audit:
                 sums[row["target_language"]] += row["score"]
                 scored[row["target_language"]] += 1
         if complete:
-            part = storage.read_parquet(storage.join(folder, f"part-{shard.shard:06d}.parquet"), ["translations"])
+            part = tables.read(storage.join(folder, f"part-{shard.shard:06d}.parquet"), ["translations"])
             kept.update(code for pairs in part["translations"].to_pylist() for code, _ in pairs)
     found.failed, found.kept = dict(failed), dict(kept)
     found.dropped = {code: made[code] - kept[code] for code in made} if complete else {}

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray.core import command, storage
+from spire_ray.core import command, storage, tables
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.manifest import reader, unique
 from spire_ray.manifest.schema import LABELLED, Columns
@@ -91,7 +91,7 @@ def audit(folder: str) -> Audit:
     settings = storage.read_json(storage.join(folder, RUN_FILE))["resolved"]
     clusters = storage.read_json(storage.join(folder, "fingerprint.json"))["identity"]["clusters"]
     done, found, counts = marks.done(folder), Audit(), np.zeros(clusters, np.int64)
-    shards = sorted((planning.Shard(**row) for row in storage.read_parquet(path).to_pylist()), key=lambda s: (s.file, s.first))
+    shards = sorted((planning.Shard(**row) for row in tables.read(path).to_pylist()), key=lambda s: (s.file, s.first))
     with unique.Hashes() as hashes:
         for shard in shards:
             begun_before = shard.begin is not None and shard.begin > 0  # the row counts once, with its first window
@@ -100,7 +100,7 @@ def audit(folder: str) -> Audit:
                 found.waiting += 0 if begun_before else shard.rows
                 continue
             part = marks.part(folder, shard.shard)
-            table = storage.read_parquet(part, _READ) if storage.exists(part) else _EMPTY
+            table = tables.read(part, _READ) if storage.exists(part) else _EMPTY
             _compare(shard, table["utt_id"].to_pylist(), settings["columns"], found)
             _count(table, found, counts)
             hashes.add(table["utt_id"].to_pylist())
@@ -183,7 +183,7 @@ def _doubled(folder: str, done: list[int], hashes: set[int], found: Audit) -> No
         return
     counts: Counter[str] = Counter()
     for shard in done:
-        ids = storage.read_parquet(marks.part(folder, shard), ["utt_id"])["utt_id"].to_pylist()
+        ids = tables.read(marks.part(folder, shard), ["utt_id"])["utt_id"].to_pylist()
         counts.update(utt_id for utt_id, value in zip(ids, unique.of(ids).tolist(), strict=True) if value in hashes)
     repeated = {utt_id: count for utt_id, count in counts.items() if count > 1}
     found.duplicate += sum(repeated.values()) - len(repeated)

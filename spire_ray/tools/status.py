@@ -4,7 +4,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from spire_ray.core import command, lock, storage
+from spire_ray.core import command, lock, storage, tables
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.shards import marks, planning
 
@@ -42,7 +42,7 @@ def lines(folder: str, now: float) -> list[str]:
 
 
 def _shards(folder: str, now: float, *, running: bool) -> list[str]:
-    planned = storage.read_parquet(storage.join(folder, planning.PLAN_FILE), ["shard", "seconds"])
+    planned = tables.read(storage.join(folder, planning.PLAN_FILE), ["shard", "seconds"])
     found = list(marks.read(folder))
     total = marks.total(found)
     seconds = sum(planned["seconds"].to_pylist())

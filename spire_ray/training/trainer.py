@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.model.extension import control_rows, new_rows
 from spire_ray.packs.pack import Pack, Row
 from spire_ray.settings import HeldOutSettings, TrainingSettings
@@ -59,7 +59,7 @@ class Trainer:
         self.training = sizes.with_steps(training, self.rows, len(self.pack))
         config = engines.configuration(deepspeed, self.training, self.rows, dist.get_world_size())
         torch.manual_seed(training.seed)
-        folder = storage.localize(model)
+        folder = copies.localize(model)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=engines.precision(config))
         self.units, first_new_token_id = new_rows(folder)
         self.store = CheckpointStore(output, training.keep, {**(facts or {}), **engines.layout(config)})

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage, tables
 
 TABLE = pa.table({"utt_id": ["a", "b"], "units": pa.array([[1, 2], [3]], pa.list_(pa.uint16()))})
 
@@ -35,23 +35,23 @@ def test_what_is_written_is_read(root):
 def test_json_and_parquet_come_back(root):
     storage.write_json(f"{root}/x.json", {"text": "größer", "list": [1, None]})
     assert storage.read_json(f"{root}/x.json") == {"text": "größer", "list": [1, None]}
-    storage.write_parquet(f"{root}/x.parquet", TABLE)
-    assert storage.read_parquet(f"{root}/x.parquet").equals(TABLE)
-    assert storage.read_parquet(f"{root}/x.parquet", ["units"]).column_names == ["units"]
+    tables.write(f"{root}/x.parquet", TABLE)
+    assert tables.read(f"{root}/x.parquet").equals(TABLE)
+    assert tables.read(f"{root}/x.parquet", ["units"]).column_names == ["units"]
 
 
 def test_a_folder_of_parts_is_read_in_the_order_of_their_names(root):
     for name, rows in (("part-000001.parquet", TABLE.slice(1)), ("part-000000.parquet", TABLE.slice(0, 1))):
-        storage.write_parquet(f"{root}/{name}", rows)
+        tables.write(f"{root}/{name}", rows)
     storage.write_bytes(f"{root}/_done/000000.json", b"{}")
     assert storage.listing(root) == ["_done", "part-000000.parquet", "part-000001.parquet"]
-    assert storage.read_parquet(root).equals(TABLE)
+    assert tables.read(root).equals(TABLE)
 
 
 def test_a_folder_without_parts_is_refused(root):
     storage.write_bytes(f"{root}/other.txt", b"x")
     with pytest.raises(ValueError, match=r"no part-\*\.parquet there"):
-        storage.read_parquet(root)
+        tables.read(root)
 
 
 def test_what_is_absent_lists_as_nothing_and_cannot_be_read(root):
@@ -98,27 +98,27 @@ def test_a_listing_shows_what_another_machine_has_just_written(s3):
 
 def test_a_remote_folder_is_copied_once_for_what_it_holds_and_a_local_one_is_itself(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
-    assert storage.localize(str(tmp_path)) == str(tmp_path)
+    assert copies.localize(str(tmp_path)) == str(tmp_path)
     storage.write_bytes("s3://spire/model/config.json", b"{}")
     storage.write_bytes("s3://spire/model/codebook/codebook.json", b"[]")
-    folder = storage.localize("s3://spire/model")
+    folder = copies.localize("s3://spire/model")
     assert storage.read_bytes(f"{folder}/config.json") == b"{}"
     assert storage.read_bytes(f"{folder}/codebook/codebook.json") == b"[]"
     os.utime(f"{folder}/config.json", (1, 1))
-    assert storage.localize("s3://spire/model") == folder
+    assert copies.localize("s3://spire/model") == folder
     assert os.path.getmtime(f"{folder}/config.json") == 1  # the same copy
     storage.write_bytes(f"{folder}/config.json", b"")
-    assert storage.read_bytes(f"{storage.localize('s3://spire/model')}/config.json") == b"{}"
+    assert storage.read_bytes(f"{copies.localize('s3://spire/model')}/config.json") == b"{}"
     storage.write_bytes("s3://spire/model/config.json", b"[]")
-    assert storage.read_bytes(f"{storage.localize('s3://spire/model')}/config.json") == b"[]"
+    assert storage.read_bytes(f"{copies.localize('s3://spire/model')}/config.json") == b"[]"
     with pytest.raises(FileNotFoundError, match="s3://spire/none: not found"):
-        storage.localize("s3://spire/none")
+        copies.localize("s3://spire/none")
 
 
 def test_processes_of_a_node_share_a_copy(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
     storage.write_bytes("s3://spire/model/weights", bytes(1 << 20))
-    code = "from spire_ray.core import storage; print(storage.localize('s3://spire/model'))"
+    code = "from spire_ray.core import copies; print(copies.localize('s3://spire/model'))"
     before = s3[0].requests
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert len({process.communicate()[0] for process in running}) == 1
@@ -128,10 +128,10 @@ def test_processes_of_a_node_share_a_copy(s3, tmp_path, monkeypatch):
 
 def test_a_folder_is_written_to_a_bucket_when_it_is_whole(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
-    with storage.new_folder("s3://spire/model") as folder:
+    with copies.new_folder("s3://spire/model") as folder:
         storage.write_bytes(f"{folder}/deep/weights", b"w")
     assert storage.read_bytes("s3://spire/model/deep/weights") == b"w"
-    with pytest.raises(KeyError), storage.new_folder("s3://spire/half") as folder:
+    with pytest.raises(KeyError), copies.new_folder("s3://spire/half") as folder:
         storage.write_bytes(f"{folder}/weights", b"w")
         raise KeyError
     assert storage.listing("s3://spire/half") == []
@@ -153,7 +153,7 @@ def test_a_codebook_and_a_pack_live_on_s3(s3, tiny_codebook, tiny_pack):
 
 
 def test_parquet_files_are_compressed(tmp_path):
-    storage.write_parquet(str(tmp_path / "x.parquet"), TABLE)
+    tables.write(str(tmp_path / "x.parquet"), TABLE)
     assert pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(0).column(0).compression == "ZSTD"
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.model.extend import extend, extended_rows
 from spire_ray.quickstart.scratch import save_model, train_tokenizer
 from spire_ray.settings import ArchitectureSettings, ExtendModelSettings
@@ -199,11 +199,11 @@ def test_whoever_generates_with_the_folder_ends_at_the_end_of_a_turn(extended):
 
 def test_a_model_is_extended_from_a_bucket_into_a_bucket(s3, bases, tiny_codebook, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path / "cache"))
-    storage.upload(str(bases / "tied"), "s3://spire/base")
+    copies.upload(str(bases / "tied"), "s3://spire/base")
     tiny_codebook.save("s3://spire/codebook")
     settings = ExtendModelSettings(model="s3://spire/base", codebook="s3://spire/codebook", output="s3://spire/model")
     extend_model.run(SimpleNamespace(settings=settings, facts={}))
-    folder = storage.localize("s3://spire/model")
+    folder = copies.localize("s3://spire/model")
     assert UnitVocabulary.load(folder).count == 20
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size > 300
     assert Codebook.load("s3://spire/model/codebook").fingerprint == tiny_codebook.fingerprint

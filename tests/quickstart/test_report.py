@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import MANIFEST, UNITS
 from spire_ray.quickstart import report
 from spire_ray.quickstart.page import clips
@@ -107,13 +107,13 @@ def tree(root, test=12, train=20):
             labelled.append(row | {"units": units, "durations": durations, "status": "labelled"})
     labelled[-1] |= {"units": [], "durations": [], "status": "rejected", "error": "audio ends early"}
     root = str(root)
-    storage.write_parquet(storage.join(root, "corpus", "manifest.parquet"), pa.Table.from_pylist(rows, MANIFEST))
+    tables.write(storage.join(root, "corpus", "manifest.parquet"), pa.Table.from_pylist(rows, MANIFEST))
     record(root, "corpus", "corpus", {}, rows=len(rows), hours=3.61, pairs=12000)
     record(root, "codebook", "fit_codebook", {}, rows=15, frames=9000)
     half = len(labelled) // 2
     for shard, part in enumerate((labelled[:half], labelled[half:])):
-        storage.write_parquet(storage.join(root, "units", f"part-{shard:06d}.parquet"), pa.Table.from_pylist(part, UNITS))
-    storage.write_parquet(storage.join(root, "units", "plan.parquet"), pa.table({"shard": [0, 1]}))
+        tables.write(storage.join(root, "units", f"part-{shard:06d}.parquet"), pa.Table.from_pylist(part, UNITS))
+    tables.write(storage.join(root, "units", "plan.parquet"), pa.table({"shard": [0, 1]}))
     frames, units = (sum(int(sum(row["durations"])) for row in labelled), sum(len(row["units"]) for row in labelled))
     record(root, "units", "label", {}, rows=len(rows), rejected=1, frames=frames, units=units, clusters=CLUSTERS)
     record(root, "base/init", "init_model", {}, rows=24000, parameters=1_461_000, vocabulary=512)

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from spire_ray.core import storage
+from spire_ray.core import tables
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import EvaluateSettings
 from spire_ray.stages import evaluate
@@ -25,7 +25,7 @@ def units(tmp_path):
             }
             for n in range(10)
         ]
-        storage.write_parquet(f"{tmp_path}/part-{part:06d}.parquet", pa.Table.from_pylist(rows, UNITS))
+        tables.write(f"{tmp_path}/part-{part:06d}.parquet", pa.Table.from_pylist(rows, UNITS))
     return str(tmp_path)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spire_ray import cli
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import LABELLED, MANIFEST, REJECTED
 from spire_ray.settings import LabelSettings
 from spire_ray.shards import decoding, marks, planning
@@ -83,7 +83,7 @@ def test_ids_in_are_ids_out_each_once_with_its_status_and_reason(tmp_path_factor
     manifest(folder, kinds)
     job = settings_of(folder, codebook)
     labelled_here(job)
-    rows = storage.read_parquet(job.output).to_pylist()
+    rows = tables.read(job.output).to_pylist()
     assert [row["utt_id"] for row in rows] == [f"u{n}" for n in range(len(kinds))]
     for row, kind in zip(rows, kinds, strict=True):
         reason = KINDS[kind][1]
@@ -129,7 +129,7 @@ def test_a_long_recording_becomes_pieces_that_are_joined_by_its_id(tmp_path, cod
     decode, actor = decoding.Decode({}, 2.0, 2.0), label.LabelShard(job)
     for shard in planned:
         actor(decode(pa.Table.from_pylist([vars(shard)])))
-    found = storage.read_parquet(job.output).to_pylist()
+    found = tables.read(job.output).to_pylist()
     pieces = [row for row in found if row["utt_id"].startswith("long#")]
     assert sum(row["duration"] for row in pieces) == pytest.approx(20)
     assert [row["offset"] for row in pieces[1:]] == pytest.approx([row["offset"] + row["duration"] for row in pieces[:-1]])
@@ -153,9 +153,9 @@ def test_audit_finds_what_is_missing_doubled_and_from_nowhere(tmp_path, codebook
     assert sum(sound.histogram) == sound.units and sound.hours == {"good": pytest.approx(10 * 0.5 / 3600)}
     assert audit.main([job.output]) == 0
     part = marks.part(job.output, 1)
-    table = storage.read_parquet(part)
+    table = tables.read(part)
     strange = pa.Table.from_pylist([table.to_pylist()[0] | {"utt_id": "from nowhere"}], table.schema)
-    storage.write_parquet(part, pa.concat_tables([table.slice(0, 1), table.slice(0, 1), strange, table.slice(2)]))
+    tables.write(part, pa.concat_tables([table.slice(0, 1), table.slice(0, 1), strange, table.slice(2)]))
     storage.delete(f"{job.output}/_done/000002.json")
     broken = audit.audit(job.output)
     assert (broken.missing, broken.duplicate, broken.unplanned) == (1, 1, 1)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from spire_ray import cli
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
 from spire_ray.settings import PseudoLabelSettings
@@ -45,7 +45,7 @@ def system(folder, data, quality, blaser):
         ]  # fmt: skip
         labels.write(settings.output, shard.shard, made, {"rows": shard.rows, "translations": shard.rows, "failed": {}})
         scored = [{"utt_id": f"u{n}", "target_language": "de", "blaser2_mt": blaser(n)} for n in numbers]
-        storage.write_parquet(f"{folder}.blaser/part-{shard.shard:06d}.parquet", pa.Table.from_pylist(scored))
+        tables.write(f"{folder}.blaser/part-{shard.shard:06d}.parquet", pa.Table.from_pylist(scored))
     facts = {"licenses": {folder.name: "cc-by-nc-4.0"}}
     run = {"stage": "pseudo_label", "status": "complete", "id": folder.name, "facts": facts}
     storage.write_json(f"{folder}/run.json", {**run, "resolved": {"data": data, "split": "train"}})
@@ -72,7 +72,7 @@ def run(tmp_path, data):
 
 
 def kept(tmp_path):
-    rows = storage.read_parquet(str(tmp_path / "out")).to_pylist()
+    rows = tables.read(str(tmp_path / "out")).to_pylist()
     return {int(row["utt_id"][1:]): dict(row["translations"])["de"].partition(" ")[0] for row in rows}
 
 

@@ -17,7 +17,7 @@ import soundfile
 
 from spire_ray import cli
 from spire_ray.audio import decode
-from spire_ray.core import lock, storage
+from spire_ray.core import lock, storage, tables
 from spire_ray.manifest import reader, recording, writer
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.settings import LabelSettings
@@ -53,7 +53,7 @@ def test_a_job_from_s3_to_s3_through_requests_that_fail(s3, corpus):
     for shard in planning.plan(corpus, {}, job.output, job.shard_seconds):
         actor(decode_shard(pa.Table.from_pylist([vars(shard)])))
     assert flaky.refused > 5
-    rows = storage.read_parquet(job.output).to_pylist()
+    rows = tables.read(job.output).to_pylist()
     assert [row["utt_id"] for row in rows] == [f"u{n}" for n in range(CLIPS)]
     assert [row["error"] for row in rows if row["error"]] == ["no such key"]
     assert marks.total(marks.read(job.output)).rejected == {"no such key": 1}
@@ -81,7 +81,7 @@ def test_a_corpus_is_fetched_to_s3_and_labelled_there(s3, tmp_path, tiny_codeboo
     decode_shard, actor = decoding.Decode({}, 10.0), label.LabelShard(job)
     for shard in planning.plan(place, {}, job.output, job.shard_seconds):
         actor(decode_shard(pa.Table.from_pylist([vars(shard)])))
-    rows = storage.read_parquet(job.output).to_pylist()
+    rows = tables.read(job.output).to_pylist()
     assert [(row["status"], row["text"], row["translations"]) for row in rows] == [
         ("labelled", "One.", [("de", "Eins.")]), ("labelled", "Two.", [("de", "Zwei.")]),
     ]  # fmt: skip

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from spire_ray import cli
-from spire_ray.core import config, storage
+from spire_ray.core import config, storage, tables
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import LabelSettings, UnitSettings
 from spire_ray.shards import marks
@@ -23,7 +23,7 @@ def folder(path, fingerprint, rows, numerics=None):
             {"utt_id": utt_id, "units": ids, "durations": counts, "status": "labelled" if ids else "rejected"}
             for utt_id, ids, counts in rows[start : start + 2]
         ]
-        storage.write_parquet(marks.part(str(path), part), pa.Table.from_pylist(made, schema=UNITS))
+        tables.write(marks.part(str(path), part), pa.Table.from_pylist(made, schema=UNITS))
         marks.write(str(path), part, marks.Mark(rows=2, numerics=numerics or {}))
     storage.write_json(f"{path}/fingerprint.json", fingerprint.to_dict())
     return str(path)

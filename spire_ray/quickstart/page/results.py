@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.quickstart.page.source import Source
 from spire_ray.quickstart.report import FIGURES, GROUPS, METRICS, Figure, duration
 from spire_ray.text.languages import language
@@ -38,7 +38,7 @@ def head(source: Source) -> str:
 
 
 def _training_hours(source: Source) -> float:
-    clips = storage.read_parquet(storage.join(source.root, "corpus", "manifest.parquet"), ["split", "duration"])
+    clips = tables.read(storage.join(source.root, "corpus", "manifest.parquet"), ["split", "duration"])
     return float(pc.sum(clips.filter(pc.equal(clips["split"], "train"))["duration"]).as_py()) / 3600
 
 

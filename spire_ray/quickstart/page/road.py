@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
-from spire_ray.core import storage
+from spire_ray.core import storage, tables
 from spire_ray.evaluation.plots import ACCENT, INK, SECOND, figure
 from spire_ray.manifest.schema import LABELLED
 from spire_ray.quickstart.page.results import bar
@@ -95,7 +95,7 @@ def units(source: Source) -> str:
     folder = storage.join(source.root, "units")
     parts = [name for name in storage.listing(folder) if name.startswith("part-")]
     columns = ["units", "durations", "status"]
-    table = pa.concat_tables([storage.read_parquet(storage.join(folder, part), columns) for part in parts])
+    table = pa.concat_tables([tables.read(storage.join(folder, part), columns) for part in parts])
     table = table.filter(pc.equal(table["status"], LABELLED)).combine_chunks()
     clusters = source.facts("units")["clusters"]
     counts = np.sort(np.bincount(_flat(table["units"]), minlength=clusters))[::-1]

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any, Protocol
 
-from spire_ray.core import storage
+from spire_ray.core import copies, storage
 from spire_ray.training.checkpoints.record import COMPLETE_FILE, complete, integrity_error, name
 
 _STEP = re.compile(r"step-\d{8}")
@@ -101,7 +101,7 @@ class Bucket:
     """A URL. Node-local disks may be gone at the next start, so that the copy there is the authority."""
 
     def __init__(self, uri: str) -> None:
-        self.uri, self.folder = uri, storage.scratch(uri)
+        self.uri, self.folder = uri, copies.scratch(uri)
 
     def check_there(self) -> None:
         """See `Place`."""

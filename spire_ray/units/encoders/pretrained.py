@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.encoders import ENCODERS, Weights, options
 from spire_ray.units.encoders.encoder import SpeechEncoder, normalize
@@ -28,7 +28,7 @@ def load(settings: EncoderSettings, device: str, plain: bool = False) -> SpeechE
     """
     from transformers import AutoConfig
 
-    folder = storage.localize(settings.name)
+    folder = copies.localize(settings.name)
     if not os.path.isdir(folder):
         if folder.startswith(("/", ".")) or folder.count("/") > 1:
             raise ValueError(f"encoder.name={settings.name}: no such folder, and no id of the hub")

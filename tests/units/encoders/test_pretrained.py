@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spire_ray.core import storage
+from spire_ray.core import copies
 from spire_ray.settings import EncoderSettings
 from spire_ray.units.encoders.encoder import load_encoder, normalize
 from tests.units.tiny_encoders import LAYERS, SHAPE, WHISPER, save_all
@@ -148,7 +148,7 @@ def test_a_model_of_another_type_is_refused(tmp_path):
 
 def test_an_encoder_in_a_bucket_is_the_one_that_was_put_there(s3, folders, speech, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRE_CACHE", str(tmp_path))
-    storage.upload(folders["large"], "s3://spire/models/hubert")
+    copies.upload(folders["large"], "s3://spire/models/hubert")
     there, here = (load_encoder(EncoderSettings(name=name, layer=1)) for name in ("s3://spire/models/hubert", folders["large"]))
     assert there.identity.weights == here.identity.weights
     assert all(torch.equal(*pair) for pair in zip(there.encode(speech), here.encode(speech), strict=True))
