@@ -6,7 +6,7 @@ EXTRAS := train,serve,eval,cpu,quickstart,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install quickstart variants test test-all serve ui lint clean
+.PHONY: install quickstart variants test test-all serve ui lint clean gpu-parcels gpu-rehearsal
 
 install: .venv/installed
 
@@ -42,6 +42,26 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# what a GPU machine has: Python 3.12, PyTorch for CUDA 13 (gigabytes), and no Ray, DeepSpeed or MLflow
+GPU_PYTHON ?= python3.12
+GPU_MACHINE ?= .gpu/machine
+
+$(GPU_MACHINE)/bin/python:
+	$(GPU_PYTHON) -m venv $(GPU_MACHINE)
+	$(GPU_MACHINE)/bin/python -m pip install --quiet -r benchmarks/gpu/machine.txt
+	$(GPU_MACHINE)/bin/python -m pip uninstall --quiet --yes pydantic pydantic-core
+
+# wheels that travel to one, below .parcels/
+gpu-parcels: $(GPU_MACHINE)/bin/python
+	PYTHON=$(GPU_MACHINE)/bin/python benchmarks/gpu/pack.sh
+
+# the entries of the GPU day at tiny sizes on this CPU, with the very parcels: benchmarks/gpu/README.md
+gpu-rehearsal: $(GPU_MACHINE)/bin/python
+	test -d .parcels || $(MAKE) gpu-parcels
+	rm -rf .gpu/site
+	PYTHON=$(GPU_MACHINE)/bin/python SITE=.gpu/site benchmarks/gpu/run.sh --rehearse --output .gpu
+	$(GPU_MACHINE)/bin/python -m benchmarks.gpu --collect .gpu/results.tar
 
 clean:
 	rm -rf .venv runs mlflow.db mlartifacts

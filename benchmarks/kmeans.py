@@ -31,25 +31,13 @@ import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
+from benchmarks.frames import DIMENSIONS, speech_like
 from spire_ray.core import storage
 from spire_ray.core.provenance import versions
 from spire_ray.units.kmeans import assigner, lloyd, passes
 
-CLUSTERS, DIMENSIONS, BATCH = 5_000, 1_024, 10_000
+CLUSTERS, BATCH = 5_000, 10_000
 FAISS_PASSES = (1, 2, 4)
-
-
-def speech_like(frames: int, seed: int) -> torch.Tensor:
-    """Frames [N, d], float32 values that bfloat16 holds, so that all read the same."""
-    shape, draw = torch.Generator().manual_seed(7), torch.Generator().manual_seed(seed)
-    spectrum = torch.arange(1, DIMENSIONS + 1) ** -0.5
-    rotation = torch.linalg.qr(torch.randn(DIMENSIONS, DIMENSIONS, generator=shape))[0]
-    centres = torch.randn(3_000, DIMENSIONS, generator=shape) * spectrum
-    noise = 0.8 * torch.randn(frames, DIMENSIONS, generator=draw) * spectrum
-    made = (centres[torch.randint(0, 3_000, (frames,), generator=draw)] + noise) @ rotation
-    made /= made.std()
-    made[:, :400:100] = made[:, :400:100] * 12 + 60
-    return made.bfloat16().float()
 
 
 def in_turn(work: dict[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:

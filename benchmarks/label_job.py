@@ -23,11 +23,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cpu
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import cpu
 from spire_ray import cli
 from spire_ray.audio import decode as audio
 from spire_ray.core import provenance, storage

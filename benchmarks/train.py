@@ -44,6 +44,8 @@ SMALL = {
     "max_position_embeddings": 4096,
 }
 RATE = 1e-4
+NEW_ROWS = 5_056
+"""Of the vocabulary, which `lora` trains beside its adapters."""
 
 
 def documents(number: int, longest: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -108,10 +110,15 @@ def loop(way: str, options: argparse.Namespace) -> dict[str, float]:
     """One PyTorch loop with the measures of `way`."""
     import torch
 
-    from spire_ray.training import attention
+    from spire_ray.settings import TrainingSettings
+    from spire_ray.training import attention, trainable
     from spire_ray.training.loss import PackedLoss
 
-    model = build(options)
+    model = build(options).train()
+    training = TrainingSettings(
+        steps=1, global_batch_size=1, gradient_checkpointing=options.checkpointing, compile=options.compile
+    )
+    trainable.prepare(model, training, model.config.vocab_size)
     loss = PackedLoss(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=_device() == "cuda" or None)
     if way == "bare":
@@ -167,9 +174,11 @@ def engine(options: argparse.Namespace, clock: Callable[[], float] = time.proces
             optimizer=OptimizerSettings(lr=RATE, clip=1.0),
             gradient_checkpointing=options.checkpointing,
             compile=options.compile,
+            trainable=options.trainable,
         )
         ds_config = configuration(file.name, training, training.global_batch_size, 1)
-    worker = Engine(build(options), training, ds_config, sys.maxsize)
+    model = build(options)
+    worker = Engine(model, training, ds_config, model.config.vocab_size - NEW_ROWS)
     batches = packed_batches(options)
 
     def step() -> tuple[int, float]:
@@ -323,6 +332,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--checkpointing", choices=("none", "selective", "full"), default="none")
+    parser.add_argument("--trainable", choices=("full", "lora"), default="full", help="of the engine")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--warmup", type=int, default=2, help="steps")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each run, CPU-seconds on a CPU")

@@ -28,7 +28,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from spire_ray.core import storage
-from spire_ray.core.provenance import versions
 from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
@@ -57,6 +56,8 @@ DTYPES = ("bfloat16", "float32")
 
 def main() -> None:
     """Measure, print and write JSON."""
+    from spire_ray.core.provenance import versions  # wants pydantic, which a bare GPU machine does not have
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--seconds", type=float, default=60.0, help="audio of a run")
@@ -185,15 +186,15 @@ def _padding(clips: list[np.ndarray]) -> float:
     return 1 - sum(len(clip) for clip in clips) / sum(len(batch) * max(len(clips[i]) for i in batch) for batch in batches)
 
 
-def random_codebook(folder: str, config: dict[str, Any], layer: int, clusters: int) -> Codebook:
+def random_codebook(folder: str, config: dict[str, Any], layer: int, clusters: int, device: str = "cpu") -> Codebook:
     """A random model in the folder, and frames of its own as centroids."""
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
     torch.manual_seed(0)
     HubertModel(HubertConfig(num_hidden_layers=layer, **config)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
-    encoder = load_encoder(EncoderSettings(name=folder, layer=layer, dtype="bfloat16"))
-    frames = torch.cat(encoder.encode(list(synthetic_clips(clusters / 40, seed=2)))).numpy()
+    encoder = load_encoder(EncoderSettings(name=folder, layer=layer, dtype="bfloat16"), device)
+    frames = torch.cat(encoder.encode(list(synthetic_clips(clusters / 40, seed=2)))).cpu().numpy()
     centroids = frames[np.random.default_rng(0).permutation(len(frames))[:clusters]].copy()
     return Codebook.create(centroids, EncoderSettings(name=folder, layer=layer), encoder.identity, {})
 

@@ -1,6 +1,9 @@
 """What the processor of this machine multiplies fast."""
 
 import os
+import shutil
+import warnings
+from functools import cache
 
 import torch
 
@@ -23,3 +26,14 @@ def fast_int8(device: str = "cpu") -> bool:
 def matrix_units() -> bool:
     """Whether the processor has AMX."""
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+@cache
+def has_compiler() -> bool:
+    """Whether this machine can build what `torch.compile` makes for a GPU: Triton takes CC, clang or gcc. Warns if not."""
+    found = bool(os.environ.get("CC") or shutil.which("clang") or shutil.which("gcc"))
+    if not found:
+        warnings.warn(
+            "no C compiler (gcc) on this machine: kernels are not fused, and the speech encoder is slower", stacklevel=2
+        )
+    return found

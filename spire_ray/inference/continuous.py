@@ -4,6 +4,7 @@ Hugging Face's paged generation; greedy. For jobs of thousands of prompts, where
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ class ContinuousGenerator:
         local = copies.localize(folder)
         self.tokenizer = SpeechTokenizer(local)
         dtype = torch.bfloat16 if device != "cpu" else torch.float32
-        self._model: Any = AutoModelForCausalLM.from_pretrained(local, dtype=dtype, attn_implementation="sdpa").eval().to(device)
+        attends, self._batching = _attention(device)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(local, dtype=dtype, attn_implementation=attends).eval().to(device)
         self._new_tokens = max_new_tokens
         self._stops = self.tokenizer.stops | newlines(self.tokenizer)
         self._on_cpu = device == "cpu"
@@ -52,7 +54,8 @@ class ContinuousGenerator:
         greedy = GenerationConfig(
             max_new_tokens=self._new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=self.tokenizer.eos
         )
-        batching = ContinuousBatchingConfig(num_blocks=_CPU_CACHE_BLOCKS, max_batch_tokens=512) if self._on_cpu else None
+        bounds = {"num_blocks": _CPU_CACHE_BLOCKS, "max_batch_tokens": 512} if self._on_cpu else {}
+        batching = ContinuousBatchingConfig(**self._batching, **bounds)
         outputs = self._model.generate_batch(
             inputs, generation_config=greedy, continuous_batching_config=batching, progress_bar=False, warmup=not self._on_cpu
         )
@@ -65,3 +68,20 @@ class ContinuousGenerator:
                 f"continuous batching answered {len(answers) - len(failed)} of {len(inputs)} prompts: {failed[:1]}"
             )
         return [self.tokenizer.decode(until(answer.generated_tokens, self._stops)) for answer in answers]
+
+
+def _attention(device: str) -> tuple[str, dict[str, bool]]:
+    """The attention of a paged model and what its batching must be told: flash-attn on a GPU that has it, else PyTorch's own.
+
+    Unless it is told otherwise, transformers replaces `sdpa` by flash attention, and where only the package `kernels` is
+    installed it fetches that from a hub. Releases before `auto_switch_to_flash` are told by the name alone.
+    """
+    from transformers import ContinuousBatchingConfig
+    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+    available = {"flash_attention_3": is_flash_attn_3_available, "flash_attention_2": is_flash_attn_2_available}
+    if device != "cpu" and (flash := next((name for name, there in available.items() if there()), "")):
+        return flash, {}
+    if "auto_switch_to_flash" in signature(ContinuousBatchingConfig).parameters:
+        return "sdpa", {"auto_switch_to_flash": False}
+    return "paged|sdpa", {}

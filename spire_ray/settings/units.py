@@ -57,7 +57,7 @@ class FitCodebookSettings(StageSettings):
     batch_frames: NonNegativeInt = 0
     """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""
     engine: Literal["torch", "faiss"] = "torch"
-    """What finds the nearest centroids during the fit."""
+    """What finds the nearest centroids during the fit; `faiss` on CPUs alone."""
     alignments: File = ""
     """Parquet of `utt_id` and `phonemes` (list of `symbol`, `start`, `end` in seconds), for phone purity and PNMI of held-out
     utterances."""

@@ -40,6 +40,10 @@ _PROGRESS_FILE = "_progress.json"
 
 def plan(settings: FitCodebookSettings) -> Iterable[str]:
     """Clusters, sampled hours, encoder, and the size of the frames."""
+    if settings.engine == "faiss" and settings.gpus_per_worker:
+        raise ValueError(
+            f"engine=faiss: works on CPUs; with gpus_per_worker={settings.gpus_per_worker:g} use engine=torch, which is exact"
+        )
     encoder = settings.encoder.name
     encoder += f", layer {settings.encoder.layer}" if references.has_weights(encoder) else ""
     how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"

@@ -51,7 +51,7 @@ def configuration(given: str | Mapping[str, Any], training: TrainingSettings, ro
 
     Raises ValueError as `sizes.accumulation` and `sizes.check_optimizer` do.
     """
-    ds_config = dict(storage.read_json(given) if isinstance(given, str) else given)
+    ds_config = _preset(given)
     sizes.check_optimizer(training)
     optimizer = training.optimizer
     ds_config["train_micro_batch_size_per_gpu"] = training.micro_batch_size
@@ -62,10 +62,16 @@ def configuration(given: str | Mapping[str, Any], training: TrainingSettings, ro
     ds_config["zero_force_ds_cpu_optimizer"] = False
     if optimizer.name == "muon":
         ds_config["optimizer"] = _muon(optimizer)
-    bf16 = dict(ds_config.get("bf16", {}))
-    if bf16.get("enabled") == "auto":
-        ds_config["bf16"] = {**bf16, "enabled": _fast_bfloat16()}
     return ds_config
+
+
+def _preset(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says, with bfloat16 where it leaves that to the machine."""
+    preset = dict(storage.read_json(given) if isinstance(given, str) else given)
+    bf16 = dict(preset.get("bf16", {}))
+    if bf16.get("enabled") == "auto":
+        preset["bf16"] = {**bf16, "enabled": _fast_bfloat16()}
+    return preset
 
 
 def partitioned(ds_config: dict[str, Any]) -> bool:
@@ -80,9 +86,9 @@ def layout(ds_config: dict[str, Any]) -> dict[str, str]:
     return {"zero": sizes.LAYOUTS[stage], "precision": precision}
 
 
-def precision(ds_config: Mapping[str, Any]) -> torch.dtype:
+def precision(given: str | Mapping[str, Any]) -> torch.dtype:
     """The precision of the weights in the forward pass; DeepSpeed keeps float32 masters of them."""
-    return torch.bfloat16 if ds_config.get("bf16", {}).get("enabled") else torch.float32
+    return torch.bfloat16 if _preset(given).get("bf16", {}).get("enabled") else torch.float32
 
 
 def _fast_bfloat16() -> bool:
@@ -97,10 +103,12 @@ def _muon(optimizer: OptimizerSettings) -> dict[str, Any]:
         "momentum": 0.95,
         "betas": list(optimizer.betas),
         "weight_decay": optimizer.weight_decay,
+        # torch's AdamW for the rest: DeepSpeed's own compile at the start, for minutes on a CPU, and on a GPU they want nvcc
+        # of the very CUDA that torch was made with, else the training ends there
+        "torch_adam": True,
     }
-    if not _gpu():
-        # DeepSpeed's own CPU Adam compiles for minutes; and CPUs lack the float16 in which Muon iterates by default
-        parameters |= {"torch_adam": True, "ns_method": "standard" if _fast_bfloat16() else "gram"}
+    if not _gpu():  # CPUs lack the float16 in which Muon iterates by default
+        parameters["ns_method"] = "standard" if _fast_bfloat16() else "gram"
     return {"type": "Muon", "params": parameters}
 
 
@@ -108,6 +116,17 @@ def _adamw(groups: list[trainable.Group], optimizer: OptimizerSettings) -> torch
     return torch.optim.AdamW(
         groups, lr=optimizer.lr, betas=optimizer.betas, weight_decay=optimizer.weight_decay, fused=_gpu() or None
     )
+
+
+def _forget_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Let AdamW count from its first update.
+
+    Under ZeRO 0 in bfloat16 DeepSpeed makes its state by a step without gradients, whose place in the bias correction makes the
+    first update 26 % smaller than it should be.
+    """
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), torch.Tensor):
+            state["step"].zero_()
 
 
 def _float_buffers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str, torch.Tensor]]:
@@ -160,6 +179,7 @@ class Engine:
         self._engine, *_ = deepspeed().initialize(
             model=loss, model_parameters=None if client else groups, optimizer=client, config=ds_config
         )
+        _forget_steps(getattr(self._engine.optimizer, "optimizer", self._engine.optimizer))
         # DeepSpeed rounds buffers to bfloat16 too; errors of rotary frequencies grow with the position
         for owner, name, buffer in exact:
             owner._buffers[name] = buffer.to(self._engine.device)

@@ -6,6 +6,7 @@ Every worker of torch's process group makes a `Trainer` and calls `fit`; it begi
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,7 @@ from spire_ray.training.checkpoints import ledger
 from spire_ray.training.checkpoints.store import CheckpointStore
 from spire_ray.training.engine import Engine
 from spire_ray.training.held_out import HeldOutRows
+from spire_ray.training.loading import by_turns
 from spire_ray.training.meter import Meter
 from spire_ray.training.schedule import rate
 
@@ -60,7 +62,8 @@ class Trainer:
         config = engines.configuration(deepspeed, self.training, self.rows, dist.get_world_size())
         torch.manual_seed(training.seed)
         folder = copies.localize(model)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=engines.precision(config))
+        load = partial(AutoModelForCausalLM.from_pretrained, folder, dtype=engines.precision(config))
+        self.model = by_turns(load, torch.device("cuda", torch.cuda.current_device())) if _on_gpus() else load()
         self.units, first_new_token_id = new_rows(folder)
         self.store = CheckpointStore(output, training.keep, {**(facts or {}), **engines.layout(config)})
         found = self.store.newest()
@@ -154,6 +157,10 @@ def _scales(batches: list[Batch], training: TrainingSettings, world: int) -> lis
 
 def _sum(*values: float) -> tuple[float, ...]:
     """The sums over all workers."""
-    tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    tensor = torch.tensor(values, dtype=torch.float64, device="cuda" if _on_gpus() else "cpu")
     dist.all_reduce(tensor)
     return tuple(tensor.tolist())
+
+
+def _on_gpus() -> bool:
+    return bool(dist.get_backend() == "nccl")

@@ -145,3 +145,9 @@ def test_an_encoder_that_is_not_there_is_refused_before_anything_is_sampled(mani
     assert cli.main(["fit_codebook", "--config", f"{tmp_path}/fit.json"]) == command.USER_ERROR
     assert "encoder.name=my/models/hubert: not found" in capsys.readouterr().err
     assert not (tmp_path / "codebook").exists()
+
+
+def test_faiss_with_gpus_is_refused_before_work_begins():
+    settings = FitCodebookSettings(manifest="m.parquet", output="out", engine="faiss", gpus_per_worker=0.5)
+    with pytest.raises(ValueError, match=r"engine=faiss: works on CPUs; with gpus_per_worker=0\.5 use engine=torch"):
+        fit_codebook.plan(settings)

@@ -5,6 +5,7 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from spire_ray.core import processor
@@ -80,6 +81,15 @@ def test_muon_has_two_rates(path):
     assert (ds_config["optimizer"]["params"]["adam_lr"], ds_config["optimizer"]["params"]["muon_lr"]) == (1e-4, 0.01)
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+def test_muon_wants_no_compiler_of_cuda(path, monkeypatch, gpu):
+    """DeepSpeed builds FusedAdam for the other parameters unless it is told not to, and catches no failure but ImportError."""
+    monkeypatch.setattr(engine, "_gpu", lambda: gpu)
+    ds_config = engine.configuration(path, training(optimizer=OptimizerSettings(name="muon", clip=0)), 8, 1)
+    assert ds_config["optimizer"]["params"]["torch_adam"] is True
+    assert ("ns_method" in ds_config["optimizer"]["params"]) is not gpu
+
+
 def test_muon_with_clipping_is_refused(path):
     with pytest.raises(ValueError, match=r"training\.optimizer\.clip=1\.0: must be 0 with muon"):
         engine.configuration(path, training(optimizer=OptimizerSettings(name="muon", clip=1.0)), 8, 1)
@@ -126,3 +136,34 @@ def test_rotary_frequencies_stay_exact_in_bfloat16(one_worker, fresh_model, tmp_
     assert model.model.embed_tokens.weight.dtype == torch.bfloat16
     assert torch.equal(model.model.rotary_emb.inv_freq, exact)
     assert not torch.equal(exact.bfloat16().float(), exact)  # else rounding would not show
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("half", [False, True])
+def test_the_first_update_is_that_of_adam(one_worker, fresh_model, tmp_path, stage, half):
+    """Every trained weight moves by the rate, whatever its gradient is: DeepSpeed must not have taken a step before."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from spire_ray.packs.pack import Row
+    from spire_ray.training.batch import collate
+
+    (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": stage}, "bf16": {"enabled": half}}))
+    settings = training(global_batch_size=1, micro_batch_size=1, optimizer=OptimizerSettings(lr=1e-2, clip=0.0))
+    ds_config = engine.configuration(str(tmp_path / "zero.json"), settings, 1, 1)
+    model = AutoModelForCausalLM.from_pretrained(fresh_model, dtype=torch.bfloat16 if half else torch.float32)
+    worker = engine.Engine(model, settings, ds_config, sys.maxsize)
+    batch = collate([Row(np.arange(48), np.ones(48, bool), np.array([48]))])
+    with gathered(model, stage):
+        before = model.model.layers[0].mlp.up_proj.weight.detach().float().clone()
+    worker.step([batch], [1 / 47], 1.0)
+    with gathered(model, stage):
+        moved = (model.model.layers[0].mlp.up_proj.weight.detach().float() - before).abs()
+    assert float(moved.mean()) == pytest.approx(1e-2, rel=0.02)
+
+
+def gathered(model, stage):
+    """The whole weight of every partition under ZeRO 3."""
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(list(model.parameters()), enabled=stage == 3)

@@ -25,7 +25,7 @@ KINDS = {
 }
 
 
-def save_all(root):
+def save_all(root, width=32):
     """HuBERT of both kinds, wav2vec 2.0 of both kinds, w2v-BERT 2.0 and Whisper, below a folder: name → folder."""
     from transformers import (
         HubertConfig,
@@ -42,13 +42,14 @@ def save_all(root):
     )
 
     torch.manual_seed(0)
+    blocks, shape, whisper = BLOCKS | {"hidden_size": width}, SHAPE | {"hidden_size": width}, WHISPER | {"d_model": width}
     models = {
-        "large": HubertModel(HubertConfig(**SHAPE, **KINDS["large"])),
-        "base": HubertModel(HubertConfig(**SHAPE, **KINDS["base"])),
-        "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SHAPE, **KINDS["large"])),
-        "wav2vec2-base": Wav2Vec2Model(Wav2Vec2Config(**SHAPE, **KINDS["base"])),
-        "w2v-bert": Wav2Vec2BertModel(Wav2Vec2BertConfig(**BLOCKS, add_adapter=True, use_intermediate_ffn_before_adapter=True)),
-        "whisper": WhisperModel(WhisperConfig(**WHISPER)),
+        "large": HubertModel(HubertConfig(**shape, **KINDS["large"])),
+        "base": HubertModel(HubertConfig(**shape, **KINDS["base"])),
+        "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**shape, **KINDS["large"])),
+        "wav2vec2-base": Wav2Vec2Model(Wav2Vec2Config(**shape, **KINDS["base"])),
+        "w2v-bert": Wav2Vec2BertModel(Wav2Vec2BertConfig(**blocks, add_adapter=True, use_intermediate_ffn_before_adapter=True)),
+        "whisper": WhisperModel(WhisperConfig(**whisper)),
     }
     extractors = {"w2v-bert": SeamlessM4TFeatureExtractor(), "whisper": WhisperFeatureExtractor()}
     for name, model in models.items():

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from spire_ray.core import processor
 from spire_ray.units.encoders.encoder import NORMALIZE_EPS, normalize
 from spire_ray.units.kernels import attention
 from spire_ray.units.kernels.convolutions import FrontEnd, Norm, PositionalConvolution, norm_of
@@ -169,7 +170,8 @@ class PackedModel:
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    return torch.compile(function, dynamic=True)
+    """Its kernels in one; as it is on a node without a C compiler, with which the launcher of a kernel is built."""
+    return torch.compile(function, dynamic=True) if processor.has_compiler() else function
 
 
 def _layer_norm(x: torch.Tensor, norm: Norm) -> torch.Tensor:

@@ -64,6 +64,8 @@ class _Pretrained(ABC):
         model: Any = AutoModel.from_pretrained(folder, revision=revision, dtype=torch.float32)
         model = self._cut(model, settings)
         hashed = _weight_hash(model)
+        if device != "cpu":  # by default cuDNN rounds what float32 convolutions read to ten bits, which moves labels
+            torch.backends.cudnn.allow_tf32 = False
         self._model: Any = model.eval().to(device, getattr(torch, settings.dtype))
         self._read()
         self.identity = Identity(
@@ -211,7 +213,7 @@ class _Whisper(_Pretrained):
         """See `SpeechEncoder.encode`."""
         pieces = [np.split(w, range(self._window, len(w), self._window)) for w in waveforms]
         windows = [np.asarray(window, np.float32) for piece in pieces for window in piece]
-        made = self._extractor(windows, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        made = self._extractor(windows, sampling_rate=SAMPLE_RATE, return_tensors="pt", device=self._device)
         counts = [-(-(len(window) // self._extractor.hop_length) // 2) for window in windows]
         frames = iter(self._run(made["input_features"], None, counts))
         return [torch.cat([next(frames) for _ in piece]) for piece in pieces]

@@ -28,6 +28,7 @@ _WORTH_ROUNDING, _WORTH_QUANTIZING = 1 << 19, 3 << 19
 _NOT_FINITE = "frames: some are not finite; look for broken audio or weights"
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
 
 
 class Assigner:

@@ -18,20 +18,19 @@ _SEEDING_ROUNDS, _SEEDING_TRIALS = 64, 3
 
 
 class FaissAssigner:
-    """`Assigner` by faiss: a flat index in float32, whose ties fall as they may."""
+    """`Assigner` by faiss on a CPU: a flat index in float32, whose ties fall as they may."""
 
     def __init__(self, centroids: np.ndarray, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise ValueError(f"engine=faiss: works on CPUs, not on {device}; on GPUs use engine=torch, which is exact")
         import faiss
 
         self._index: Any = faiss.IndexFlatL2(centroids.shape[1])
-        if device != "cpu":
-            self._index = faiss.index_cpu_to_all_gpus(self._index)
         self._index.add(np.ascontiguousarray(centroids, np.float32))
 
     def labels(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames [N, d] → labels int64 [N]."""
-        found = self._index.search(frames.float().cpu().numpy(), 1)[1][:, 0]
-        return torch.from_numpy(found).to(frames.device)
+        return torch.from_numpy(self._index.search(frames.float().numpy(), 1)[1][:, 0])
 
 
 ENGINES = {"torch": Assigner, "faiss": FaissAssigner}

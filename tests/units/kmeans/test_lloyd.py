@@ -112,6 +112,12 @@ def test_mini_batches_come_close_to_lloyd():
     assert assigner.inertia(frames, state.centroids) < 1.03 * assigner.inertia(frames, exact.centroids)
 
 
+def test_faiss_on_a_gpu_is_refused():
+    """It would take every card of the node for each worker, and the frames by way of the CPU."""
+    with pytest.raises(ValueError, match=r"engine=faiss: works on CPUs, not on cuda; on GPUs use engine=torch"):
+        passes.FaissAssigner(np.zeros((2, 4), np.float32), "cuda")
+
+
 def test_faiss_gives_the_same_centroids():
     frames = gaussians(2_000, 8)
     ours, theirs = (state_of(frames, 20, 4, engine=engine).centroids for engine in ("torch", "faiss"))
