@@ -95,15 +95,18 @@ def test_a_fit_and_its_tally_are_those_of_the_cpu(card):
     assert set(card_counted.joint) == {"a"} and int(card_counted.joint["a"].sum()) == 500
 
 
-def test_a_prefill_stays_on_the_card(tiny_model, card):
+def test_a_prefill_stays_on_the_card(tiny_model):
     ids = torch.arange(40)[None] % 300
     logits = []
     for device in ("cpu", "cuda"):
-        generator = HuggingFaceGenerator(tiny_model, device=device, max_new_tokens=4)
-        with torch.inference_mode():
-            made = generator._model(input_ids=ids.to(device), attention_mask=torch.ones_like(ids).to(device)).logits
-        assert made.is_cuda == (device == "cuda")
-        logits.append(made.float().cpu())
+        generator = HuggingFaceGenerator(
+            tiny_model, max_new_tokens=4
+        )  # not on the card, where loading would draw its buffers anew
+        with fake_cuda(), torch.inference_mode():
+            model = generator._model.to(device, torch.bfloat16 if device == "cuda" else torch.float32)
+            made = model(input_ids=ids.to(device), attention_mask=torch.ones_like(ids).to(device)).logits
+            assert made.is_cuda == (device == "cuda")
+            logits.append(made.float().cpu())
     assert float((logits[1] - logits[0]).norm() / logits[0].norm()) < 0.05
 
 

@@ -18,9 +18,7 @@ def check(settings: TrainSettings, config: dict[str, Any] | None, index: dict[st
     """
     training = settings.training
     sizes.check_training(training)
-    stage, precision = _engine(settings)
-    half = None if precision is None else precision == "bfloat16"
-    sizes.check_deepspeed(stage, half, training)
+    sizes.check_deepspeed(_engine(settings)[0], training)
     if storage.is_local(settings.output):
         check_layout(settings)
     if config:

@@ -162,7 +162,7 @@ class Engine:
         """
         stage = ds_config.get("zero_optimization", {}).get("stage", 0)
         half = ds_config.get("bf16", {}).get("enabled", False)
-        sizes.check_deepspeed(stage, half, training)
+        sizes.check_deepspeed(stage, training)
         groups = trainable.prepare(model, training, first_new_token_id, also)
         if _gpu() and half:
             attention.use_varlen(model)

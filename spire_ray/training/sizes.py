@@ -90,12 +90,7 @@ def check_optimizer(training: TrainingSettings) -> None:
         raise ValueError(f"training.trainable={training.trainable}: use optimizer.name=adamw; muon trains whole matrices")
 
 
-def check_deepspeed(stage: int, half: bool | None, training: TrainingSettings) -> None:
-    """Raise ValueError for what DeepSpeed does wrong or not at all; `half` is None while a GPU or CPU has to decide it."""
-    if half and stage == 0:
-        raise ValueError(
-            "deepspeed: ZeRO stage 0 in bfloat16 updates weights otherwise than the other stages; use stage 1, which holds the "
-            "same on one worker"
-        )
+def check_deepspeed(stage: int, training: TrainingSettings) -> None:
+    """Raise ValueError for what DeepSpeed does not do."""
     if training.optimizer.name == "muon" and stage == 3:
         raise ValueError("deepspeed: muon needs whole matrices, which ZeRO stage 3 partitions; use a lower stage")

@@ -10,8 +10,11 @@ from spire_ray.units.encoders import packed
 
 @pytest.fixture(autouse=True)
 def asked_anew():
+    import torch._dynamo.config
+
     processor.has_compiler.cache_clear()
-    yield
+    with torch._dynamo.config.patch(disable=False):  # a training in this process may have switched it off
+        yield
     processor.has_compiler.cache_clear()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from spire_ray.core import config
 from spire_ray.core.provenance import Output
-from spire_ray.settings import LoraSettings, OptimizerSettings, TrainingSettings, TrainSettings, WorkerSettings
+from spire_ray.settings import LoraSettings, OptimizerSettings, TrainingSettings, TrainSettings
 from spire_ray.stages import _train as train
 from spire_ray.training import plan as plan_train
 
@@ -59,25 +59,11 @@ def test_a_short_training_warms_up_no_longer_than_it_lasts(settings):
     assert schedule.rate(OptimizerSettings(), 8, 9) == 1.0
 
 
-@pytest.mark.parametrize(
-    ("stage", "half", "name", "told"),
-    [
-        (3, False, "muon", "muon needs whole matrices, which ZeRO stage 3 partitions"),
-        (0, True, "adamw", "ZeRO stage 0 in bfloat16 updates weights otherwise"),
-    ],
-)
-def test_what_deepspeed_does_wrong_is_refused(settings, tmp_path, stage, half, name, told):
-    training = replace(settings.training, optimizer=MUON if name == "muon" else OptimizerSettings())
-    other = deepspeed(settings, tmp_path, zero_optimization={"stage": stage}, bf16={"enabled": half})
-    with pytest.raises(ValueError, match=told):
+def test_muon_needs_whole_matrices(settings, tmp_path):
+    training = replace(settings.training, optimizer=MUON)
+    other = deepspeed(settings, tmp_path, zero_optimization={"stage": 3}, bf16={"enabled": False})
+    with pytest.raises(ValueError, match="muon needs whole matrices, which ZeRO stage 3 partitions"):
         plan_train.plan(replace(other, training=training))
-
-
-def test_bfloat16_that_is_left_to_a_gpu_counts_as_on(settings, tmp_path):
-    other = deepspeed(settings, tmp_path, zero_optimization={"stage": 0}, bf16={"enabled": "auto"})
-    plan_train.plan(other)
-    with pytest.raises(ValueError, match="ZeRO stage 0 in bfloat16"):
-        plan_train.plan(replace(other, workers=WorkerSettings(gpus=True)))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ WORKERS = 3
 
 def work(rank, folder):
     os.environ |= {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(WORKERS)}
+    if dist.is_initialized():  # that of the tests, which a fork inherits
+        dist.destroy_process_group()
     dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", WORKERS), rank=rank, world_size=WORKERS)
 
     def load():
