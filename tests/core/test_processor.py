@@ -9,12 +9,10 @@ from spire_ray.units.encoders import packed
 
 
 @pytest.fixture(autouse=True)
-def asked_anew():
-    import torch._dynamo.config
-
+def asked_anew(monkeypatch):
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "0")  # a training in this process may have switched it off
     processor.has_compiler.cache_clear()
-    with torch._dynamo.config.patch(disable=False):  # a training in this process may have switched it off
-        yield
+    yield
     processor.has_compiler.cache_clear()
 
 
