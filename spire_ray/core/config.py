@@ -5,6 +5,7 @@ any string stands for the value of `root`. Unknown keys and wrong values are err
 """
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -35,22 +36,29 @@ def load(path: str, overrides: Sequence[str] | Mapping[str, Any] = (), stage: st
 
     Raises ValueError for a missing file, a file of another stage, an unknown key or a wrong value.
     """
-    return validate(read(path, overrides), stage, path)
+    return validate(read(path, overrides), stage, "the configuration" if path.lstrip().startswith("{") else path)
 
 
 def read(path: str, overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
-    """The YAML of a configuration with overrides applied, not yet validated."""
-    if not storage.exists(path):
+    """The YAML of a configuration, a file or the text itself in braces, with overrides applied, not yet validated."""
+    inline = path.lstrip().startswith("{")
+    if not inline and not storage.exists(path):
         raise ValueError(f"config={path}: no such file")
     try:
-        data = yaml.safe_load(storage.read_bytes(path))
+        data = yaml.safe_load(path if inline else storage.read_bytes(path))
     except yaml.YAMLError as error:
         raise ValueError(f"config={path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or "stage" not in data:
         raise ValueError(f"config={path}: must be a mapping that starts with `stage:`")
+    return overridden(data, overrides)
+
+
+def overridden(data: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with dotted keys set otherwise."""
+    changed = copy.deepcopy(dict(data))
     for key, value in _pairs(overrides):
-        _set(data, key.split("."), value, key)
-    return data
+        _set(changed, key.split("."), value, key)
+    return changed
 
 
 def validate(data: dict[str, Any], stage: str | None = None, path: str = "the configuration") -> StageSettings:
@@ -62,7 +70,7 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
     if stage is not None and name != stage:
         raise ValueError(f"{path}: is a configuration of the stage {name}, not of {stage}")
     kind: type[StageSettings] = RecipeSettings if name == RECIPE else STAGES[name].settings
-    data = _substitute(data, str(data.get("root", StageSettings.root)))
+    data = substituted(data, {"root": str(data.get("root", StageSettings.root))})
     _check_keys(data, kind, "", path)
     try:
         return TypeAdapter(kind).validate_python(data)
@@ -146,12 +154,15 @@ def _set(data: dict[str, Any], keys: list[str], value: Any, whole: str) -> None:
     data[keys[-1]] = value
 
 
-def _substitute(value: Any, root: str) -> Any:
+def substituted(value: Any, names: Mapping[str, str]) -> Any:
+    """Nested values with `{name}` in every string replaced by what the name stands for."""
     if isinstance(value, str):
-        return value.replace("{root}", root)
+        for name, text in names.items():
+            value = value.replace(f"{{{name}}}", str(text))
+        return value
     if isinstance(value, dict):
-        return {key: _substitute(item, root) for key, item in value.items()}
-    return [_substitute(item, root) for item in value] if isinstance(value, list) else value
+        return {key: substituted(item, names) for key, item in value.items()}
+    return [substituted(item, names) for item in value] if isinstance(value, list) else value
 
 
 def _check_keys(data: Any, expected: Any, prefix: str, path: str) -> None:

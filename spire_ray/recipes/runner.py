@@ -17,7 +17,7 @@ import yaml
 from spire_ray.core import config, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.provenance import Output
-from spire_ray.recipes import launching, report
+from spire_ray.recipes import launching, plan, report
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
@@ -28,13 +28,13 @@ _AT_ONCE = 2
 def load(path: str, overrides: list[str]) -> RecipeSettings:
     """A recipe; one that says `extends` takes title, steps and root from another and overrides some of its steps.
 
-    In the overrides `step.key=value` goes to a step, `root=…` and the like to the recipe itself.
+    In the overrides `step.key=value` goes to a step, `root=…` and the like, and the recipe's variables, to the recipe itself.
     """
     data = config.read(path)
     if "extends" in data:
         base = config.read(storage.join(os.path.dirname(path) or ".", data.pop("extends")))
         changes = data.pop("overrides", {})
-        data = {**base, **data}
+        data = {**base, **data, "variables": {**base.get("variables", {}), **data.get("variables", {})}}
         unknown = set(changes) - {step["name"] for step in data["steps"]}
         if unknown:
             raise ValueError(f"{path}: overrides of unknown steps {', '.join(sorted(unknown))}")
@@ -45,7 +45,7 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
         name = next((name for name in names if text.startswith(f"{name}.")), None)
         if name is None:
             key, _, value = text.partition("=")
-            data[key] = yaml.safe_load(value)
+            (data["variables"] if key in data.get("variables", {}) else data)[key] = yaml.safe_load(value)
             continue
         key, _, value = text.removeprefix(f"{name}.").partition("=")
         step = next(step for step in data["steps"] if step["name"] == name)
@@ -53,12 +53,29 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
     recipe = config.validate(data, "run", path)
     assert isinstance(recipe, RecipeSettings)
     folder = os.path.dirname(path) or "."
-    return replace(recipe, steps=tuple(replace(s, config=storage.join(folder, s.config)) for s in recipe.steps))
+    return replace(recipe, steps=tuple(replace(step, settings=_content(step, folder)) for step in recipe.steps))
 
 
 def stages(recipe: RecipeSettings) -> dict[str, StageSettings]:
     """The validated settings of every step, by name."""
-    return {step.name: config.load(step.config, _overrides(recipe, step)) for step in recipe.steps}
+    return {step.name: config.validate(_resolved(recipe, step), path=f"step {step.name}") for step in recipe.steps}
+
+
+def _content(step: StepSettings, folder: str) -> dict[str, Any]:
+    """The configuration of a step, read from its file where it names one."""
+    if bool(step.config) == bool(step.settings):
+        raise ValueError(f"steps: {step.name}: give `config`, a file, or `settings`, the configuration itself")
+    return config.read(storage.join(folder, step.config)) if step.config else dict(step.settings)
+
+
+def _resolved(recipe: RecipeSettings, step: StepSettings) -> dict[str, Any]:
+    """The configuration of a step with what the recipe sets: overrides, root, variables, seed."""
+    data = config.overridden(step.settings, {**step.overrides, "root": recipe.root, "tracking.run_name": step.name})
+    data = dict(config.substituted(data, recipe.variables))
+    if recipe.seed is None:
+        return data
+    keys = config.flatten(config.to_dict(config.validate(data)))
+    return config.overridden(data, {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"})
 
 
 def run(recipe: RecipeSettings, address: str = "") -> None:
@@ -70,6 +87,10 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
     began = time.monotonic()
     planned = stages(recipe)
     report.check(recipe)
+    if missing := plan.absent(planned):
+        raise ValueError(
+            f"{missing[0]}: not found, and no step makes it" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
+        )
     record = _record(recipe)
     finished = {name for name, settings in planned.items() if _done(settings)}
     for name in finished:
@@ -108,7 +129,7 @@ def _in_order(
         while waiting or running:
             for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
                 waiting.remove(step)
-                arguments = [*_arguments(recipe, step), f"tracking.parent={storage.absolute(recipe.root)}"]
+                arguments = _arguments(recipe, step)
                 running[pool.submit(_timed, launch, step, planned[step.name], arguments)] = step.name
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -121,11 +142,7 @@ def _in_order(
 def _needs(name: str, planned: dict[str, StageSettings]) -> set[str]:
     """The steps whose output folders the settings of a step name."""
     texts = [str(field.value) for field in fields(planned[name]) if field.reference]
-    return {
-        other
-        for other, settings in planned.items()
-        if other != name and any(text == settings.output or text.startswith(f"{settings.output}/") for text in texts)
-    }
+    return {maker for text in texts if (maker := plan.maker_of(text, planned))} - {name}
 
 
 def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings, arguments: list[str]) -> float:
@@ -134,17 +151,10 @@ def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings
     return time.monotonic() - began
 
 
-def _overrides(recipe: RecipeSettings, step: StepSettings) -> dict[str, Any]:
-    overrides = {**step.overrides, "root": recipe.root, "tracking.run_name": step.name}
-    if recipe.seed is None:
-        return overrides
-    keys = config.flatten(config.to_dict(config.load(step.config, overrides)))
-    return overrides | {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"}
-
-
 def _arguments(recipe: RecipeSettings, step: StepSettings) -> list[str]:
-    pairs = [f"{key}={json.dumps(value)}" for key, value in _overrides(recipe, step).items()]  # JSON is YAML
-    return ["--config", step.config, *pairs]
+    """A step's configuration travels as what it says: a cluster need not have the file."""
+    data = config.overridden(_resolved(recipe, step), {"tracking.parent": storage.absolute(recipe.root)})
+    return ["--config", json.dumps(data, ensure_ascii=False)]
 
 
 def _done(settings: StageSettings) -> bool:

@@ -74,14 +74,14 @@ def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, dotted: training.steps=100")
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML that starts with `stage:`")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML that starts with `stage:`, or its text in braces")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and end")
     parser.add_argument("--strict", action="store_true", help="with --dry-run: fail on absent inputs")
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and end")
     return parser.parse_intermixed_args(arguments)
 
 
-def _inputs(settings: StageSettings) -> Iterator[tuple[Field, str]]:
+def inputs(settings: StageSettings) -> Iterator[tuple[Field, str]]:
     """What the settings refer to, and where it is."""
     for setting in fields(settings):
         if setting.reference and setting.value:
@@ -92,7 +92,7 @@ def _of_every_node(settings: StageSettings) -> dict[str, str]:
     """Inputs that have to be where every node sees them: not those of the Hub, nor files that come with the program."""
     return {
         setting.key: setting.value
-        for setting, where in _inputs(settings)
+        for setting, where in inputs(settings)
         if where == references.FOUND
         and not (setting.reference == Reference("encoder") and not references.has_weights(setting.value))
         and not (setting.reference == Reference("file") and setting.operational)
@@ -101,17 +101,17 @@ def _of_every_node(settings: StageSettings) -> dict[str, str]:
 
 def _dry_run(settings: StageSettings, lines: Iterable[str], strict: bool) -> int:
     print(f"{settings.stage} → {settings.output}")
-    inputs = list(_inputs(settings))
-    for setting, where in inputs:
+    found = list(inputs(settings))
+    for setting, where in found:
         print(f"  {setting.key}: {setting.value} ({where})")
     for line in lines:
         print(f"  {line}")
-    absent = any(where == references.ABSENT for _, where in inputs)
+    absent = any(where == references.ABSENT for _, where in found)
     return command.USER_ERROR if strict and absent else 0
 
 
 def _require(settings: StageSettings) -> None:
-    for setting, where in _inputs(settings):
+    for setting, where in inputs(settings):
         if where == references.ABSENT:
             raise ValueError(f"{setting.key}={setting.value}: not found")
 

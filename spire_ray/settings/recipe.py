@@ -12,8 +12,10 @@ class StepSettings:
 
     name: str
     """Unique in the recipe; what stands before a dot is the part of the road it counts towards."""
-    config: str
-    """Configuration file, relative to the recipe."""
+    config: str = ""
+    """Configuration file, relative to the recipe; or see `settings`."""
+    settings: dict[str, object] = field(default_factory=dict)
+    """The configuration itself, with `stage: NAME`, instead of a file."""
     overrides: dict[str, object] = field(default_factory=dict)
     """Dotted keys that this recipe sets otherwise."""
 
@@ -26,6 +28,8 @@ class RecipeSettings(StageSettings):
     output: str = ""
     """Not used: a recipe writes `root/recipe.json`."""
     title: str
+    variables: dict[str, str] = field(default_factory=dict)
+    """Name → text, for `{name}` in any string of a step: what a user sets first, such as the manifest."""
     report: str = ""
     """Python module whose `write(root)` makes the recipe's report when its last step has ended; empty: none."""
     seed: int | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from spire_ray.core import copies, storage
+from spire_ray.core import copies, references, storage
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.model import tensors
 from spire_ray.runtime.job import Job
@@ -30,7 +30,7 @@ def run(job: Job[ExtendModelSettings]) -> None:
     license.check(settings.model, settings.license.accept)
     codebook = Codebook.load(settings.codebook)
     with copies.new_folder(settings.output) as folder:
-        vocabulary = extend(copies.localize(settings.model), folder, codebook.fingerprint, settings)
+        vocabulary = extend(references.local_model(settings.model), folder, codebook.fingerprint, settings)
         codebook.save(storage.join(folder, "codebook"))
     job.facts |= {"rows": vocabulary.count, "first_unit": vocabulary.first}
 

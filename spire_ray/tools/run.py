@@ -13,16 +13,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", help="YAML with `stage: run`")
     parser.add_argument("overrides", nargs="*", metavar="step.key=value", help="settings of a step, or root=FOLDER")
     parser.add_argument("--address", default="", metavar="URL", help="submit each stage to this Ray dashboard")
-    parser.add_argument("--dry-run", action="store_true", help="validate every step, print the plan and end")
+    parser.add_argument("--dry-run", action="store_true", help="validate every step, print its plan and end")
+    parser.add_argument("--strict", action="store_true", help="with --dry-run: fail on inputs that nothing makes")
     options = parser.parse_intermixed_args(arguments)
-    from spire_ray.recipes import runner
+    from spire_ray.recipes import plan, runner
 
     recipe = runner.load(options.recipe, options.overrides)
     planned = runner.stages(recipe)
     if options.dry_run:
         print(f"{recipe.title} → {recipe.root}")
-        for name, settings in planned.items():
-            print(f"  {name:<12} {settings.stage:<13} → {settings.output}")
-        return 0
+        for line in plan.lines(planned):
+            print(f"  {line}")
+        return command.USER_ERROR if options.strict and plan.absent(planned) else 0
     runner.run(recipe, options.address)
     return 0

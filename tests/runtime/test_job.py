@@ -58,7 +58,7 @@ def test_inputs_follow_from_the_types_of_the_settings(tmp_path, monkeypatch):
     training = TrainingSettings(steps=1, global_batch_size=1)
     held_out = HeldOutSettings(pack="held")
     settings = TrainSettings(stage="it", output="o", model="a/b", pack="p", deepspeed="d", training=training, held_out=held_out)
-    assert [(field.key, where) for field, where in job._inputs(settings)] == [
+    assert [(field.key, where) for field, where in job.inputs(settings)] == [
         ("model", references.ON_THE_HUB),
         ("pack", references.ABSENT),
         ("deepspeed", references.ABSENT),

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from spire_ray.core import config
 from spire_ray.packs.pack import Row
+from spire_ray.recipes import runner
 from spire_ray.settings import LoraSettings, TrainingSettings
 from spire_ray.training import attention, budget, trainable
 from spire_ray.training.batch import collate
@@ -119,7 +120,13 @@ def test_activations_are_what_pytorch_keeps(kind, dtype):
 
 
 def lines(name, *overrides):
-    settings = config.load(str(ROOT / "configs" / name), [f"deepspeed={ROOT}/configs/deepspeed/zero1.json", *overrides])
+    """The plan of a configuration, or of the CPT of a recipe."""
+    if config.read(str(ROOT / "configs" / name))["stage"] == "run":
+        settings = runner.stages(runner.load(str(ROOT / "configs" / name), [f"cpt.train.{each}" for each in overrides]))[
+            "cpt.train"
+        ]
+    else:
+        settings = config.load(str(ROOT / "configs" / name), [f"deepspeed={ROOT}/configs/deepspeed/zero1.json", *overrides])
     return settings, "\n".join(plan(settings))
 
 
@@ -128,7 +135,7 @@ def in_the_checkout(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs/ladder").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/ladder").glob("*gb.yaml")), ids=lambda path: path.stem)
 def test_every_run_of_the_ladder_fits_its_gpu_and_ends_within_a_day(path):
     _, text = lines(f"ladder/{path.name}")
     hours = next(line for line in text.splitlines() if " hours at " in line)

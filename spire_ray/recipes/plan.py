@@ -1,0 +1,38 @@
+"""The dry run of a recipe: the plan of every step, and where each input comes from."""
+
+from collections.abc import Iterator
+
+from spire_ray.core import references, storage
+from spire_ray.core.stage import STAGES
+from spire_ray.runtime import job
+from spire_ray.settings import StageSettings
+
+
+def lines(planned: dict[str, StageSettings]) -> Iterator[str]:
+    """What a dry run prints of the steps. Raises ValueError, with the step, for what cannot work."""
+    with storage.unasked():
+        for name, settings in planned.items():
+            yield f"{name}: {settings.stage} → {settings.output}"
+            for setting, where in job.inputs(settings):
+                maker = maker_of(str(setting.value), planned)
+                yield f"    {setting.key}: {setting.value} ({f'made by {maker}' if maker else where})"
+            try:
+                yield from (f"    {line}" for line in STAGES[settings.stage].plan(settings))
+            except ValueError as error:
+                raise ValueError(f"step {name}: {error}") from None
+
+
+def absent(planned: dict[str, StageSettings]) -> list[str]:
+    """Inputs that no step makes and that are not there: `step.field=text`."""
+    return [
+        f"{name}.{setting.key}={setting.value}"
+        for name, settings in planned.items()
+        for setting, where in job.inputs(settings)
+        if where == references.ABSENT and not maker_of(str(setting.value), planned)
+    ]
+
+
+def maker_of(text: str, planned: dict[str, StageSettings]) -> str:
+    """The step whose output folder a text names, or one below it; empty for none."""
+    made = (name for name, other in planned.items() if text == other.output or text.startswith(f"{other.output}/"))
+    return next(made, "")
