@@ -2,7 +2,7 @@
 
     python benchmarks/train.py                                  # 4 layers of d = 256, V = 37,056, on one CPU core
     python benchmarks/train.py --only bare deepspeed ray --output benchmarks/results/train_overhead.json
-    python benchmarks/train.py --shape configs/shapes/llama-2-7b.json --row-length 4096 --dtype bfloat16   # one GPU
+    python benchmarks/train.py --shape configs/shapes/llama-2-7b.json --sequence-length 4096 --dtype bfloat16   # one GPU
 
 Ways, each a process of its own on the same documents for `--seconds`; only tokens that are no padding are counted:
 `trainer` is transformers.Trainer as its documentation advises (padded to the longest of a batch, grouped by length); it
@@ -325,7 +325,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--shape", default="", help="config.json; empty: the small model")
-    parser.add_argument("--row-length", type=int, default=1024)
+    parser.add_argument("--sequence-length", type=int, default=1024)
     parser.add_argument("--rows", type=int, default=2, help="packed rows of a micro-batch")
     parser.add_argument("--batch-documents", type=int, default=8, help="padded documents of a micro-batch")
     parser.add_argument("--micro-batches", type=int, default=4, help="of a step")

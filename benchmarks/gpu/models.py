@@ -63,9 +63,11 @@ def asr_pack(folder: Path, model: str) -> str:
     draw = np.random.default_rng(0)
     heard = [draw.integers(0, CLUSTERS, draw.integers(3, 20)).astype(np.uint16) for _ in range(96)]
     spans = [prompts.completion(prompts.asr_prompt(), "the dog" if one[0] % 2 else "Hund", one) for one in heard]
-    encoded = SpeechTokenizer(model).encode(spans)
+    tokenizer = SpeechTokenizer(model)
+    encoded = tokenizer.encode(spans)
     given = [Document(ids, np.ones(len(ids), bool), f"u{i}", 0) for i, (ids, _) in enumerate(encoded)]
-    pack.write(str(folder), given, 48, 384, 0, {"sources": [{"name": "asr.en", "documents": len(given)}], "fingerprint": None})
+    index = {"sources": [{"name": "asr.en", "documents": len(given)}], "fingerprint": None}
+    pack.write(str(folder), given, 48, 384, 0, index | {"tokenizer": tokenizer.record.tokenizer})
     return str(folder)
 
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from spire_ray.training.loading import by_turns
 
-WORKERS = 3
+WORKERS = 2
 
 
 def work(rank, folder):
@@ -31,11 +31,11 @@ def work(rank, folder):
 
 
 def test_no_two_workers_load_at_once_and_each_gets_its_own(tmp_path):
-    processes = [multiprocessing.get_context("fork").Process(target=work, args=(rank, tmp_path)) for rank in range(WORKERS)]
+    processes = [multiprocessing.get_context("spawn").Process(target=work, args=(rank, tmp_path)) for rank in range(WORKERS)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0] * WORKERS
     spans = sorted(json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(WORKERS))
     assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))

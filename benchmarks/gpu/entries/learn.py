@@ -227,8 +227,8 @@ class School:
         found["word_error_rate"] = wrong / words
         found["answers"] = [f"{said} → {answer}" for (said, _), answer in zip(self._heard[:8], answers, strict=False)]
         losses = []
-        for ids, _ in self._tokenizer.encode([[Span(text)] for text in self._plain[: 10 if self._day.small else 200]]):
-            given = torch.from_numpy(self._tokenizer.begin(ids).astype(np.int64))[None].to(self._day.device)
+        for ids in self._tokenizer.asked([[Span(text)] for text in self._plain[: 10 if self._day.small else 200]]):
+            given = torch.from_numpy(ids.astype(np.int64))[None].to(self._day.device)
             with torch.inference_mode():
                 losses.append(float(generator._model(input_ids=given, labels=given).loss))
         found["loss_of_plain_text"] = float(np.mean(losses))

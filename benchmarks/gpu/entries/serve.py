@@ -65,7 +65,7 @@ def first_token(day: Day, labeler: Labeler, plain: HuggingFaceGenerator, clips: 
 
 def one_stream(day: Day, plain: HuggingFaceGenerator, heard: np.ndarray, found: Findings) -> None:
     """Tokens per second after the first one, of a single answer."""
-    [ids] = [plain.tokenizer.begin(ids) for ids, _ in plain.tokenizer.encode([_asked(heard)])]
+    [ids] = plain.tokenizer.asked([_asked(heard)])
     plain._stops, lasting, stops = {plain.tokenizer.eos}, plain._new_tokens, plain._stops
     seconds, tokens = {}, {}
     for plain._new_tokens in (1, 3 if day.small else 65):

@@ -68,7 +68,7 @@ def _generator(model: str, device: str) -> HuggingFaceGenerator:
 
 
 def _encoded(generator: HuggingFaceGenerator, asked: list[list[Span]]) -> list[np.ndarray]:
-    return [generator.tokenizer.begin(ids) for ids, _ in generator.tokenizer.encode(asked)]
+    return generator.tokenizer.asked(asked)
 
 
 @torch.inference_mode()

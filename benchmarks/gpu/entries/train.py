@@ -74,7 +74,7 @@ def measured(day: Day, case: Case, limit: float, speeds: Speeds, found: Findings
     if case.way == "trainer" and find_spec("accelerate") is None:
         raise Absent("the Trainer wants accelerate")
     length = 256 if day.small else case.sequence_length
-    command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--way", case.way, "--row-length", str(length)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--way", case.way, "--sequence-length", str(length)]
     command += ["--dtype", "bfloat16", "--documents", "400", "--seconds", "0.5" if day.small else "12", "--warmup", "2"]
     command += ["--rows", "1", "--batch-documents", "8", "--micro-batches", "2" if day.small else "4", *case.options]
     command += [] if day.small else ["--shape", str(ROOT / "configs" / "shapes" / f"{case.shape}.json")]
