@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spire_ray.audio.decode import NUMERICS
+from spire_ray.audio.decode import LEVEL, NUMERICS
 from spire_ray.core import storage
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
@@ -50,7 +50,8 @@ def run(job: Job[LabelSettings]) -> None:
     codebook.check_sound(settings.codebook)
     license.check_encoder(codebook.encoder.name, settings.license.accept, codebook.encoder.revision)
     recordings = f"cut {settings.cut_seconds:g}s" if settings.cut_seconds else "whole"
-    made = replace(codebook.fingerprint, identity=replace(codebook.fingerprint.identity, recordings=recordings))
+    identity = replace(codebook.fingerprint.identity, recordings=recordings, level=LEVEL)
+    made = replace(codebook.fingerprint, identity=identity)
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), made.to_dict())
     planned = planning.plan(
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
