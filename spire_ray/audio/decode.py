@@ -40,7 +40,7 @@ def load(
     `offset` and `duration` are seconds. Raises AudioError for what is missing, not audio, cut short, empty, not finite or
     longer than `max_seconds`.
     """
-    with _reader(source, offset, duration, max_seconds) as sound:
+    with opened(source, offset, duration, max_seconds) as sound:
         return resampled(*_decoded(sound, offset, duration, max_seconds))
 
 
@@ -48,7 +48,7 @@ def load_pcm(
     source: bytes | str, offset: float = 0.0, duration: float | None = None, max_seconds: float = float("inf")
 ) -> np.ndarray:
     """As `load`, but int16 PCM; samples that are 16-bit in the file, mono at 16 kHz, are not converted on the way."""
-    with _reader(source, offset, duration, max_seconds) as sound:
+    with opened(source, offset, duration, max_seconds) as sound:
         return pcm(sound, offset, duration, max_seconds)
 
 
@@ -60,7 +60,8 @@ def pcm(
     return samples if samples.dtype == np.int16 else to_pcm(resampled(samples, rate))
 
 
-def _reader(source: bytes | str, offset: float, duration: float | None, max_seconds: float) -> Any:
+def opened(source: bytes | str, offset: float, duration: float | None, max_seconds: float) -> Any:
+    """The open sound of one utterance. Raises AudioError as `load` does."""
     check_part(offset, duration)
     needed = max_seconds if duration is None else min(duration, max_seconds)
     return reader(source, offset, needed, whole=not offset and duration is None)

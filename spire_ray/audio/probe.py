@@ -1,4 +1,4 @@
-"""Rate, length and channels of an audio file, from its header alone."""
+"""Rate, length and channels of an audio file, without decoding it."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,16 @@ from spire_ray.audio import decode
 
 @dataclass(frozen=True)
 class Audio:
-    """What a header says."""
+    """What a file says of itself."""
 
     rate: int
     """Hz."""
     samples: int
     """Of one channel."""
     channels: int
+
+    is_known: bool = True
+    """Whether the file says how long it is."""
 
     @property
     def seconds(self) -> float:
@@ -22,6 +25,6 @@ class Audio:
 
 
 def probe(source: bytes | str) -> Audio:
-    """Read a header. Raises AudioError as decoding does."""
+    """Ask a file. Raises AudioError as decoding does."""
     with decode.reader(source, whole=False) as sound:
-        return Audio(sound.samplerate, sound.frames, sound.channels)
+        return Audio(sound.samplerate, sound.frames, sound.channels, decode.knows_length(sound))

@@ -8,7 +8,7 @@ from typing import IO, Any
 import soundfile
 
 from spire_ray.audio import header, media, mpeg, ogg
-from spire_ray.audio.source import AudioError, opened
+from spire_ray.audio.source import AudioError, opened, withheld
 
 _RATES = (1_000, 768_000)
 _UNKNOWN_FRAMES = 1 << 48
@@ -93,16 +93,19 @@ def reader(source: bytes | str, begin: float = 0.0, seconds: float = float("inf"
 
     Raises AudioError for what is missing, not audio, or without a usable rate.
     """
-    with opened(source, whole=whole) as file, closing(_sound(file, begin, seconds)) as sound:
-        rate = sound.samplerate
-        if not _RATES[0] <= rate <= _RATES[1]:
-            raise AudioError(f"sample rate {rate}: must be {_RATES[0]} to {_RATES[1]} Hz" if rate else "sample rate 0")
-        if whole or seconds == float("inf"):
-            place = file.tell()
-            frame_bytes = _SAMPLE_BYTES.get(sound.subtype, 4) * sound.channels
-            header.check_length(file, sound.extra_info, sound.frames, frame_bytes)
-            file.seek(place)
-        yield sound
+    try:
+        with opened(source, whole=whole) as file, closing(_sound(file, begin, seconds)) as sound:
+            rate = sound.samplerate
+            if not _RATES[0] <= rate <= _RATES[1]:
+                raise AudioError(f"sample rate {rate}: must be {_RATES[0]} to {_RATES[1]} Hz" if rate else "sample rate 0")
+            if whole or seconds == float("inf"):
+                place = file.tell()
+                frame_bytes = _SAMPLE_BYTES.get(sound.subtype, 4) * sound.channels
+                header.check_length(file, sound.extra_info, sound.frames, frame_bytes)
+                file.seek(place)
+            yield sound
+    except OSError as error:  # in the middle of reading
+        raise withheld(error, source) from None
 
 
 def knows_length(sound: Any) -> bool:

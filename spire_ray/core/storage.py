@@ -270,11 +270,15 @@ def parquet_rows(uri: str) -> int:
         return int(pq.read_metadata(file).num_rows)
 
 
+def parts(folder: str) -> list[str]:
+    """The `part-*.parquet` of a folder in the order of their names."""
+    return [join(folder, name) for name in listing(folder) if name.startswith("part-") and name.endswith(".parquet")]
+
+
 def read_parquet(uri: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
     """A Parquet file, or all `part-*.parquet` of a folder in the order of their names; `filters` are pyarrow's."""
     fs, path = filesystem(uri)
-    parts = [name for name in listing(uri) if name.startswith("part-") and name.endswith(".parquet")]
-    files = [path] if path.endswith(".parquet") else [join(path, name) for name in parts]
+    files = [path] if path.endswith(".parquet") else [join(path, part.rpartition("/")[2]) for part in parts(uri)]
     if not files:
         raise ValueError(f"{uri}: no part-*.parquet there")
     return pa.concat_tables([pq.read_table(file, columns=columns, filters=filters, filesystem=fs) for file in files])

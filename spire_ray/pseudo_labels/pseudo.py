@@ -1,7 +1,6 @@
 """Pseudo-labels: which transcripts are translated into what, and which translations are kept."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,37 +46,6 @@ def parameters(config: Mapping[str, Any]) -> float:
     shared = config.get("num_key_value_heads", config["num_attention_heads"]) / config["num_attention_heads"]
     block = width * width * (2 + 2 * shared) + 3 * width * config["intermediate_size"]
     return float(layers * block + width * config["vocab_size"] * (1 if config.get("tie_word_embeddings") else 2))
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A run of rows of a Parquet file: the unit of work, commit and resume."""
-
-    shard: int
-    file: str
-    first: int
-    rows: int
-
-
-SHARDS = pa.schema([("shard", pa.int64()), ("file", pa.string()), ("first", pa.int64()), ("rows", pa.int64())])
-
-
-def shards(files: Sequence[tuple[str, int]], most: int, planned: Sequence[Shard] = ()) -> list[Shard]:
-    """Shards of at most so many rows of (file, rows). Those that were planned stay as they are; what is new gets new ones.
-
-    Raises ValueError for a planned file that is gone or has fewer rows.
-    """
-    made, known = list(planned), Counter[str]()
-    for shard in planned:
-        known[shard.file] += shard.rows
-    for file, rows in files:
-        first = known.pop(file, 0)
-        if rows < first:
-            raise ValueError(f"data: {file} has {rows} rows, of which {first} were planned; choose another output")
-        made += [Shard(0, file, start, min(most, rows - start)) for start in range(first, rows, most)]
-    if known:
-        raise ValueError(f"data: {next(iter(known))} was planned and is gone; put it back or choose another output")
-    return [Shard(number, shard.file, shard.first, shard.rows) for number, shard in enumerate(made)]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import soundfile
 
 from spire_ray.audio import cut, decode, probe
 from spire_ray.audio.decode import AudioError
+from spire_ray.audio.source import Unreachable
 
 RATE = 16_000
 DRAW = np.random.default_rng(0)
@@ -133,5 +134,5 @@ def test_an_error_of_the_disk_is_no_end_of_the_sound(tmp_path, monkeypatch):
             return opened.read(count)
 
     monkeypatch.setattr("spire_ray.audio.sound.opened", lambda *_, **__: Failing())
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(Unreachable, match=r"^unreachable: Input/output error$"):
         decode.load("clip.wav")
