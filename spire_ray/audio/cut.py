@@ -35,6 +35,8 @@ def pieces(
     """
     first = max(0.0, begin - longest / 2)
     with decode.reader(source, first, float("inf") if end is None else end - first, whole=False) as sound:
+        if sound.effects.steps:
+            raise AudioError("a recording with effects is not cut: make it a file of its own first")
         rate = sound.samplerate
         start = round(origin * rate) if begin <= origin else _boundary(sound, begin, longest)
         stop = None if end is None else round(end * rate) if exact_end else _boundary(sound, end, longest)

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from spire_ray.audio.effects import NONE
 from spire_ray.audio.pcm import to_pcm
 from spire_ray.audio.sound import knows_length, reader
 from spire_ray.audio.source import AudioError, AudioTooLong
@@ -83,18 +84,20 @@ def _decoded(
     max_seconds: float,
     past_end: float = ROUNDED_SECONDS,
     as_pcm: bool = False,
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, float]:
     """Samples of one channel and their rate; int16 where that is what is wanted at the end."""
+    scale = sound.effects.scale
+    offset, duration, max_seconds = offset * scale, None if duration is None else duration * scale, max_seconds * scale
     rate, start = sound.samplerate, round(offset * sound.samplerate)
     known = knows_length(sound)
     count = round(duration * rate) if duration is not None else sound.frames - start if known else None
     if count and known and 0 < start + count - sound.frames <= past_end * rate:
         count = sound.frames - start
     if count is not None and count > max_seconds * rate:
-        raise AudioTooLong(f"longer than {max_seconds:g} s")
+        raise AudioTooLong(f"longer than {max_seconds / scale:g} s")
     if count is not None and (count <= 0 or start >= sound.frames):
         raise AudioError("no samples")
-    as_it_is = as_pcm and (sound.subtype, sound.channels, rate) == ("PCM_16", 1, SAMPLE_RATE)
+    as_it_is = as_pcm and sound.effects == NONE and (sound.subtype, sound.channels, rate) == ("PCM_16", 1, SAMPLE_RATE)
     mono = _read(sound, start, count, max_seconds, "int16" if as_it_is else "float32")
     if len(mono) == 0:
         raise AudioError("no samples")
@@ -104,7 +107,8 @@ def _decoded(
         return mono, rate
     if not np.isfinite(mono).all():
         raise AudioError("NaN or infinite samples")
-    return leveled(mono, sound), rate
+    heard: tuple[np.ndarray, float] = sound.effects.apply(leveled(mono, sound), rate)
+    return heard
 
 
 def leveled(mono: np.ndarray, sound: Any) -> np.ndarray:
@@ -130,7 +134,7 @@ def blocks(sound: Any, count: int | None = None, dtype: str = "float32") -> Iter
             raise AudioError(f"truncated or damaged: {error.error_string}") from None
         if len(samples) == 0:
             return
-        yield samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        yield sound.effects.heard(samples)
         left = None if left is None else left - len(samples)
 
 

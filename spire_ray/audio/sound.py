@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import soundfile
 
-from spire_ray.audio import header, media, mpeg, ogg
+from spire_ray.audio import effects, header, media, mpeg, ogg
 from spire_ray.audio.source import AudioError, opened, withheld
 
 _RATES = (1_000, 768_000)
@@ -93,8 +93,11 @@ def reader(source: bytes | str, begin: float = 0.0, seconds: float = float("inf"
 
     Raises AudioError for what is missing, not audio, or without a usable rate.
     """
+    source, found = effects.split(source)
+    begin, seconds = begin * found.scale, seconds * found.scale
     try:
         with opened(source, whole=whole) as file, closing(_sound(file, begin, seconds)) as sound:
+            sound.effects = found
             rate = sound.samplerate
             if not _RATES[0] <= rate <= _RATES[1]:
                 raise AudioError(f"sample rate {rate}: must be {_RATES[0]} to {_RATES[1]} Hz" if rate else "sample rate 0")
