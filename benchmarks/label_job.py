@@ -35,6 +35,7 @@ from spire_ray.audio import decode as audio
 from spire_ray.core import provenance, storage
 from spire_ray.settings import EncoderSettings, LabelSettings, TrackingSettings
 from spire_ray.shards import decoding, planning
+from spire_ray.shards.shard import Shard
 from spire_ray.stages import label
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.labeler import Labeler
@@ -184,7 +185,7 @@ def _bare(settings: LabelSettings) -> None:
         assert loop.exitcode == 0
 
 
-def _loop(settings: LabelSettings, planned: list[planning.Shard]) -> None:
+def _loop(settings: LabelSettings, planned: list[Shard]) -> None:
     import pyarrow as pa
 
     actor = label.LabelShard(settings, decoding.Decode({}, settings.max_seconds))

@@ -25,6 +25,7 @@ from spire_ray.manifest import reader
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import EncoderSettings, LabelSettings
 from spire_ray.shards import decoding, marks, planning
+from spire_ray.shards.shard import Shard, check
 from spire_ray.stages import label
 from spire_ray.tools import audit
 from spire_ray.units.codebook import Codebook
@@ -44,15 +45,17 @@ class LabelShard:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Row of the plan → part file and mark."""
-        shard = planning.Shard(**batch.to_pylist()[0])
+        shard = Shard.of(batch.to_pylist()[0])
         rows = reader.rows(shard.file, {}, shard.first, shard.rows)
-        planning.check(shard, rows)
+        check(shard, rows)
         fixed = pa.array([range(UNITS_PER_ROW)] * len(rows), pa.list_(pa.uint16()))
         made = {"units": fixed, "durations": fixed, "status": pa.array(["labelled"] * len(rows))}
         made["error"] = pa.nulls(len(rows), pa.string())
         table = pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
         tables.write(marks.part(self._output, shard.shard), table)
-        marks.write(self._output, shard.shard, marks.Mark(rows=len(rows), audio_seconds=shard.seconds, at=time.time()))
+        made_of = {"digest": shard.digest, "carried": shard.carried}
+        mark = marks.Mark(rows=len(rows), audio_seconds=shard.seconds, at=time.time(), **made_of)
+        marks.write(self._output, shard.shard, mark)
         return pa.table({"audio_seconds": [shard.seconds], "busy": [0.0], "rejected": [0]})
 
 

@@ -78,6 +78,7 @@ def test_the_package_imports_nothing_of_the_checkout_around_it(outside):
         ("pydantic", {"spire_ray.core.config"}),
         ("soundfile", {"spire_ray.audio", "spire_ray.quickstart"}),
         ("soxr", {"spire_ray.audio", "spire_ray.quickstart"}),
+        ("av", {"spire_ray.audio.media"}),
         ("espeakng_loader", {"spire_ray.quickstart.espeak"}),
         ("faiss", {"spire_ray.units"}),
         ("mlflow", {"spire_ray.runtime.tracking"}),

@@ -5,14 +5,12 @@ their pieces join without gap or overlap.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
 
 from spire_ray.audio import decode
 from spire_ray.audio.source import AudioError
-from spire_ray.settings import SAMPLE_RATE
 
 _HOP, _SMOOTHED = 0.01, 10
 """Loudness is taken every 10 ms and averaged over ten of them."""
@@ -37,15 +35,16 @@ def pieces(
     """
     first = max(0.0, begin - longest / 2)
     with decode.reader(source, first, float("inf") if end is None else end - first, whole=False) as sound:
+        if sound.effects.steps:
+            raise AudioError("a recording with effects is not cut: make it a file of its own first")
         rate = sound.samplerate
         start = round(origin * rate) if begin <= origin else _boundary(sound, begin, longest)
         stop = None if end is None else round(end * rate) if exact_end else _boundary(sound, end, longest)
-        _seek(sound, start)
+        decode.seek(sound, start)
         for waveform in _split(sound, start, stop, longest):
             if not np.isfinite(waveform).all():
                 raise AudioError("NaN or infinite samples")
-            resampled = waveform if rate == SAMPLE_RATE else soxr.resample(waveform, rate, SAMPLE_RATE)
-            yield start / rate, np.asarray(resampled, np.float32)
+            yield start / rate, decode.resampled(decode.leveled(waveform, sound), rate)
             start += len(waveform)
         if stop is None and decode.knows_length(sound):
             stop = sound.frames
@@ -53,7 +52,7 @@ def pieces(
         raise AudioError(f"truncated: {start} of {stop} samples")
 
 
-def _split(sound: soundfile.SoundFile, start: int, stop: int | None, longest: float) -> Iterator[np.ndarray]:
+def _split(sound: Any, start: int, stop: int | None, longest: float) -> Iterator[np.ndarray]:
     rate = sound.samplerate
     limit, rest = round(longest * rate), round(_LEAST_SECONDS * rate)
     waiting = np.zeros(0, np.float32)
@@ -71,11 +70,11 @@ def _split(sound: soundfile.SoundFile, start: int, stop: int | None, longest: fl
         yield waiting
 
 
-def _boundary(sound: soundfile.SoundFile, second: float, longest: float) -> int:
+def _boundary(sound: Any, second: float, longest: float) -> int:
     """The quietest sample of the half piece before a moment."""
     rate: int = sound.samplerate
     begin, stop = round((second - longest / 2) * rate), round(second * rate)
-    _seek(sound, begin)
+    decode.seek(sound, begin)
     samples = np.concatenate([np.zeros(0, np.float32), *decode.blocks(sound, stop - begin)])
     if len(samples) < stop - begin:
         raise AudioError(f"truncated: ends before {second:g} s")
@@ -91,12 +90,3 @@ def _quietest(samples: np.ndarray, rate: int) -> int:
     loudness = np.convolve(power, np.ones(_SMOOTHED), "valid")
     last = len(loudness) - 1 - int(np.argmin(loudness[::-1]))
     return int(last + _SMOOTHED // 2) * hop
-
-
-def _seek(sound: soundfile.SoundFile, sample: int) -> None:
-    if sound.tell() == sample:  # an MP3 that is sought in, even to its beginning, is decoded a little differently
-        return
-    try:
-        sound.seek(sample)
-    except soundfile.LibsndfileError:
-        raise AudioError(f"no samples at {sample / sound.samplerate:g} s") from None

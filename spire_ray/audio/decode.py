@@ -1,90 +1,36 @@
 """Audio → mono at 16 kHz, float32 or 16-bit, or the reason why not.
 
-WAV of every kind, FLAC, MP3, Ogg Vorbis and Opus are read by libsndfile; a cut is found by seeking, so that the rest of the
-file is not decoded. Memory is bounded by the samples asked for: channels are averaged and lengths enforced block by block.
+A cut is found by seeking, so that the rest of the file is not decoded. Memory is bounded by the samples asked for: channels are
+averaged and lengths enforced block by block. Float samples above 1, such as those of 16 bits written as floats, are scaled by
+their peak.
 """
 
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from spire_ray.audio import ffmpeg, header
+from spire_ray.audio.effects import NONE
 from spire_ray.audio.pcm import to_pcm
-from spire_ray.audio.source import AudioError, AudioTooLong, opened
+from spire_ray.audio.sound import knows_length, reader
+from spire_ray.audio.source import AudioError, AudioTooLong
 from spire_ray.settings import SAMPLE_RATE
 
-__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "load", "load_pcm", "reader"]
+__all__ = ["NUMERICS", "AudioError", "AudioTooLong", "knows_length", "load", "load_pcm", "pcm", "reader"]
 
 NUMERICS = {"decoder": f"libsndfile {soundfile.__libsndfile_version__}", "resampler": f"soxr {soxr.__version__}"}
 """What decides the last bits of a decoded waveform."""
+LEVEL = "float samples above 1 are scaled by their peak"
+"""For the identity of units: what is done to how loud a waveform is."""
 
-_RATES = (1_000, 768_000)
 _BLOCK = 1 << 19
 """Samples of one channel decoded at once: an utterance at 16 kHz, so that nothing has to be joined."""
 _LEAD_SECONDS = 1
-"""AAC that is entered in the middle is heard right a little later."""
-_UNKNOWN_FRAMES = 1 << 48
-"""libsndfile's count for a file that does not say its length lies far above."""
+"""A frame of an MP3 may use up to 511 bytes of those before it, which for the smallest, of 24 bytes, is 0.8 s."""
 ROUNDED_SECONDS = 0.01
 """By which a duration in a manifest may be too long: they are written with two or three decimals."""
-_SAMPLE_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}
-
-
-class _Sound(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file that may begin `skipped` seconds after the recording whose samples its positions count.
-
-    It is not sought in while its length is unknown; libsndfile fails at that.
-    """
-
-    _skipped = 0
-
-    def __init__(self, file: IO[bytes], skipped: int) -> None:
-        super().__init__(file)
-        self._skipped = skipped * self.samplerate
-
-    @property
-    def frames(self) -> int:
-        return int(self._info.frames) + self._skipped
-
-    def seekable(self) -> bool:
-        return bool(self.frames < _UNKNOWN_FRAMES and super().seekable())
-
-    def seek(self, frames: int, whence: int = 0) -> int:
-        return int(super().seek(frames - self._skipped if whence == io.SEEK_SET else frames, whence)) + self._skipped
-
-
-@contextmanager
-def reader(
-    source: bytes | str, begin: float = 0.0, seconds: float = float("inf"), *, whole: bool = True
-) -> Iterator[soundfile.SoundFile]:
-    """An open sound file, in which `seconds` from `begin` on can be read; the rest need not be there.
-
-    Raises AudioError for what is missing, not audio, or without a usable rate.
-    """
-    with opened(source, whole=whole) as file:
-        convert = header.needs_ffmpeg(file)
-        skipped = max(0, int(begin - _LEAD_SECONDS)) if convert else 0
-        sound = ffmpeg.to_wav(file, skipped, begin - skipped + seconds) if convert else file
-        sound.seek(0)
-        try:
-            opened_sound = _Sound(sound, skipped)
-        except soundfile.LibsndfileError:
-            raise AudioError(header.why_not(file)) from None
-        with opened_sound:
-            rate = opened_sound.samplerate
-            if not _RATES[0] <= rate <= _RATES[1]:
-                raise AudioError(f"sample rate {rate}: must be {_RATES[0]} to {_RATES[1]} Hz" if rate else "sample rate 0")
-            if sound is file and (whole or seconds == float("inf")):
-                place = sound.tell()
-                frame_bytes = _SAMPLE_BYTES.get(opened_sound.subtype, 4) * opened_sound.channels
-                header.check_length(sound, opened_sound.extra_info, opened_sound.frames, frame_bytes)
-                sound.seek(place)
-            yield opened_sound
 
 
 def load(
@@ -95,55 +41,90 @@ def load(
     `offset` and `duration` are seconds. Raises AudioError for what is missing, not audio, cut short, empty, not finite or
     longer than `max_seconds`.
     """
-    return _resampled(*_decoded(source, offset, duration, max_seconds))
+    with opened(source, offset, duration, max_seconds) as sound:
+        return resampled(*_decoded(sound, offset, duration, max_seconds))
 
 
 def load_pcm(
     source: bytes | str, offset: float = 0.0, duration: float | None = None, max_seconds: float = float("inf")
 ) -> np.ndarray:
     """As `load`, but int16 PCM; samples that are 16-bit in the file, mono at 16 kHz, are not converted on the way."""
-    samples, rate = _decoded(source, offset, duration, max_seconds, pcm=True)
-    return samples if samples.dtype == np.int16 else to_pcm(_resampled(samples, rate))
+    with opened(source, offset, duration, max_seconds) as sound:
+        return pcm(sound, offset, duration, max_seconds)
 
 
-def knows_length(sound: soundfile.SoundFile) -> bool:
-    """Whether a file says how long it is."""
-    return bool(sound.frames < _UNKNOWN_FRAMES)
+def pcm(
+    sound: Any, offset: float, duration: float | None, max_seconds: float = float("inf"), past_end: float = ROUNDED_SECONDS
+) -> np.ndarray:
+    """As `load_pcm`, of a sound that is open; a part may end `past_end` seconds behind it."""
+    samples, rate = _decoded(sound, offset, duration, max_seconds, past_end, as_pcm=True)
+    return samples if samples.dtype == np.int16 else to_pcm(resampled(samples, rate))
+
+
+def opened(source: bytes | str, offset: float, duration: float | None, max_seconds: float) -> Any:
+    """The open sound of one utterance. Raises AudioError as `load` does."""
+    check_part(offset, duration)
+    needed = max_seconds if duration is None else min(duration, max_seconds)
+    return reader(source, offset, needed, whole=not offset and duration is None)
+
+
+def check_part(offset: float, duration: float | None) -> None:
+    """Raise AudioError for what is no part of any recording."""
+    for name, value in (("offset", offset), ("duration", duration)):
+        if value is not None and not np.isfinite(value):
+            raise AudioError(f"{name} is no number of seconds: {value}")
+        if value is not None and value < 0:
+            raise AudioError(f"negative {name}: {value:g} s")
 
 
 def _decoded(
-    source: bytes | str, offset: float, duration: float | None, max_seconds: float, pcm: bool = False
-) -> tuple[np.ndarray, int]:
-    """Samples of one channel and their rate; with `pcm`, int16 where that is what is wanted at the end."""
-    if offset < 0:
-        raise AudioError(f"negative offset: {offset:g} s")
-    needed = max_seconds if duration is None else min(duration, max_seconds)
-    with reader(source, offset, needed, whole=not offset and duration is None) as sound:
-        rate, start = sound.samplerate, round(offset * sound.samplerate)
-        known = knows_length(sound)
-        count = round(duration * rate) if duration is not None else sound.frames - start if known else None
-        if count and known and 0 < start + count - sound.frames <= ROUNDED_SECONDS * rate:
-            count = sound.frames - start
-        if count is not None and count > max_seconds * rate:
-            raise AudioTooLong(f"longer than {max_seconds:g} s")
-        if count is not None and (count <= 0 or start >= sound.frames):
-            raise AudioError("no samples")
-        as_it_is = pcm and (sound.subtype, sound.channels, rate) == ("PCM_16", 1, SAMPLE_RATE)
-        mono = _read(sound, start, count, max_seconds, "int16" if as_it_is else "float32")
+    sound: Any,
+    offset: float,
+    duration: float | None,
+    max_seconds: float,
+    past_end: float = ROUNDED_SECONDS,
+    as_pcm: bool = False,
+) -> tuple[np.ndarray, float]:
+    """Samples of one channel and their rate; int16 where that is what is wanted at the end."""
+    scale = sound.effects.scale
+    offset, duration, max_seconds = offset * scale, None if duration is None else duration * scale, max_seconds * scale
+    rate, start = sound.samplerate, round(offset * sound.samplerate)
+    known = knows_length(sound)
+    count = round(duration * rate) if duration is not None else sound.frames - start if known else None
+    if count and known and 0 < start + count - sound.frames <= past_end * rate:
+        count = sound.frames - start
+    if count is not None and count > max_seconds * rate:
+        raise AudioTooLong(f"longer than {max_seconds / scale:g} s")
+    if count is not None and (count <= 0 or start >= sound.frames):
+        raise AudioError("no samples")
+    as_it_is = as_pcm and sound.effects == NONE and (sound.subtype, sound.channels, rate) == ("PCM_16", 1, SAMPLE_RATE)
+    mono = _read(sound, start, count, max_seconds, "int16" if as_it_is else "float32")
     if len(mono) == 0:
         raise AudioError("no samples")
-    if count is not None and len(mono) < count:
+    if count is not None and len(mono) < count - (0 if duration is None else ROUNDED_SECONDS * rate):
         raise AudioError(f"truncated: {len(mono)} of {count} samples")
-    if not (as_it_is or np.isfinite(mono).all()):
+    if as_it_is:
+        return mono, rate
+    if not np.isfinite(mono).all():
         raise AudioError("NaN or infinite samples")
-    return mono, rate
+    heard: tuple[np.ndarray, float] = sound.effects.apply(leveled(mono, sound), rate)
+    return heard
 
 
-def _resampled(mono: np.ndarray, rate: int) -> np.ndarray:
+def leveled(mono: np.ndarray, sound: Any) -> np.ndarray:
+    """Float samples above 1 scaled by their peak, where the file holds floats; what a decoder overshoots is clipped later."""
+    if sound.subtype not in ("FLOAT", "DOUBLE") or not len(mono):
+        return mono
+    peak = float(np.abs(mono).max())
+    return mono if peak <= 1 else np.asarray(mono / peak, np.float32)
+
+
+def resampled(mono: np.ndarray, rate: float) -> np.ndarray:
+    """float32 at 16 kHz."""
     return mono if rate == SAMPLE_RATE else np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), np.float32)
 
 
-def blocks(sound: soundfile.SoundFile, count: int | None = None, dtype: str = "float32") -> Iterator[np.ndarray]:
+def blocks(sound: Any, count: int | None = None, dtype: str = "float32") -> Iterator[np.ndarray]:
     """The next samples, channels averaged, in blocks; at most `count` of them."""
     left = count
     while left is None or left > 0:
@@ -153,16 +134,12 @@ def blocks(sound: soundfile.SoundFile, count: int | None = None, dtype: str = "f
             raise AudioError(f"truncated or damaged: {error.error_string}") from None
         if len(samples) == 0:
             return
-        yield samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        yield sound.effects.heard(samples)
         left = None if left is None else left - len(samples)
 
 
-def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds: float, dtype: str) -> np.ndarray:
-    try:
-        if start:
-            sound.seek(start)
-    except soundfile.LibsndfileError:
-        raise AudioError(f"no samples at {start / sound.samplerate:g} s") from None
+def _read(sound: Any, start: int, count: int | None, max_seconds: float, dtype: str) -> np.ndarray:
+    seek(sound, start)
     parts, longest = [], max_seconds * sound.samplerate
     for block in blocks(sound, count, dtype):
         parts.append(block)
@@ -170,3 +147,16 @@ def _read(sound: soundfile.SoundFile, start: int, count: int | None, max_seconds
         if longest < 0:
             raise AudioTooLong(f"longer than {max_seconds:g} s")
     return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])
+
+
+def seek(sound: Any, sample: int) -> None:
+    """Go to a sample. Raises AudioError where there is none."""
+    if sound.tell() == sample:  # an MP3 that is sought in, even to its beginning, is decoded a little differently
+        return
+    lead = min(sample, sound.samplerate * _LEAD_SECONDS) if sound.subtype.startswith("MPEG") else 0
+    try:
+        sound.seek(sample - lead)
+        if lead:
+            sound.read(lead)
+    except soundfile.LibsndfileError:
+        raise AudioError(f"no samples at {sample / sound.samplerate:g} s") from None

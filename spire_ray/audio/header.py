@@ -1,19 +1,19 @@
 """What the bytes around the samples say: why a file cannot be opened, and lengths that its size belies.
 
 libsndfile reads what it finds and does not complain about a file that was cut off or a header that lies; here such files are
-recognised from their own structure. Sources: RIFF WAVE, RFC 9639 (FLAC), RFC 3533 (Ogg), ISO 14496-12 (MP4).
+recognised from their own structure. Sources: RIFF WAVE, RFC 9639 (FLAC), RFC 3533 (Ogg).
 """
 
 import re
 from typing import IO
 
+from spire_ray.audio.ogg import LARGEST_PAGE, PAGE
 from spire_ray.audio.source import AudioError
 
 _WAV_DATA = re.compile(r"^data : (\d+)(?: \(should be (\d+)\))?$", re.MULTILINE)
 """How libsndfile notes the data chunk of a WAV file, and with it that fewer bytes are there."""
 _UNKNOWN_SIZE = 0x7FFF0000
 """From here on the size in a WAV header stands for unknown: the file was written into a pipe."""
-_OGG_PAGE, _OGG_LARGEST = b"OggS", 65_307
 _HEAD = 4096
 
 
@@ -36,13 +36,6 @@ def why_not(file: IO[bytes]) -> str:
     return "not readable as audio: an unknown or damaged format"
 
 
-def needs_ffmpeg(file: IO[bytes]) -> bool:
-    """Whether this is M4A or MP4, AAC, or WebM, which libsndfile does not read."""
-    file.seek(0)
-    head = file.read(12)
-    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:1] == b"\xff" and head[1:2] in (b"\xf1", b"\xf9"))
-
-
 def check_length(file: IO[bytes], extra_info: str, frames: int, frame_bytes: int) -> None:
     """Raise AudioError for a file that ends early or holds far more than its header says.
 
@@ -62,7 +55,7 @@ def check_length(file: IO[bytes], extra_info: str, frames: int, frame_bytes: int
         audio = size - _flac_start(file)
         if audio > frames * frame_bytes + _HEAD + frames // 8:  # verbatim samples and the headers of small frames
             raise AudioError(f"false length: the header says {frames} samples, {audio} bytes hold more")
-    elif magic == _OGG_PAGE and not _ogg_complete(file, size):
+    elif magic == PAGE and not _ogg_complete(file, size):
         raise AudioError("truncated: the last page is not complete")
 
 
@@ -80,10 +73,10 @@ def _flac_start(file: IO[bytes]) -> int:
 
 
 def _ogg_complete(file: IO[bytes], size: int) -> bool:
-    start = max(0, size - _OGG_LARGEST)
+    start = max(0, size - LARGEST_PAGE)
     file.seek(start)
     tail = file.read()
-    page = tail.rfind(_OGG_PAGE)
+    page = tail.rfind(PAGE)
     segments = tail[page + 26] if 0 <= page < len(tail) - 26 else 256
     lacing = tail[page + 27 : page + 27 + segments]
     return page >= 0 and len(lacing) == segments and page + 27 + segments + sum(lacing) <= len(tail)

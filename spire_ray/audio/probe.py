@@ -1,4 +1,4 @@
-"""Rate, length and channels of an audio file, from its header alone."""
+"""Rate, length and channels of an audio file, without decoding it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from spire_ray.audio import decode
 
 @dataclass(frozen=True)
 class Audio:
-    """What a header says."""
+    """What a file says of itself."""
 
     rate: int
     """Hz."""
@@ -15,13 +15,18 @@ class Audio:
     """Of one channel."""
     channels: int
 
+    scale: float = 1.0
+    """Seconds of the file in one second of what its effects make of it."""
+    is_known: bool = True
+    """Whether the file says how long it is."""
+
     @property
     def seconds(self) -> float:
         """Length."""
-        return self.samples / self.rate
+        return self.samples / self.rate / self.scale
 
 
 def probe(source: bytes | str) -> Audio:
-    """Read a header. Raises AudioError as decoding does."""
+    """Ask a file. Raises AudioError as decoding does."""
     with decode.reader(source, whole=False) as sound:
-        return Audio(sound.samplerate, sound.frames, sound.channels)
+        return Audio(sound.samplerate, sound.frames, sound.channels, sound.effects.scale, decode.knows_length(sound))

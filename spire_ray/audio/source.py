@@ -1,5 +1,6 @@
 """Where audio comes from: bytes, a local file, an object on S3, or a part of one such as a member of a tar."""
 
+import errno
 import io
 import re
 from pathlib import Path
@@ -9,6 +10,16 @@ from spire_ray.core import storage
 
 _PART = re.compile(r"(.+):(\d+):(\d+)")
 """`FILE:START:SIZE`, as fairseq and the tar reader of the manifests write it."""
+
+
+UNREACHABLE = "unreachable"
+"""The kind of reason that is no fault of a row."""
+_PASSING = {
+    errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+    errno.ENETUNREACH, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.EREMOTEIO, errno.EBUSY,
+    errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
+}  # fmt: skip
+_NETWORKS = ("botocore", "aiobotocore", "aiohttp", "urllib3", "requests", "httpx")
 
 
 class AudioError(ValueError):
@@ -22,11 +33,18 @@ class AudioTooLong(AudioError):
     """Audio longer than it may be."""
 
 
+class Unreachable(AudioError):
+    """Audio that the environment withholds: a mount, a network, a server. It may be there the next time."""
+
+    def __init__(self, why: object) -> None:
+        super().__init__(f"{UNREACHABLE}: {' '.join(str(why).split())}")
+
+
 def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
     """An open file with random access.
 
     An object that is read as a whole is fetched by one request, otherwise by the ranges that are asked for. Raises AudioError
-    for what is not there, no file, empty or not permitted, and OSError where the storage cannot be reached.
+    for what is not there, no file, empty or not permitted, and Unreachable, which is one, where the storage cannot be reached.
     """
     if isinstance(source, bytes):
         return io.BytesIO(_filled(source))
@@ -53,18 +71,41 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
         return storage.open_file(source)
     except AudioError:
         raise
-    except (ValueError, ImportError, IsADirectoryError, OverflowError) as error:  # a scheme, a name that cannot be
-        if source.startswith("s3://"):  # its region or its credentials, no fault of the row
-            raise
-        raise AudioError(f"not a path of audio: {' '.join(str(error).split())}") from None
     except FileNotFoundError:
-        raise AudioError("no such file" if storage.is_local(source) else "no such key") from None
+        raise _missing(part[1] if part else source) from None
     except PermissionError:
         raise AudioError("no permission") from None
     except OSError as error:
-        if not storage.is_local(source):  # an outage is no fault of the row: the job ends and is run again
+        raise withheld(error, source) from None
+    except (ValueError, ImportError, OverflowError) as error:  # a scheme, a name that cannot be
+        if source.startswith("s3://"):  # its region or its credentials, no fault of the row
             raise
-        raise AudioError(f"not readable: {' '.join(str(error).split())}") from None
+        raise AudioError(f"not a path of audio: {' '.join(str(error).split())}") from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _NETWORKS:
+            raise
+        status = int(getattr(error, "status", 0) or 0)
+        if 400 <= status < 500 and status not in (408, 425, 429):
+            raise AudioError(f"refused by the server: {status}") from None
+        raise Unreachable(f"{type(error).__name__}: {error}") from None
+
+
+def withheld(error: OSError, source: bytes | str = b"") -> AudioError:
+    """What an error of reading is to a row: its own fault, or the environment's."""
+    remote = isinstance(source, str) and not storage.is_local(source)
+    if isinstance(error, IsADirectoryError):
+        return AudioError("a folder, not a file")
+    if error.errno in _PASSING or isinstance(error, TimeoutError | ConnectionError) or remote:
+        return Unreachable(error.strerror or f"{type(error).__name__}: {error}")
+    return AudioError(f"not readable: {' '.join(str(error).split())}")
+
+
+def _missing(source: str) -> AudioError:
+    """A file that is not there; where its whole folder is not, a mount is missing."""
+    if not storage.is_local(source):
+        return AudioError("no such key" if source.startswith("s3://") else "no such file")
+    folder = Path(source).parent
+    return AudioError("no such file") if folder.is_dir() else Unreachable(f"no such folder: {folder}")
 
 
 def read(source: bytes | str) -> bytes:

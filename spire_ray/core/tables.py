@@ -8,11 +8,16 @@ import pyarrow.parquet as pq
 from spire_ray.core import storage
 
 
+def parts(folder: str) -> list[str]:
+    """The `part-*.parquet` of a folder in the order of their names."""
+    names = [name for name in storage.listing(folder) if name.startswith("part-") and name.endswith(".parquet")]
+    return [storage.join(folder, name) for name in names]
+
+
 def read(uri: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
     """A Parquet file, or all `part-*.parquet` of a folder in the order of their names; `filters` are pyarrow's."""
     fs, path = storage.filesystem(uri)
-    parts = [name for name in storage.listing(uri) if name.startswith("part-") and name.endswith(".parquet")]
-    files = [path] if path.endswith(".parquet") else [storage.join(path, name) for name in parts]
+    files = [path] if path.endswith(".parquet") else [storage.join(path, part.rpartition("/")[2]) for part in parts(uri)]
     if not files:
         raise ValueError(f"{uri}: no part-*.parquet there")
     return pa.concat_tables([pq.read_table(file, columns=columns, filters=filters, filesystem=fs) for file in files])

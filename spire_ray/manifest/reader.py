@@ -42,6 +42,11 @@ def is_parquet(file: str) -> bool:
     return file.endswith(".parquet")
 
 
+def base(file: str) -> str:
+    """The folder that the relative paths of a manifest's file begin at."""
+    return _rows_of(file)[1] if not is_parquet(file) and storage.is_folder(file) else _parent(file)
+
+
 def stream(uri: str, columns: Columns | None = None) -> Iterator[pa.Table]:
     """A manifest in tables of `schema.MANIFEST`, some thousand rows each; absent columns are null, audio paths resolved.
 
@@ -53,15 +58,19 @@ def stream(uri: str, columns: Columns | None = None) -> Iterator[pa.Table]:
 
 
 def located(
-    uri: str, columns: Columns, *, require: Sequence[str] = (), audio_bytes: bool = True
+    uri: str, columns: Columns, *, require: Sequence[str] = (), audio_bytes: bool = True, strict: bool = True
 ) -> Iterator[tuple[str, pa.Table]]:
-    """As `stream`, each table with the file it is of. Raises ValueError too for rows without a column of `require`."""
+    """As `stream`, each table with the file it is of. Raises ValueError too for rows without a column of `require`.
+
+    Without `strict` wrong numbers of seconds are left to be the reasons that their rows are rejected for.
+    """
     check_columns(columns)
     empty = True
     with unique.Hashes() as hashes:
         for file in files(uri):
-            for table in _tables(file, columns, require, audio_bytes):
-                _check_durations(table, uri)
+            for table in _tables(file, columns, require, audio_bytes, strict):
+                if strict:
+                    _check_durations(table, uri)
                 hashes.add(table["utt_id"].to_pylist())
                 empty = empty and not len(table)
                 yield file, table
@@ -81,7 +90,7 @@ def rows(file: str, columns: Columns, first: int, count: int, *, audio_bytes: bo
     return _resolved(parquet.rows(file, columns, first, count, audio_bytes), _parent(file))
 
 
-def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bool) -> Iterator[pa.Table]:
+def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bool, strict: bool) -> Iterator[pa.Table]:
     if is_parquet(file):
         for table in parquet.tables(file, columns, audio_bytes):
             if missing := [name for name in require if table[name].null_count == len(table)]:
@@ -95,7 +104,7 @@ def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bo
         for name in require:
             if missing := [place.removeprefix(f"{file}: ") for place, row in named if name not in row]:
                 raise ValueError(f"{file}: no {name!r} in {_some(missing)}; name it, as columns.{name}=ITS_NAME")
-        yield _resolved(to_table(named), base)
+        yield _resolved(to_table(named, strict), base)
 
 
 def _rows_of(file: str) -> tuple[RowReader, str]:
@@ -139,7 +148,7 @@ def _name_repeated(uri: str, columns: Columns, hashes: set[int]) -> None:
     """Count the ids behind repeated hashes in a second pass, and refuse those that are the same."""
     counts: Counter[str] = Counter()
     for file in files(uri):
-        for table in _tables(file, columns, (), audio_bytes=False):
+        for table in _tables(file, columns, (), audio_bytes=False, strict=False):
             ids = table["utt_id"].to_pylist()
             counts.update(utt_id for utt_id, value in zip(ids, unique.of(ids).tolist(), strict=True) if value in hashes)
     if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:

@@ -13,6 +13,12 @@ def source(audio: dict[str, Any] | None) -> bytes | str:
     return bytes(audio["bytes"]) if audio.get("bytes") is not None else audio.get("path") or ""
 
 
+def folder(audio: dict[str, Any] | None) -> str:
+    """Where the file of a row's audio lies; empty where it is in the row."""
+    found = source(audio)
+    return "" if isinstance(found, bytes) else found.rpartition("/")[0]
+
+
 def part(row: Row) -> tuple[float, float | None]:
     """Where a row begins in its recording and how long it is, in seconds; without `offset` it is the whole of it."""
     return (0.0, None) if row.get("offset") is None else (row["offset"], row.get("duration"))

@@ -78,13 +78,14 @@ def mapped(row: Row, columns: Columns, place: str) -> Row:
     return named
 
 
-def to_table(rows: Iterable[tuple[str, Row]]) -> pa.Table:
+def to_table(rows: Iterable[tuple[str, Row]], strict: bool = True) -> pa.Table:
     """(place, row) pairs → a table; keys that no manifest has are left out.
 
     Numbers may be written as text. A row without `utt_id` gets the hash of its audio path as it is written, offset and
-    duration. Raises ValueError naming the place of a value of a wrong kind.
+    duration. Raises ValueError naming the place of a value of a wrong kind; without `strict` a number that is none becomes NaN,
+    which is a reason to reject its row.
     """
-    clean = [_clean(row, place) for place, row in rows]
+    clean = [_clean(row, place, strict) for place, row in rows]
     return pa.Table.from_pylist(clean, MANIFEST)
 
 
@@ -93,10 +94,10 @@ def derived_id(path: str | None, offset: float | None, duration: float | None) -
     return hashlib.sha256(f"{path}|{offset}|{duration}".encode()).hexdigest()[:20]
 
 
-def _clean(row: Row, place: str) -> Row:
-    clean: Row = {name: None if row.get(name) is None else str(row[name]) for name in _TEXTS}
+def _clean(row: Row, place: str, strict: bool) -> Row:
+    clean: Row = {name: _text(row.get(name), name, place) for name in _TEXTS}
     for name in _NUMBERS:
-        clean[name] = _number(row.get(name), name, place)
+        clean[name] = _number(row.get(name), name, place, strict)
     translations = row.get("translations") or {}
     if not isinstance(translations, Mapping):
         raise ValueError(f"{place}: translations={translations!r} is not a mapping of languages to texts")
@@ -110,13 +111,19 @@ def _clean(row: Row, place: str) -> Row:
     return clean
 
 
-def _number(value: Any, name: str, place: str) -> float | None:
+def _text(value: Any, name: str, place: str) -> str | None:
+    if isinstance(value, list | tuple | Mapping):
+        raise ValueError(f"{place}: {name}={value!r} is no text; write one {name} a row")
+    return None if value is None else str(value)
+
+
+def _number(value: Any, name: str, place: str, strict: bool) -> float | None:
     if value is None:
         return None
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not math.isfinite(number):
+    if strict and not math.isfinite(number):
         raise ValueError(f"{place}: {name}={value!r} is not a number of seconds")
     return number

@@ -1,27 +1,29 @@
 """The folder of the stage pseudo_label: its plan, the translations of each shard, and the rows with those that are kept.
 
-`labels/plan.parquet` says which rows each shard holds; `labels/part-….parquet` holds every translation with its score,
+`plan.parquet` says which rows each shard holds; `labels/part-….parquet` holds every translation with its score,
 `_done/….json` its counts, `part-….parquet` the rows that have a kept translation.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.pseudo_labels import pseudo
-from spire_ray.pseudo_labels.pseudo import Cut, Shard
+from spire_ray.pseudo_labels.pseudo import Cut
 from spire_ray.settings import Candidate, PseudoLabelSettings
+from spire_ray.shards import account, growth, marks, planning
+from spire_ray.shards.marks import Translations
+from spire_ray.shards.shard import Located, Shard, Work
 
 FOLDER = "labels"
-_DONE = "_done"
-_PLAN_FILE = "plan.parquet"
+_DEPENDS_ON = ("text", "language", "split", "status")
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
@@ -32,29 +34,29 @@ def planned(settings: PseudoLabelSettings) -> list[Shard]:
 
     Raises ValueError for a folder without part files and for planned rows that are gone.
     """
-    files = [(file, tables.rows(file)) for file in _files(settings.data)]
-    return pseudo.shards(files, settings.rows_per_shard, plan(settings.output))
+    return growth.extended(
+        _tables(settings.data), planning.read(settings.output), Work(_DEPENDS_ON, limit=settings.rows_per_shard)
+    )
 
 
-def plan(folder: str) -> list[Shard]:
-    """The plan of an output folder; empty where there is none yet."""
-    path = storage.join(folder, FOLDER, _PLAN_FILE)
-    return [Shard(**row) for row in tables.read(path).to_pylist()] if storage.exists(path) else []
-
-
-def write_plan(folder: str, shards: Sequence[Shard]) -> None:
-    """Keep the plan for a resume."""
-    table = pa.Table.from_pylist([asdict(shard) for shard in shards], pseudo.SHARDS)
-    tables.write(storage.join(folder, FOLDER, _PLAN_FILE), table)
+def _tables(data: str) -> Located:
+    """The columns that translations depend on, null where there are none."""
+    for file in _files(data):
+        with storage.open_file(file) as raw:
+            parquet = pq.ParquetFile(raw)
+            names = [name for name in ("utt_id", *_DEPENDS_ON) if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(columns=names):
+                table = pa.Table.from_batches([batch])
+                for name in {"utt_id", *_DEPENDS_ON} - {*names}:
+                    table = table.append_column(name, pa.nulls(len(table), pa.string()))
+                yield storage.absolute(file), table
 
 
 def _files(data: str) -> list[str]:
-    if data.endswith(".parquet"):
-        return [data]
-    names = [name for name in storage.listing(data) if name.startswith("part-") and name.endswith(".parquet")]
-    if not names:
+    files = [data] if data.endswith(".parquet") else tables.parts(data)
+    if not files:
         raise ValueError(f"data={data}: no part-*.parquet there")
-    return [storage.join(data, name) for name in names]
+    return files
 
 
 # --- a shard --------------------------------------------------------------------------------------------------------
@@ -77,10 +79,10 @@ def rows(shard: Shard, split: str) -> pa.Table:
     return found.filter(pa.array(keep))
 
 
-def write(folder: str, shard: int, labels: list[dict[str, Any]], counts: dict[str, Any]) -> None:
+def write(folder: str, shard: int, labels: list[dict[str, Any]], mark: Translations) -> None:
     """The translations of a shard, then the mark that it is done."""
     tables.write(_part(folder, shard), pa.Table.from_pylist(labels, schema=pseudo.LABELS))
-    storage.write_json(storage.join(folder, _DONE, f"{shard:06d}.json"), counts)
+    marks.write(folder, shard, mark)
 
 
 def read(folder: str, shard: int) -> pa.Table:
@@ -88,18 +90,8 @@ def read(folder: str, shard: int) -> pa.Table:
     return tables.read(_part(folder, shard))
 
 
-def done(folder: str) -> set[int]:
-    """Numbers of the shards that are done."""
-    return {int(name.removesuffix(".json")) for name in storage.listing(storage.join(folder, _DONE)) if name.endswith(".json")}
-
-
-def counts(folder: str, shard: int) -> dict[str, Any]:
-    """What the mark of a shard says."""
-    return dict(storage.read_json(storage.join(folder, _DONE, f"{shard:06d}.json")))
-
-
 def _part(folder: str, shard: int) -> str:
-    return storage.join(folder, FOLDER, f"part-{shard:06d}.parquet")
+    return marks.part(storage.join(folder, FOLDER), shard)
 
 
 # --- several systems ------------------------------------------------------------------------------------------------
@@ -113,7 +105,7 @@ def candidate(given: Candidate, shard: int) -> list[dict[str, Any]]:
     made = read(given.labels, shard).to_pylist()
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for folder in given.scores:
-        path = storage.join(folder, f"part-{shard:06d}.parquet")
+        path = marks.part(folder, shard)
         if not storage.exists(path):
             raise ValueError(f"candidates.scores={folder}: no part-{shard:06d}.parquet there, as {given.labels}/labels has")
         table = tables.read(path)
@@ -133,8 +125,8 @@ def check_candidates(settings: PseudoLabelSettings, shards: Sequence[Shard]) -> 
     """Raise ValueError for a system that has not translated the same shards."""
     for number, given in enumerate(settings.candidates):
         split = storage.read_json(storage.join(given.labels, "run.json"))["resolved"]["split"]
-        missing = {shard.shard for shard in shards} - done(given.labels)
-        if plan(given.labels) != list(shards) or missing or split != settings.split:
+        missing = account.unfinished(shards, marks.by_shard(given.labels, Translations))
+        if planning.read(given.labels) != list(shards) or missing or split != settings.split:
             raise ValueError(
                 f"candidates.{number}.labels={given.labels}: holds other shards than {settings.data}; "
                 "run it over the same data and split to its end, with the same rows_per_shard"
@@ -145,10 +137,10 @@ def check_scores(settings: PseudoLabelSettings) -> None:
     """Raise ValueError for a score that no translation has, as far as folders of scores are there."""
     known = {"score"} if settings.quality.model or settings.candidates else set()
     for folder in (folder for given in settings.candidates for folder in given.scores):
-        parts = [name for name in storage.listing(folder) if name.startswith("part-")]
+        parts = tables.parts(folder)
         if not parts:
             return
-        known |= set(_named(tables.read(storage.join(folder, parts[0]))))
+        known |= set(_named(tables.read(parts[0])))
     quality = settings.quality
     fields = {f"minimum.{name}": name for name in quality.minimum}
     fields |= {"by": quality.by} if known or quality.by != "score" else {}
@@ -186,7 +178,7 @@ def write_kept(settings: PseudoLabelSettings, shards: Sequence[Shard], found: di
             keeps = cut.keeps(scores, ranks)
             kept += [(row["utt_id"], target, row["translation"]) for row, keep in zip(mine, keeps, strict=True) if keep]
         table = pseudo.rows_with_translations(rows(shard, settings.split), kept)
-        tables.write(storage.join(settings.output, f"part-{shard.shard:06d}.parquet"), table)
+        tables.write(marks.part(settings.output, shard.shard), table)
         count += len(kept)
     return count
 

@@ -1,7 +1,6 @@
 """Pseudo-labels: which transcripts are translated into what, and which translations are kept."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,37 +38,6 @@ _FLOPS_A_SECOND = 0.3 * 790e12
 def gpu_hours(translations: int, parameters: float) -> float:
     """H200 hours of translating, at 30 % of the matrix rate: a plan's guess, not a measurement."""
     return translations * (_TOKENS_READ + _TOKENS_WRITTEN) * 2 * parameters / _FLOPS_A_SECOND / 3600
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A run of rows of a Parquet file: the unit of work, commit and resume."""
-
-    shard: int
-    file: str
-    first: int
-    rows: int
-
-
-SHARDS = pa.schema([("shard", pa.int64()), ("file", pa.string()), ("first", pa.int64()), ("rows", pa.int64())])
-
-
-def shards(files: Sequence[tuple[str, int]], most: int, planned: Sequence[Shard] = ()) -> list[Shard]:
-    """Shards of at most so many rows of (file, rows). Those that were planned stay as they are; what is new gets new ones.
-
-    Raises ValueError for a planned file that is gone or has fewer rows.
-    """
-    made, known = list(planned), Counter[str]()
-    for shard in planned:
-        known[shard.file] += shard.rows
-    for file, rows in files:
-        first = known.pop(file, 0)
-        if rows < first:
-            raise ValueError(f"data: {file} has {rows} rows, of which {first} were planned; choose another output")
-        made += [Shard(0, file, start, min(most, rows - start)) for start in range(first, rows, most)]
-    if known:
-        raise ValueError(f"data: {next(iter(known))} was planned and is gone; put it back or choose another output")
-    return [Shard(number, shard.file, shard.first, shard.rows) for number, shard in enumerate(made)]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ GPU. Nothing here talks to other workers.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,8 +16,8 @@ from spire_ray.audio.pcm import from_pcm
 from spire_ray.core import storage
 from spire_ray.manifest import alignments, sample
 from spire_ray.settings import FitCodebookSettings
-from spire_ray.shards import decoding, marks
-from spire_ray.shards.planning import Shard
+from spire_ray.shards import account, decoding
+from spire_ray.shards.shard import Shard
 from spire_ray.units.fingerprint import Identity
 from spire_ray.units.kmeans.lloyd import Statistics
 from spire_ray.units.quality import Tally
@@ -107,7 +106,7 @@ class FrameStore:
         tensors["lengths"] = torch.tensor([len(frames) for frames in parts[True]], dtype=torch.int64)
         tensors["utt_ids"] = torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8)
         self._write(shard.shard, ".safetensors", save(tensors))
-        rejected = dict(Counter(marks.reason(error) for error in shard.errors if error))
+        rejected = account.by_reason(shard.errors)
         made = ShardStats(shard.shard, len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
         self._write(shard.shard, ".json", json.dumps(asdict(made)).encode())
         return made

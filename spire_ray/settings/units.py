@@ -8,6 +8,7 @@ from spire_ray.settings.types import (
     EncoderReference,
     File,
     Folder,
+    Fraction,
     Manifest,
     NonNegativeFloat,
     NonNegativeInt,
@@ -91,6 +92,12 @@ class LabelSettings(StageSettings):
     """Audio in one forward pass of the encoder."""
     max_seconds: PositiveFloat = 120.0
     """Longer audio is rejected."""
+    length_tolerance: NonNegativeFloat = 0.25
+    """Seconds by which audio may be longer or shorter than its manifest says, and a part end behind its recording."""
+    retry: Operational[str] = ""
+    """`rejected`, or one reason as `spire rejected` names it: rows that were rejected are tried again."""
+    max_rejected_share: Operational[Fraction] = 0.5
+    """Of the rows; a job that rejects more, or labels nothing, ends with an error."""
     cut_seconds: NonNegativeFloat = 0.0
     """Cut longer recordings at quiet places into pieces of at most so many seconds, rows of their own; 0: do not cut."""
     silence: Literal["keep", "reject"] = "keep"

@@ -1,20 +1,32 @@
 """A shard of audio, decoded on CPUs, and how it travels to the encoder."""
 
+import time
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from spire_ray.audio import cut, decode
+from spire_ray.audio import cut, decode, probe
 from spire_ray.audio.pcm import to_pcm
+from spire_ray.audio.source import UNREACHABLE
 from spire_ray.manifest import reader, recording
 from spire_ray.manifest.schema import MANIFEST, Columns, Row
 from spire_ray.settings import SAMPLE_RATE
-from spire_ray.shards import planning
+from spire_ray.shards import parts, planning
+from spire_ray.shards.shard import Shard, check
 
 _ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
 _SILENCE = "digital silence"
+_PAUSES = (1.0, 4.0)
+"""Seconds before what could not be reached is tried again."""
+_FOLDER, _MISSING = 3, ("no such file", "no such key")
+"""So many files of a folder, and all of them missing, are no fault of theirs."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,11 @@ class Decoded:
     """int16 PCM of each row; none where it is rejected."""
     errors: list[str]
     """Why a row is rejected; empty where it is not."""
+    again: bool = False
+    """Whether these are rows of a part that are tried again, not all of it."""
+    digest: str = ""
+    carried: str = ""
+    """Hashes of the shard as it was planned."""
 
     def to_table(self) -> pa.Table:
         """One row, as Ray carries it: samples one buffer, never lists of numbers."""
@@ -39,23 +56,38 @@ class Decoded:
                 "pcm": pa.LargeListArray.from_arrays([0, len(pcm)], pcm),
                 "lengths": [[len(samples) for samples in self.samples]],
                 "errors": [self.errors],
+                "again": [self.again],
+                "digest": [self.digest],
+                "carried": [self.carried],
             }
         )
 
     @staticmethod
     def from_table(table: pa.Table) -> "Decoded":
         """Inverse of `to_table`; the samples are not copied."""
-        row = {name: table[name][0] for name in ("shard", "rows", "lengths", "errors")}
+        row = {name: table[name][0] for name in table.column_names if name != "pcm"}
         pcm = table["pcm"].chunk(0).flatten().to_numpy()
         samples = np.split(pcm, np.cumsum(row["lengths"].as_py())[:-1])
         rows = pa.ipc.open_stream(row["rows"].as_buffer()).read_all()
-        return Decoded(row["shard"].as_py(), rows, samples, row["errors"].as_py())
+        more = (row[name].as_py() for name in ("errors", "again", "digest", "carried"))
+        return Decoded(row["shard"].as_py(), rows, samples, *more)
 
     def refuse_shorter(self, shortest: int) -> None:
         """Reject rows with fewer samples than make a frame of the encoder."""
         for i, samples in enumerate(self.samples):
             if not self.errors[i] and len(samples) < shortest:
                 self.errors[i] = f"shorter than one frame: {len(samples)} of {shortest} samples"
+
+    def refuse_other_lengths(self, tolerance: float) -> None:
+        """Reject rows that are so many seconds longer or shorter than their manifest says."""
+        for i, stated in enumerate(self.rows["duration"].to_pylist()):
+            seconds = len(self.samples[i]) / SAMPLE_RATE
+            if not self.errors[i] and abs(seconds - stated) > tolerance:
+                self.errors[i] = _other_length(seconds, stated)
+
+
+Clip = tuple[Row, np.ndarray, str]
+"""A row or a piece of one, its samples, and why there are none."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +98,10 @@ class Decode:
     max_seconds: float
     cut_seconds: float = 0.0
     silence: str = "keep"
+    tolerance: float = decode.ROUNDED_SECONDS
+    """Seconds by which a part may end behind its recording, and a recording that is cut may be longer or shorter than it says."""
+    output: str = ""
+    """The folder whose rejected rows are tried again, where a row of the plan says `again`."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See `shard`."""
@@ -73,29 +109,46 @@ class Decode:
 
     def shard(self, batch: pa.Table) -> Decoded:
         """Raises ValueError if the rows are not those that were planned."""
-        shard = planning.Shard(**batch.to_pylist()[0])
-        columns = planning.columns_in(shard.file, self.columns)
-        table = reader.rows(shard.file, columns, shard.first, shard.rows)
-        planning.check(shard, table)
-        rows, decoded, errors = [], [], []
-        for row in table.to_pylist():
-            for piece, samples, error in self._decoded(row, shard):
-                rows.append({name: piece[name] for name in _ROWS.names})
-                decoded.append(samples)
-                errors.append(error)
-        return Decoded(shard.shard, pa.Table.from_pylist(rows, _ROWS), decoded, errors)
+        row = batch.to_pylist()[0]
+        shard = Shard.of(row)
+        table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
+        check(shard, table)
+        if row.get("again"):
+            ids = parts.rejected(self.output, shard.shard, row["again"])
+            table = table.filter(pc.is_in(table["utt_id"], pa.array(list(ids), pa.string())))
+        clips = list(chain.from_iterable(self._clips(table.to_pylist(), shard)))
+        found = pa.Table.from_pylist([{name: clip[0][name] for name in _ROWS.names} for clip in clips], _ROWS)
+        samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
+        return Decoded(shard.shard, found, samples, errors, bool(row.get("again")), shard.digest, shard.carried)
 
-    def _decoded(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray, str]]:
+    def _clips(self, rows: list[Row], shard: Shard) -> list[list[Clip]]:
+        """What each row becomes. What cannot be reached is tried again after a while."""
+        made: dict[int, list[Clip]] = {}
+        for pause in (0.0, *_PAUSES):
+            left = [number for number in range(len(rows)) if number not in made or _is_withheld(made[number])]
+            if left:
+                time.sleep(pause)
+            for several in _by_recording(rows, left):
+                with _shared(rows, several) as sound:
+                    made |= {number: list(self._decoded(rows[number], shard, sound)) for number in several}
+        _whole_folders(rows, made)
+        return [made[number] for number in range(len(rows))]
+
+    def _decoded(self, row: Row, shard: Shard, sound: Any = None) -> Iterator[Clip]:
         """The row with its audio or the reason why not; of a long recording its pieces."""
         try:
+            decode.check_part(row["offset"] or 0.0, row["duration"])
             if self.cut_seconds and (seconds := recording.seconds(row)) > self.cut_seconds:
                 decoded = list(self._pieces(row | {"duration": seconds}, shard))
             else:
-                decoded = [(row, self._whole(row))]
+                decoded = [(row, self._whole(row, sound))]
         except decode.AudioError as error:
             yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, str(error)
-        except RuntimeError as error:  # of a decoder or the resampler
-            yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, f"not decodable: {error}"
+        except MemoryError:
+            raise
+        except Exception as error:  # of a decoder or the resampler, whatever one row can do
+            reason = f"not decodable: {type(error).__name__}: {' '.join(str(error).split())}"
+            yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, reason
         else:
             for given, samples in decoded:
                 silent = self.silence == "reject" and not samples.any()
@@ -103,18 +156,76 @@ class Decode:
                     given = given | {"duration": len(samples) / SAMPLE_RATE}
                 yield given, _NOTHING if silent else samples, _SILENCE if silent else ""
 
-    def _whole(self, row: Row) -> np.ndarray:
-        return decode.load_pcm(recording.source(row["audio"]), *recording.part(row), self.max_seconds)
+    def _whole(self, row: Row, sound: Any) -> np.ndarray:
+        offset, duration = recording.part(row)
+        if sound is None:
+            with decode.opened(recording.source(row["audio"]), offset, duration, self.max_seconds) as sound:
+                return decode.pcm(sound, offset, duration, self.max_seconds, self.tolerance)
+        return decode.pcm(sound, offset, duration, self.max_seconds, self.tolerance)
 
-    def _pieces(self, row: Row, shard: planning.Shard) -> Iterator[tuple[Row, np.ndarray]]:
+    def _pieces(self, row: Row, shard: Shard) -> Iterator[tuple[Row, np.ndarray]]:
         origin = row["offset"] or 0.0
         last = shard.end is None or shard.end >= row["duration"]
-        whole = last and row["offset"] is None
-        end = None if whole else origin + min(shard.end or row["duration"], row["duration"])
+        whole = row["offset"] is None
         source, begin = recording.source(row["audio"]), origin + (shard.begin or 0.0)
+        if whole and (found := probe.probe(source)).is_known and abs(found.seconds - row["duration"]) > self.tolerance:
+            raise decode.AudioError(_other_length(found.seconds, row["duration"]))
+        end = None if whole and last else origin + min(shard.end or row["duration"], row["duration"])
         for start, waveform in cut.pieces(source, self.cut_seconds, begin, end, origin=origin, exact_end=last):
             samples = to_pcm(waveform)
             yield _piece(row, start) | {"duration": len(samples) / SAMPLE_RATE}, samples
+
+
+def _other_length(seconds: float, stated: float) -> str:
+    return f"another length: {seconds:.2f} s are heard, the manifest says {stated:.2f} s"
+
+
+def _is_withheld(clips: list[Clip]) -> bool:
+    return any(error.startswith(UNREACHABLE) for *_, error in clips)
+
+
+def _by_recording(rows: list[Row], numbers: list[int]) -> Iterator[list[int]]:
+    """Rows that are parts of one file together, in the order of their places in it; every other by itself."""
+
+    def place(number: int) -> tuple[str, float]:
+        row = rows[number]
+        return (row["audio"] or {}).get("path") or "", row["offset"] or 0.0
+
+    def is_part(number: int) -> bool:
+        row = rows[number]
+        if not place(number)[0] or row["audio"]["bytes"] is not None or row["offset"] is None or row["duration"] is None:
+            return False
+        return bool(np.isfinite(row["offset"] + row["duration"]) and min(row["offset"], row["duration"]) >= 0)
+
+    yield from ([number] for number in numbers if not is_part(number))
+    for _, several in groupby(sorted(filter(is_part, numbers), key=place), lambda number: place(number)[0]):
+        yield list(several)
+
+
+@contextmanager
+def _shared(rows: list[Row], numbers: list[int]) -> Iterator[Any]:
+    """The open sound of several parts of a file: one decoder goes through it once. None where each opens its own."""
+    with ExitStack() as stack:
+        sound = None
+        if len(numbers) > 1:
+            begin = min(rows[number]["offset"] for number in numbers)
+            end = max(rows[number]["offset"] + rows[number]["duration"] for number in numbers)
+            with suppress(decode.AudioError):  # which each row finds again, and has as its reason
+                path = rows[numbers[0]]["audio"]["path"]
+                sound = stack.enter_context(decode.reader(path, begin, end - begin, whole=False))
+        yield sound
+
+
+def _whole_folders(rows: list[Row], made: dict[int, list[Clip]]) -> None:
+    """Where of a folder no file at all is found, the folder is missing, and not its files."""
+    folders: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        folders[recording.folder(row["audio"])].append(number)
+    for folder, numbers in folders.items():
+        clips = [clip for number in numbers for clip in made[number]]
+        if folder and len(numbers) >= _FOLDER and all(error in _MISSING for *_, error in clips):
+            for number in numbers:
+                made[number] = [(row, samples, f"{UNREACHABLE}: no file of {folder}") for row, samples, _ in made[number]]
 
 
 _NOTHING = np.zeros(0, np.int16)

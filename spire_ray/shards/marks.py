@@ -1,35 +1,56 @@
-"""The output of a labelling job: part files, and the marks of the shards that are done."""
+"""The output of a job by shards: part files, and the marks of the shards that are done."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from spire_ray.core import storage
 
 _FOLDER = "_done"
 _AT_ONCE = 500
 """Marks read side by side."""
+_ADDED = (int, float)
 
 
 @dataclass
-class Mark:
-    """What was counted in a shard, or in several."""
+class Counts:
+    """What every job counts in a shard, or in several; a stage adds its own numbers to it."""
 
     rows: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     """By kind of reason."""
+    seconds: float = 0.0
+    """The actor took."""
+    at: float = 0.0
+    """When it was done, seconds of Unix time."""
+    digest: str = ""
+    """What the columns were that the result depends on; as in the plan."""
+    carried: str = ""
+    """And those that go along."""
+
+
+@dataclass
+class Mark(Counts):
+    """What labelling counts."""
+
     audio_seconds: float = 0.0
     """Labelled."""
     frames: int = 0
     units: int = 0
     """After deduplication."""
-    seconds: float = 0.0
-    """The actor took."""
-    at: float = 0.0
-    """When it was done, seconds of Unix time."""
     numerics: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Translations(Counts):
+    """What pseudo-labelling counts; `rejected` are translations that could not be made."""
+
+    translations: int = 0
+
+
+C = TypeVar("C", bound=Counts)
 
 
 def part(folder: str, shard: int) -> str:
@@ -37,9 +58,15 @@ def part(folder: str, shard: int) -> str:
     return storage.join(folder, f"part-{shard:06d}.parquet")
 
 
-def write(folder: str, shard: int, mark: Mark) -> None:
+def write(folder: str, shard: int, mark: Counts) -> None:
     """Mark a shard as done; its part file has been written before."""
-    storage.write_json(storage.join(folder, _FOLDER, f"{shard:06d}.json"), asdict(mark))
+    storage.write_json(_place(folder, shard), asdict(mark))
+
+
+def discard(folder: str, shard: int) -> None:
+    """Remove the rows and the mark of a shard that is no more."""
+    storage.delete(_place(folder, shard))
+    storage.delete(part(folder, shard))
 
 
 def done(folder: str) -> set[int]:
@@ -47,23 +74,39 @@ def done(folder: str) -> set[int]:
     return {int(name.removesuffix(".json")) for name in storage.listing(storage.join(folder, _FOLDER)) if name.endswith(".json")}
 
 
-def read(folder: str) -> Iterator[Mark]:
+def read(folder: str, kind: type[Any] = Mark) -> Iterator[Any]:
     """The marks of all shards that are done."""
-    for mark in _contents(folder):
-        yield Mark(**mark)
+    yield from by_shard(folder, kind).values()
 
 
-def _contents(folder: str) -> Iterator[dict[str, Any]]:
-    names = [f"{number:06d}.json" for number in sorted(done(folder))]
-    for first in range(0, len(names), _AT_ONCE):
-        for content in storage.read_files(storage.join(folder, _FOLDER), names[first : first + _AT_ONCE]):
-            yield json.loads(content)
+def by_shard(folder: str, kind: type[C]) -> dict[int, C]:
+    """The marks of all shards that are done, by number."""
+    known = {field.name for field in fields(kind)}
+    return {number: kind(**{k: v for k, v in mark.items() if k in known}) for number, mark in _contents(folder)}
+
+
+def one(folder: str, shard: int, kind: type[C]) -> C:
+    """The mark of a shard."""
+    return kind(**storage.read_json(_place(folder, shard)))
+
+
+def total(found: Iterable[Any], kind: type[Any] = Mark) -> Any:
+    """The sum of marks; `at` is the time of the last one."""
+    rejected, result = Counter[str](), kind()
+    summed = [field.name for field in fields(kind) if isinstance(getattr(result, field.name), _ADDED) and field.name != "at"]
+    for mark in found:
+        rejected.update(mark.rejected)
+        for name in summed:
+            setattr(result, name, getattr(result, name) + getattr(mark, name))
+        result.at = max(result.at, mark.at)
+    result.rejected = dict(rejected)
+    return result
 
 
 def numerics(folder: str) -> dict[str, set[str]]:
     """What the shards of a folder were made with: dtype, processor, versions → every value that occurs."""
     found: dict[str, set[str]] = {}
-    for mark in _contents(folder):
+    for _, mark in _contents(folder):
         for name, value in mark.get("numerics", {}).items():  # other stages mark their shards, too
             found.setdefault(name, set()).add(value)
     return found
@@ -87,19 +130,14 @@ def check_numerics(folders: Sequence[str], strict: bool) -> None:
     print(f"  warning: units were made in different ways: {found}; units.strict=true refuses that")
 
 
-def total(found: Iterable[Mark]) -> Mark:
-    """The sum of marks; `at` is the time of the last one."""
-    rejected: Counter[str] = Counter()
-    result = Mark()
-    for mark in found:
-        rejected.update(mark.rejected)
-        for name in ("rows", "audio_seconds", "frames", "units", "seconds"):
-            setattr(result, name, getattr(result, name) + getattr(mark, name))
-        result.at = max(result.at, mark.at)
-    result.rejected = dict(rejected)
-    return result
+def _contents(folder: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    numbers = sorted(done(folder))
+    for first in range(0, len(numbers), _AT_ONCE):
+        some = numbers[first : first + _AT_ONCE]
+        names = [f"{number:06d}.json" for number in some]
+        for number, content in zip(some, storage.read_files(storage.join(folder, _FOLDER), names), strict=True):
+            yield number, json.loads(content)
 
 
-def reason(error: str) -> str:
-    """The kind of a reason, without the figures of one row."""
-    return error.partition(":")[0]
+def _place(folder: str, shard: int) -> str:
+    return storage.join(folder, _FOLDER, f"{shard:06d}.json")

@@ -8,22 +8,24 @@ without a mark. The driver keeps nothing for a row.
 
 import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from spire_ray.audio.decode import NUMERICS
+from spire_ray.audio.decode import LEVEL, NUMERICS
 from spire_ray.core import storage, tables
 from spire_ray.core.stage import STAGES, Stage
+from spire_ray.manifest import reader
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
 from spire_ray.runtime import cluster
 from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
-from spire_ray.shards import decoding, marks, planning
+from spire_ray.shards import account, decoding, marks, parts, planning
+from spire_ray.shards.shard import Shard, check, labelling
 
 FINGERPRINT_FILE = "fingerprint.json"
 _REPORTED_EVERY = 10.0
@@ -41,7 +43,7 @@ def plan(settings: LabelSettings) -> Iterable[str]:
 
 
 def run(job: Job[LabelSettings]) -> None:
-    """Label every shard that is not done."""
+    """Label every shard that is not done, rows that are tried again, and take over what has changed beside the audio."""
     from spire_ray.model import license
     from spire_ray.units.codebook import Codebook
 
@@ -50,13 +52,19 @@ def run(job: Job[LabelSettings]) -> None:
     codebook.check_sound(settings.codebook)
     license.check_encoder(codebook.encoder.name, settings.license.accept, codebook.encoder.revision)
     recordings = f"cut {settings.cut_seconds:g}s" if settings.cut_seconds else "whole"
-    made = replace(codebook.fingerprint, identity=replace(codebook.fingerprint.identity, recordings=recordings))
-    storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), made.to_dict())
+    identity = replace(codebook.fingerprint.identity, recordings=recordings, level=LEVEL)
+    made = replace(codebook.fingerprint, identity=identity)
     planned = planning.plan(
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
     )
-    done = marks.done(settings.output)
-    todo = [asdict(shard) for shard in planned if shard.shard not in done]
+    storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), made.to_dict())
+    todo, carried = _todo(settings, planned)
+    if carried:
+        take_over = CarryOver(settings.output, dict(settings.columns))
+        carrying = cluster.blocks([asdict(shard) for shard in carried]).map_batches(
+            take_over, batch_size=1, batch_format="pyarrow"
+        )
+        print(f"  taken over into {sum(1 for _ in carrying.iter_rows())} shards: columns beside the audio that have changed")
     if todo:
         report = _Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
         results = _labelled(settings, todo)
@@ -66,6 +74,40 @@ def run(job: Job[LabelSettings]) -> None:
         job.tracker.log_artifact("ray_data.txt", results.stats().encode())
     marks.check_numerics([settings.output], settings.units.strict)
     _summarise(job, codebook.fingerprint.identity.clusters)
+
+
+def _todo(settings: LabelSettings, planned: list[Shard]) -> tuple[list[dict[str, Any]], list[Shard]]:
+    """Shards to be labelled, with what of a part is tried `again`, and shards that only take over other columns."""
+    there = marks.by_shard(settings.output, marks.Mark)
+    for number in there.keys() - {shard.shard for shard in planned}:
+        marks.discard(settings.output, number)
+    account.check_retry(settings.retry, {kind for mark in there.values() for kind in mark.rejected})
+    new = account.unfinished(planned, there)
+    todo = {shard.shard: asdict(shard) | {"again": []} for shard in new}
+    for shard in planned:
+        if shard.shard not in todo and (kinds := account.again(there[shard.shard], settings.retry)):
+            todo[shard.shard] = asdict(shard) | {"again": [] if settings.cut_seconds else kinds}
+    whole = {number for number, row in todo.items() if not row["again"]}
+    return list(todo.values()), [shard for shard in account.stale(planned, there) if shard.shard not in whole]
+
+
+class CarryOver:
+    """A Ray Data task: the rows of a part with the columns of their manifest as they are now; nothing is heard again."""
+
+    def __init__(self, output: str, columns: dict[str, str]) -> None:
+        self._output, self._columns = output, columns
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """In: a shard of the plan. Out: its number."""
+        shard = Shard.of(batch.to_pylist()[0])
+        columns = planning.columns_in(shard.file, self._columns)
+        rows = reader.rows(shard.file, columns, shard.first, shard.rows, audio_bytes=False)
+        check(shard, rows)
+        table = parts.with_columns(self._output, shard.shard, rows, labelling(1.0).carries)
+        tables.write(marks.part(self._output, shard.shard), table)
+        mark = marks.one(self._output, shard.shard, marks.Mark)
+        marks.write(self._output, shard.shard, replace(mark, carried=shard.carried))
+        return pa.table({"shard": [shard.shard]})
 
 
 class LabelShard:
@@ -82,7 +124,7 @@ class LabelShard:
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.gpus_per_worker else "cpu"
         self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
-        self._output, self._decode = settings.output, decode
+        self._output, self._decode, self._tolerance = settings.output, decode, settings.length_tolerance
         self._numerics = {**self._labeler.numerics, **NUMERICS}
         if settings.units.strict:
             self._check_numerics()
@@ -99,23 +141,29 @@ class LabelShard:
         began = time.monotonic()
         decoded = self._decode.shard(batch) if self._decode else decoding.Decoded.from_table(batch)
         decoded.refuse_shorter(self._labeler.encoder.shortest)
-        audio, errors = decoded.samples, decoded.errors
+        decoded.refuse_other_lengths(self._tolerance)
+        audio, errors, shard = decoded.samples, decoded.errors, decoded.shard
         good = [i for i, error in enumerate(errors) if not error]
         labelled = dict(zip(good, self._labeler([audio[i] for i in good], deduplicate=True), strict=True))
-        tables.write(marks.part(self._output, decoded.shard), _unit_rows(decoded.rows, labelled, errors))
+        table = _unit_rows(decoded.rows, labelled, errors)
+        heard = sum(len(audio[i]) for i in good) / SAMPLE_RATE
+        before = marks.one(self._output, shard, marks.Mark).audio_seconds if decoded.again else 0.0
+        table = parts.merged(self._output, shard, table) if decoded.again else table
+        tables.write(marks.part(self._output, shard), table)
         counts = marks.Mark(
-            rows=len(errors),
-            rejected=dict(Counter(marks.reason(error) for error in errors if error)),
-            audio_seconds=sum(len(audio[i]) for i in good) / SAMPLE_RATE,
-            frames=int(sum(durations.sum() for _, durations in labelled.values())),
-            units=int(sum(len(units) for units, _ in labelled.values())),
+            rows=len(table),
+            rejected=account.by_reason(table["error"].to_pylist()),
+            audio_seconds=before + heard,
+            frames=pc.sum(pc.list_flatten(table["durations"])).as_py() or 0,
+            units=len(pc.list_flatten(table["units"])),
             seconds=round(time.monotonic() - began, 3),
             at=time.time(),
+            digest=decoded.digest,
+            carried=decoded.carried,
             numerics=self._numerics,
         )
-        marks.write(self._output, decoded.shard, counts)
-        rejected = sum(counts.rejected.values())
-        made = {"shard": decoded.shard, "audio_seconds": counts.audio_seconds, "busy": counts.seconds, "rejected": rejected}
+        marks.write(self._output, shard, counts)
+        made = {"shard": shard, "audio_seconds": heard, "busy": counts.seconds, "rejected": len(errors) - len(good)}
         return pa.table({name: [value] for name, value in made.items()})
 
 
@@ -161,6 +209,7 @@ class _Report:
 def _labelled(settings: LabelSettings, todo: list[dict[str, Any]]) -> Any:
     """The Ray Data pipeline: a row of counts for every shard."""
     decode = decoding.Decode(dict(settings.columns), settings.max_seconds, settings.cut_seconds, settings.silence)
+    decode = replace(decode, tolerance=settings.length_tolerance, output=settings.output)
     apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
     pcm = settings.shard_seconds * _PCM_BYTES
     rows = cluster.blocks(todo)
@@ -201,7 +250,10 @@ def _described(settings: LabelSettings) -> Iterator[str]:
 
 
 def _grown(settings: LabelSettings) -> bool:
-    return not planning.is_planned(settings.manifest, settings.columns, settings.output)
+    if not planning.is_planned(settings.manifest, settings.columns, settings.output):
+        return True
+    todo, carried = _todo(settings, planning.read(settings.output))
+    return bool(todo or carried)
 
 
 def _summarise(job: Job[LabelSettings], clusters: int) -> None:
@@ -219,8 +271,9 @@ def _summarise(job: Job[LabelSettings], clusters: int) -> None:
     }
     job.facts |= facts | {"rejected_by_reason": total.rejected}
     job.tracker.log_metrics({metric(reason): count for reason, count in total.rejected.items()})
-    for reason, count in sorted(total.rejected.items(), key=lambda pair: -pair[1]):
-        print(f"  rejected {count}: {reason}")
+    for line in account.lines(total.rejected):
+        print(f"  {line}")
+    account.check(total, job.settings.max_rejected_share, job.settings.output)
 
 
 def metric(reason: str) -> str:

@@ -8,9 +8,8 @@ dropped translations both stay in `labels/`, with their scores. A folder that ha
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 from spire_ray.core import copies, storage
@@ -18,10 +17,13 @@ from spire_ray.core.provenance import licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
-from spire_ray.pseudo_labels.pseudo import Cut, Shard
+from spire_ray.pseudo_labels.pseudo import Cut
 from spire_ray.runtime import cluster
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PseudoLabelSettings
+from spire_ray.shards import account, marks, planning
+from spire_ray.shards.marks import Translations
+from spire_ray.shards.shard import Shard
 from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text.languages import language
 from spire_ray.training.budget import Shape
@@ -78,7 +80,7 @@ def _shapes(settings: PseudoLabelSettings) -> list[str]:
 
 
 def _grown(settings: PseudoLabelSettings) -> bool:
-    return labels.planned(settings) != labels.plan(settings.output)
+    return labels.planned(settings) != planning.read(settings.output)
 
 
 def run(job: Job[PseudoLabelSettings]) -> None:
@@ -93,9 +95,8 @@ def run(job: Job[PseudoLabelSettings]) -> None:
         job.facts["licenses"] |= licenses_of(given.labels)
     shards = labels.planned(settings)
     labels.check_candidates(settings, shards)
-    labels.write_plan(settings.output, shards)
-    done = labels.done(settings.output)
-    todo = [asdict(shard) for shard in shards if shard.shard not in done]
+    planning.write(settings.output, shards)
+    todo = [asdict(shard) for shard in account.unfinished(shards, marks.by_shard(settings.output, Translations))]
     if todo:
         translated = cluster.blocks(todo).map_batches(
             ChooseShard if settings.candidates else TranslateShard,
@@ -112,7 +113,7 @@ def run(job: Job[PseudoLabelSettings]) -> None:
     fingerprint = storage.join(settings.data, FINGERPRINT_FILE)
     if storage.exists(fingerprint):
         storage.write_bytes(storage.join(settings.output, FINGERPRINT_FILE), storage.read_bytes(fingerprint))
-    _summarise(job, shards, cuts, kept)
+    _summarise(job, cuts, kept)
 
 
 class TranslateShard:
@@ -130,13 +131,12 @@ class TranslateShard:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
-        number, first, count = (int(batch[name][0]) for name in ("shard", "first", "rows"))
-        shard = Shard(number, str(batch["file"][0]), first, count)
+        shard = _shard(batch)
         rows = labels.rows(shard, self._settings.split).to_pylist()
         made = [_label(rows[request.row], request) for request in pseudo.requests(rows, self._settings.languages)]
         self._translate([label for label in made if not label["error"]])
         self._score([label for label in made if label["translation"]])
-        labels.write(self._settings.output, shard.shard, made, _counts(made, len(rows)))
+        labels.write(self._settings.output, shard.shard, made, _counts(made, len(rows), shard))
         return {"shard": [shard.shard]}
 
     def _translate(self, wanted: list[dict[str, Any]]) -> None:
@@ -176,17 +176,25 @@ class ChooseShard:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
-        number, settings = int(batch["shard"][0]), self._settings
+        shard, settings = _shard(batch), self._settings
+        number = shard.shard
         candidates = [labels.candidate(given, number) for given in settings.candidates]
         wanted = {"", *settings.languages}
         made = [dict(each) for each in pseudo.better(candidates, settings.quality.by) if each["target_language"] in wanted]
-        labels.write(settings.output, number, made, _counts(made, labels.counts(settings.candidates[0].labels, number)["rows"]))
+        rows = marks.one(settings.candidates[0].labels, number, Translations).rows
+        labels.write(settings.output, number, made, _counts(made, rows, shard))
         return {"shard": [number]}
 
 
-def _counts(made: list[dict[str, Any]], rows: int) -> dict[str, Any]:
-    failed = Counter(str(label["error"]).partition(": ")[0] for label in made if label["error"])
-    return {"rows": rows, "translations": len(made), "failed": dict(failed)}
+def _shard(batch: dict[str, Any]) -> Shard:
+    """A row of the plan as Ray brings it, in numpy's numbers."""
+    row = {name: values[0] for name, values in batch.items()}
+    return replace(Shard.of(row), shard=int(row["shard"]), first=int(row["first"]), rows=int(row["rows"]))
+
+
+def _counts(made: list[dict[str, Any]], rows: int, shard: Shard) -> Translations:
+    failed = account.by_reason(label["error"] for label in made)
+    return Translations(rows=rows, rejected=failed, translations=len(made), digest=shard.digest, carried=shard.carried)
 
 
 def _label(row: dict[str, Any], request: pseudo.Request) -> dict[str, Any]:
@@ -202,19 +210,17 @@ def _label(row: dict[str, Any], request: pseudo.Request) -> dict[str, Any]:
     }
 
 
-def _summarise(job: Job[PseudoLabelSettings], shards: Sequence[Shard], cuts: dict[str, Cut], kept: int) -> None:
+def _summarise(job: Job[PseudoLabelSettings], cuts: dict[str, Cut], kept: int) -> None:
     """Every translation is kept, dropped or failed, and the counts say so."""
     folder = job.settings.output
-    counts = [labels.counts(folder, shard.shard) for shard in shards]
-    if not sum(count["rows"] for count in counts):
+    total = marks.total(marks.read(folder, Translations), Translations)
+    if not total.rows:
         raise ValueError(f"split={job.settings.split}: {job.settings.data} has no labelled rows of that split")
-    translations, failed = sum(count["translations"] for count in counts), Counter[str]()
-    for count in counts:
-        failed.update(count["failed"])
-    for reason, number in failed.most_common():
-        print(f"  no translation {number}: {reason}")
-    job.facts |= {"rows": sum(count["rows"] for count in counts), "translations": translations, "kept": kept}
-    job.facts |= {"failed": sum(failed.values()), "dropped": translations - kept - sum(failed.values())}
+    for line in account.lines(total.rejected):
+        print(f"  no translation, {line}")
+    failed = sum(total.rejected.values())
+    job.facts |= {"rows": total.rows, "translations": total.translations, "kept": kept, "failed": failed}
+    job.facts["dropped"] = total.translations - kept - failed
     where = {target: cut.score if math.isfinite(cut.score) else None for target, cut in cuts.items()}  # null: nowhere
     storage.write_json(storage.join(folder, "cuts.json"), where)
     job.tracker.log_artifact("cuts.json", json.dumps(where).encode())

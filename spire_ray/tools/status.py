@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spire_ray.core import command, lock, storage, tables
 from spire_ray.core.provenance import RUN_FILE
-from spire_ray.shards import marks, planning
+from spire_ray.shards import account, marks, planning
 
 _WINDOW = 600.0
 """Seconds over which the present speed is taken."""
@@ -37,23 +37,23 @@ def lines(folder: str, now: float) -> list[str]:
         state = "stopped before its end; run it again to go on"
     told = [f"{record['stage']}: {state}"]
     if storage.exists(storage.join(folder, planning.PLAN_FILE)):
-        told += _shards(folder, now, running=writer is not None)
+        told += _shards(folder, now, writer is not None, record["stage"] == "label")
     return told
 
 
-def _shards(folder: str, now: float, *, running: bool) -> list[str]:
+def _shards(folder: str, now: float, running: bool, is_audio: bool) -> list[str]:
     planned = tables.read(storage.join(folder, planning.PLAN_FILE), ["shard", "seconds"])
     found = list(marks.read(folder))
     total = marks.total(found)
     seconds = sum(planned["seconds"].to_pylist())
     finished = marks.done(folder)
     done_seconds = sum(row["seconds"] for row in planned.to_pylist() if row["shard"] in finished)
-    told = [f"shards {len(found)} of {len(planned)}, rows {total.rows}, hours {done_seconds / 3600:.2f} of {seconds / 3600:.2f}"]
+    told = [f"shards {len(found)} of {len(planned)}, rows {total.rows}"]
+    told[0] += f", hours {done_seconds / 3600:.2f} of {seconds / 3600:.2f}" if is_audio else ""
     recent = [mark for mark in found if now - mark.at < _WINDOW]
     if running and recent:
         span = max(now - min(mark.at - mark.seconds for mark in recent), 1.0)
         speed = sum(mark.audio_seconds for mark in recent) / span
         left = (seconds - done_seconds) / speed if speed else 0.0
         told.append(f"{speed:.0f} × real time over the last {span:.0f} s, {left / 3600:.1f} h left")
-    told += [f"rejected {count}: {reason}" for reason, count in sorted(total.rejected.items(), key=lambda pair: -pair[1])]
-    return told
+    return told + account.lines(total.rejected)

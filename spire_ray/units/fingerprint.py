@@ -33,6 +33,8 @@ class Identity:
     deduplicated: bool = True
     recordings: str = ""
     """Whether long recordings went in `whole` or were cut, as `cut 30s`; empty where nothing is said, as of a codebook."""
+    level: str = ""
+    """What is done to how loud a waveform is; empty where nothing is said, as of a codebook."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +57,12 @@ class Fingerprint:
     def require(self, other: "Fingerprint", mine: str, theirs: str) -> None:
         """Raise ValueError naming every difference if the two identities are not the same.
 
-        Where one of them says nothing of recordings, as a codebook and a model do, any will do.
+        Where one of them says nothing of recordings or level, as a codebook and a model do, any will do.
         """
         ours, others = asdict(self.identity), asdict(other.identity)
-        if not (self.identity.recordings and other.identity.recordings):
-            ours["recordings"] = others["recordings"] = ""
+        for key in ("recordings", "level"):
+            if not (ours[key] and others[key]):
+                ours[key] = others[key] = ""
         differences = [f"{key} {ours[key]!r} against {others[key]!r}" for key in ours if ours[key] != others[key]]
         if differences:
             raise ValueError(f"the units of {mine} and of {theirs} do not mean the same: {'; '.join(differences)}")

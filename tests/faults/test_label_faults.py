@@ -18,7 +18,7 @@ import soundfile
 
 from spire_ray.core import storage
 from spire_ray.shards import marks
-from spire_ray.tools import audit
+from spire_ray.tools._audit_units import audit_folder
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def times(corpus, output, what):
 
 def check(corpus, output, undisturbed, rows=2 * SHARDS):
     assert parts(output) == undisturbed
-    account = audit.audit(str(output))
+    account = audit_folder(str(output))
     assert (account.planned_rows, account.labelled, account.faults, account.waiting) == (rows, rows, 0, 0)
     begun = times(corpus, output, "begun")
     assert set(begun) == set(range(len(undisturbed)))
@@ -180,7 +180,7 @@ def test_a_full_disk_stops_with_one_line_and_is_gone_on_from(corpus, undisturbed
 
 def test_one_bad_file_in_each_of_200_shards_costs_those_rows(tmp_path, tiny_codebook):
     tiny_codebook.save(str(tmp_path / "codebook"))
-    soundfile.write(tmp_path / "good.wav", np.random.default_rng(0).standard_normal(16_000) / 8, 16_000)
+    soundfile.write(tmp_path / "good.wav", np.random.default_rng(0).standard_normal(16_000 * 8) / 8, 16_000)
     (tmp_path / "bad.wav").write_text("not audio")
     rows = [{"utt_id": f"u{n}", "audio_filepath": "bad.wav" if n % 5 == 3 else "good.wav", "duration": 8.0} for n in range(1000)]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -188,4 +188,4 @@ def test_one_bad_file_in_each_of_200_shards_costs_those_rows(tmp_path, tiny_code
     total = marks.total(marks.read(str(tmp_path / "units")))
     assert len(done(tmp_path / "units")) == 200
     assert (total.rows, total.rejected) == (1000, {"not readable as audio": 200})
-    assert audit.audit(str(tmp_path / "units")).faults == 0
+    assert audit_folder(str(tmp_path / "units")).faults == 0

@@ -9,7 +9,7 @@ import soundfile
 from spire_ray.audio import decode
 from spire_ray.manifest import folder, recording, webdataset
 from spire_ray.shards.decoding import Decode
-from spire_ray.shards.planning import Shard
+from spire_ray.shards.shard import Shard
 
 SAMPLES = np.random.default_rng(0).integers(-9_000, 9_000, 160_000, np.int16)  # ten seconds
 

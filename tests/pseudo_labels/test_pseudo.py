@@ -111,18 +111,6 @@ def test_a_plan_counts_the_hours_of_a_hundred_million_translations():
     assert pseudo.gpu_hours(100_000_000, 13e9) == pytest.approx(290, rel=0.05)
 
 
-def test_a_plan_only_grows():
-    plan = pseudo.shards([("a", 5), ("c", 1)], 2)
-    assert [(s.shard, s.file, s.first, s.rows) for s in plan] == [(0, "a", 0, 2), (1, "a", 2, 2), (2, "a", 4, 1), (3, "c", 0, 1)]
-    grown = pseudo.shards([("a", 6), ("b", 1), ("c", 1)], 2, plan)
-    assert grown[:4] == plan
-    assert [(s.shard, s.file, s.first, s.rows) for s in grown[4:]] == [(4, "a", 5, 1), (5, "b", 0, 1)]
-    with pytest.raises(ValueError, match="a has 4 rows, of which 5 were planned"):
-        pseudo.shards([("a", 4), ("c", 1)], 2, plan)
-    with pytest.raises(ValueError, match="c was planned and is gone"):
-        pseudo.shards([("a", 5)], 2, plan)
-
-
 def test_a_translation_of_a_row_that_is_gone_is_not_lost_silently():
     table = pa.Table.from_pylist([{"utt_id": "u0", "text": "t", "language": "en"}], schema=UNITS)
     with pytest.raises(ValueError, match="row u1 was translated and is gone"):

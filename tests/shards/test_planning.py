@@ -1,6 +1,8 @@
 """Every row of a manifest lies in one shard, and stays there when the manifest grows."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 from spire_ray.manifest import reader
 from spire_ray.manifest.unique import Hashes
-from spire_ray.shards import planning
+from spire_ray.shards import growth, planning
+from spire_ray.shards.shard import Work, check, digest
 
 
 def manifest(path, durations, name="u"):
@@ -62,18 +65,75 @@ def test_parquet_is_planned_in_place_by_row_groups(tmp_path):
     assert ids(shards) == [f"u{n}" for n in range(50)]
 
 
-def test_rows_that_changed_after_they_were_planned_are_refused(tmp_path):
-    out = str(tmp_path / "out")
+def test_other_rows_than_were_planned_are_refused_and_nothing_is_written(tmp_path):
+    out = tmp_path / "out"
     uri = manifest(tmp_path / "m.jsonl", [1.0] * 30)
-    shard = planning.plan(uri, {}, out, 10.0)[1]
-    manifest(tmp_path / "m.jsonl", [1.0] * 12 + [2.0] * 18)
-    with pytest.raises(ValueError, match=r"rows 10 to 19 of .* are not those that were planned"):
-        planning.plan(uri, {}, out, 10.0)
+    shard = planning.plan(uri, {}, str(out), 10.0)[1]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for durations, name, reason in [
+        ([1.0] * 30, "v", r"rows 0 to 9 of .* are not those that were planned"),
+        ([1.0] * 25, "u", "fewer rows than were planned"),
+    ]:
+        manifest(tmp_path / "m.jsonl", durations, name)
+        with pytest.raises(ValueError, match=reason):
+            planning.plan(uri, {}, str(out), 10.0)
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    rows = reader.rows(shard.file, {}, shard.first, shard.rows)
+    check(shard, rows)
     with pytest.raises(ValueError, match="have changed since they were planned"):
-        planning.check(shard, reader.rows(shard.file, {}, shard.first, shard.rows))
-    manifest(tmp_path / "m.jsonl", [1.0] * 25)
-    with pytest.raises(ValueError, match="fewer rows than were planned"):
-        planning.plan(uri, {}, out, 10.0)
+        check(shard, rows.slice(1))
+
+
+def test_what_is_heard_and_what_goes_along_change_apart(tmp_path):
+    out, rows = str(tmp_path / "out"), [{"utt_id": f"u{n}", "audio_filepath": f"{n}.wav", "duration": 1.0} for n in range(30)]
+
+    def planned(changed):
+        lines = [json.dumps(row | (changed if row["utt_id"] == "u12" else {})) for row in rows]
+        (tmp_path / "m.jsonl").write_text("\n".join(lines))
+        return planning.plan(str(tmp_path / "m.jsonl"), {}, out, 10.0)
+
+    first = planned({})
+    for changed in (
+        {"text": "a"},
+        {"lang": "de"},
+        {"translations": {"de": "a"}},
+        {"speaker": "s"},
+        {"split": "dev"},
+        {"corpus": "c"},
+    ):
+        now = planned(changed)
+        assert [a.digest == b.digest for a, b in zip(first, now, strict=True)] == [True, True, True]
+        assert [a.carried == b.carried for a, b in zip(first, now, strict=True)] == [True, False, True]
+    for changed in ({"audio_filepath": "other.wav"}, {"offset": 1.0}, {"duration": 2.0}):
+        now = planned(changed)
+        assert [a.digest == b.digest for a, b in zip(first, now, strict=True)] == [True, False, True]
+    assert planned({}) == first
+
+
+def test_a_folder_that_is_moved_keeps_its_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest(tmp_path / "m.jsonl", [1.0] * 30)
+    first = planning.plan("m.jsonl", {}, "out", 10.0)
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    monkeypatch.chdir("/")
+    moved = planning.read(str(tmp_path / "elsewhere"))
+    assert ids(moved) == [f"u{n}" for n in range(30)]
+    assert planning.plan(str(tmp_path / "m.jsonl"), {}, str(tmp_path / "elsewhere"), 10.0) == moved
+    assert [replace(shard, file="") for shard in moved] == [replace(shard, file="") for shard in first]
+
+
+@given(st.data())
+def test_a_digest_does_not_depend_on_how_rows_lie_in_memory(data):
+    texts = data.draw(st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=1, max_size=30))
+    numbers = data.draw(st.lists(st.one_of(st.none(), st.floats(0, 9)), min_size=len(texts), max_size=len(texts)))
+    pairs = pa.array([[("de", text)] if text else None for text in texts], pa.map_(pa.string(), pa.string()))
+    table = pa.table({"a": pa.array(texts, pa.string()), "b": pa.array(numbers, pa.float64()), "c": pairs})
+    parts = data.draw(st.lists(st.integers(0, len(texts)), max_size=3).map(sorted))
+    ends = [0, *parts, len(texts)]
+    split = pa.concat_tables([table.slice(a, b - a) for a, b in pairwise(ends)])
+    around = pa.concat_tables([table, table, table]).combine_chunks().slice(len(texts), len(texts))
+    taken = table.take(pa.array(range(len(texts))))
+    assert len({digest(t, ["a", "b", "c"]) for t in (table, split, around, taken)}) == 1
 
 
 def test_a_finished_plan_knows_when_its_manifest_has_grown(tmp_path):
@@ -82,6 +142,22 @@ def test_a_finished_plan_knows_when_its_manifest_has_grown(tmp_path):
     assert planning.is_planned(uri, {}, out)
     manifest(tmp_path / "m.jsonl", [1.0] * 4)
     assert not planning.is_planned(uri, {}, out)
+
+
+def test_work_that_is_counted_by_rows_grows_file_by_file():
+    def grown(files, old=()):
+        names = {name: [f"{name}{n}" for n in range(rows)] for name, rows in files.items()}
+        tables = ((name, pa.table({"utt_id": ids, "text": ids})) for name, ids in names.items())
+        return growth.extended(tables, list(old), Work(("text",), limit=2))
+
+    first = grown({"a": 5, "c": 1})
+    assert [(s.file, s.first, s.rows) for s in first] == [("a", 0, 2), ("a", 2, 2), ("a", 4, 1), ("c", 0, 1)]
+    more = grown({"a": 8, "b": 1, "c": 1}, first)
+    assert more[:4] == first
+    assert [(s.shard, s.file, s.first, s.rows) for s in more[4:]] == [(4, "a", 5, 2), (5, "a", 7, 1), (6, "b", 0, 1)]
+    for files, reason in [({"a": 4, "c": 1}, "a has fewer rows than were planned"), ({"a": 5}, "c was planned and is gone")]:
+        with pytest.raises(ValueError, match=reason):
+            grown(files, first)
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=20))

@@ -16,9 +16,10 @@ from spire_ray import cli
 from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import LABELLED, MANIFEST, REJECTED
 from spire_ray.settings import LabelSettings
-from spire_ray.shards import decoding, marks, planning
+from spire_ray.shards import account, decoding, marks, planning
 from spire_ray.stages import label
 from spire_ray.tools import audit, status
+from spire_ray.tools._audit_units import audit_folder
 
 DRAW = np.random.default_rng(0)
 
@@ -40,7 +41,7 @@ KINDS = {
     "no samples": (encoded(np.zeros(0)), "no samples"),
     "nan": (encoded(np.full(4_000, np.nan), subtype="FLOAT"), "NaN or infinite samples"),
     "short": (encoded(DRAW.standard_normal(100) / 8), "shorter than one frame"),
-    "long": (encoded(DRAW.standard_normal(40_000) / 8), "longer than 2 s"),
+    "long": (encoded(DRAW.standard_normal(40_000) / 8), "longer than … s"),
     "silent": (encoded(np.zeros(8_000)), "digital silence"),
 }
 
@@ -88,7 +89,7 @@ def test_ids_in_are_ids_out_each_once_with_its_status_and_reason(tmp_path_factor
     for row, kind in zip(rows, kinds, strict=True):
         reason = KINDS[kind][1]
         assert row["status"] == (REJECTED if reason else LABELLED)
-        assert (marks.reason(row["error"]) if row["error"] else None) == reason
+        assert (account.reason(row["error"]) if row["error"] else None) == reason
         assert bool(row["units"]) == (reason is None)
         assert sum(row["durations"]) >= len(row["units"]) == len(row["durations"])
     total = marks.total(marks.read(job.output))
@@ -138,7 +139,7 @@ def test_a_long_recording_becomes_pieces_that_are_joined_by_its_id(tmp_path, cod
     assert found[0]["text"] == "the dog"
     storage.write_json(f"{job.output}/run.json", {"resolved": {"columns": {}}, "stage": "label", "status": "began"})
     storage.write_json(f"{job.output}/fingerprint.json", {"identity": {"clusters": 20}})
-    account = audit.audit(job.output)
+    account = audit_folder(job.output)
     assert (account.planned_rows, account.faults, account.waiting) == (3, 0, 0)
 
 
@@ -148,7 +149,7 @@ def test_audit_finds_what_is_missing_doubled_and_from_nowhere(tmp_path, codebook
     labelled_here(job)
     storage.write_json(f"{job.output}/run.json", {"resolved": {"columns": {}}, "stage": "label", "status": "began"})
     storage.write_json(f"{job.output}/fingerprint.json", {"identity": {"clusters": 20}})
-    sound = audit.audit(job.output)
+    sound = audit_folder(job.output)
     assert (sound.faults, sound.planned_rows, sound.labelled, sound.rejected) == (0, 20, 10, {"not readable as audio": 10})
     assert sum(sound.histogram) == sound.units and sound.hours == {"good": pytest.approx(10 * 0.5 / 3600)}
     assert audit.main([job.output]) == 0
@@ -157,7 +158,7 @@ def test_audit_finds_what_is_missing_doubled_and_from_nowhere(tmp_path, codebook
     strange = pa.Table.from_pylist([table.to_pylist()[0] | {"utt_id": "from nowhere"}], table.schema)
     tables.write(part, pa.concat_tables([table.slice(0, 1), table.slice(0, 1), strange, table.slice(2)]))
     storage.delete(f"{job.output}/_done/000002.json")
-    broken = audit.audit(job.output)
+    broken = audit_folder(job.output)
     assert (broken.missing, broken.duplicate, broken.unplanned) == (1, 1, 1)
     assert broken.waiting == 6
     assert audit.main([job.output]) == audit.FAULTS_FOUND
@@ -175,7 +176,7 @@ def test_the_job_on_ray_labels_resumes_and_grows(ray_session, tmp_path, codebook
     told = capsys.readouterr().out
     assert "rows 20, labelled 10, rejected 10" in told
     assert re.findall(r"(\d+) %  .* rejected", told)[-1] == "100"  # what is rejected is done, too
-    assert audit.audit(f"{tmp_path}/units").faults == 0
+    assert audit_folder(f"{tmp_path}/units").faults == 0
     before = {name: storage.read_bytes(f"{tmp_path}/units/{name}") for name in parts(tmp_path)}
     reference = settings_of(tmp_path, codebook, output=f"{tmp_path}/here", max_seconds=120.0, silence="keep")
     labelled_here(reference)

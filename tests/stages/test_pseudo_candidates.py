@@ -12,6 +12,7 @@ from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
 from spire_ray.settings import PseudoLabelSettings
+from spire_ray.shards import marks, planning
 from spire_ray.tools import audit
 
 ROWS, IN_A_SHARD = 10, 4
@@ -32,7 +33,7 @@ def system(folder, data, quality, blaser):
     """The output of a run whose translations have these scores, by row, and a folder of BLASER's."""
     settings = PseudoLabelSettings(output=str(folder), data=data, model=folder.name, languages=("de",), rows_per_shard=IN_A_SHARD)
     shards = labels.planned(settings)
-    labels.write_plan(settings.output, shards)
+    planning.write(settings.output, shards)
     for shard in shards:
         numbers = range(shard.first, shard.first + shard.rows)
         made = [
@@ -43,7 +44,9 @@ def system(folder, data, quality, blaser):
             }
             for n in numbers
         ]  # fmt: skip
-        labels.write(settings.output, shard.shard, made, {"rows": shard.rows, "translations": shard.rows, "failed": {}})
+        labels.write(
+            settings.output, shard.shard, made, marks.Translations(shard.rows, translations=shard.rows, digest=shard.digest)
+        )
         scored = [{"utt_id": f"u{n}", "target_language": "de", "blaser2_mt": blaser(n)} for n in numbers]
         tables.write(f"{folder}.blaser/part-{shard.shard:06d}.parquet", pa.Table.from_pylist(scored))
     facts = {"licenses": {folder.name: "cc-by-nc-4.0"}}

@@ -130,7 +130,7 @@ def test_a_wrong_bucket_is_refused_with_one_line(wrong, s3, corpus, tmp_path, ca
     (tmp_path / "label.yaml").write_text(json.dumps({**fields, **wrong, "tracking": {"enabled": False}}))
     assert cli.main(["label", "--config", str(tmp_path / "label.yaml")]) == 2
     told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and told[0].startswith("label: error: ") and ("bucket" in told[0] or "not there" in told[0])
+    assert len(told) == 1 and told[0].startswith("label: error: ") and ("bucket" in told[0] or "not found" in told[0])
 
 
 LARGE = bytes(120 << 20)

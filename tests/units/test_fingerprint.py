@@ -10,6 +10,7 @@ from spire_ray.units.fingerprint import Fingerprint, Identity, content_hash
 MINE = Identity(
     encoder="e", weights="w", layer=22, norm="none", waveform="utterance", frame_rate=50, codebook="c", clusters=5000,
     recordings="whole",
+    level="scaled by its peak",
 )  # fmt: skip
 OTHER = {
     "encoder": "f",
@@ -25,6 +26,7 @@ OTHER = {
     "cutting": "30s",
     "deduplicated": False,
     "recordings": "cut 30s",
+    "level": "clipped",
 }
 
 

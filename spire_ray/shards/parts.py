@@ -1,0 +1,47 @@
+"""Part files of shards: which rows of one are tried again, and how new rows take the place of old ones."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from spire_ray.core import tables
+from spire_ray.shards import account, marks
+
+_PIECE = "#"
+"""Before the millisecond that a piece of a long recording begins at, in its id."""
+
+
+def rejected(folder: str, shard: int, kinds: Sequence[str]) -> dict[str, str]:
+    """Ids of the rows of a part that were rejected for one of some kinds of reasons, and the reason of each."""
+    table = tables.read(marks.part(folder, shard), ["utt_id", "error"])
+    pairs = zip(table["utt_id"].to_pylist(), table["error"].to_pylist(), strict=True)
+    return {utt_id: error for utt_id, error in pairs if error and account.reason(error) in kinds}
+
+
+def merged(folder: str, shard: int, new: pa.Table) -> pa.Table:
+    """The rows of a part with those that were made again, in their places."""
+    old = tables.read(marks.part(folder, shard))
+    places = {utt_id: number for number, utt_id in enumerate(new["utt_id"].to_pylist())}
+    both = pa.concat_tables([old, new.cast(old.schema)])
+    return both.take([len(old) + places[i] if i in places else n for n, i in enumerate(old["utt_id"].to_pylist())])
+
+
+def with_columns(folder: str, shard: int, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows of a part with some columns as its manifest has them now. A piece of a recording keeps having no texts."""
+    old = tables.read(marks.part(folder, shard))
+    ids = old["utt_id"].to_pylist()
+    places = {utt_id: number for number, utt_id in enumerate(rows["utt_id"].to_pylist())}
+    found = [places.get(utt_id, places.get(parent(utt_id))) for utt_id in ids]
+    taken = rows.take(pa.array(found, pa.int64()))
+    for name in names:
+        column = taken[name].combine_chunks()
+        if name in ("text", "translations"):
+            values = zip(ids, column.to_pylist(), strict=True)
+            column = pa.array([value if utt_id in places else None for utt_id, value in values], column.type)
+        old = old.set_column(old.schema.get_field_index(name), old.schema.field(name), column)
+    return old
+
+
+def parent(utt_id: str) -> str:
+    """The id of the row that a piece of a long recording is of."""
+    return utt_id.rpartition(_PIECE)[0]

@@ -1,0 +1,57 @@
+"""Rows that labelling rejected, with their reasons, as a manifest that can be labelled."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spire_ray.core import command, storage
+from spire_ray.core.provenance import RUN_FILE
+from spire_ray.manifest import jsonl, parquet, reader
+from spire_ray.shards import account, marks, parts, planning
+
+
+@command.cli_errors("rejected")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the tool; returns the exit status."""
+    parser = argparse.ArgumentParser("spire rejected", description="Rows that labelling rejected, as JSON lines or Parquet.")
+    parser.add_argument("folder", help="output folder of the stage label")
+    parser.add_argument("--reason", default="", help="only rows with this reason; the reasons are counted on stderr")
+    parser.add_argument(
+        "--to", default="", metavar="FILE.parquet", help="write a Parquet manifest, which holds audio that is no file, too"
+    )
+    options = parser.parse_args(arguments)
+    total = marks.total(marks.read(options.folder)).rejected
+    for line in account.lines(total):
+        print(line, file=sys.stderr)
+    if options.reason and options.reason not in total:
+        raise ValueError(f"--reason {options.reason}: no row has it; there are {', '.join(sorted(total)) or 'none'}")
+    found = rows(options.folder, [options.reason] if options.reason else list(total))
+    if options.to:
+        parquet.write(options.to, (table for table, _ in found))
+        return 0
+    for table, errors in found:
+        for row, named in zip(table.to_pylist(), jsonl.to_nemo(table.to_pylist()), strict=True):
+            print(json.dumps(named | {"error": errors[row["utt_id"]]}, ensure_ascii=False))
+    return 0
+
+
+def rows(folder: str, kinds: Sequence[str]) -> Iterator[tuple[pa.Table, dict[str, str]]]:
+    """The manifest's rows that were rejected for some kinds of reasons, shard by shard, and the reason of each."""
+    columns = storage.read_json(storage.join(folder, RUN_FILE))["resolved"]["columns"]
+    there = marks.by_shard(folder, marks.Mark)
+    seen: Counter[str] = Counter()
+    for shard in planning.read(folder):
+        if shard.shard not in there or not set(kinds) & set(there[shard.shard].rejected):
+            continue
+        errors = parts.rejected(folder, shard.shard, kinds)
+        table = reader.rows(shard.file, planning.columns_in(shard.file, columns), shard.first, shard.rows)
+        known = set(table["utt_id"].to_pylist())
+        named = {(utt_id if utt_id in known else parts.parent(utt_id)): error for utt_id, error in errors.items()}
+        new = [utt_id for utt_id in named if not seen[utt_id]]  # a long recording has several shards
+        seen.update(new if shard.begin is not None else ())
+        yield table.filter(pc.is_in(table["utt_id"], pa.array(new, pa.string()))), named
