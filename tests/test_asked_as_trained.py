@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.describe import describe
 from spire_ray.settings import EvaluatedModel, EvaluateSettings, ServeSettings
+from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.tools import transcribe
 from spire_ray.units import codec
 
@@ -44,14 +44,14 @@ def trained(request, tiny_model, tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The prompts that the generator was given, as text; every answer is empty."""
-    seen = []
+    """The prompts that were put to the model, as text."""
+    seen, real = [], SpeechTokenizer.asked
 
-    def answer(self, given):
+    def recorded(self, given):
         seen.extend("".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in given)
-        return [""] * len(given)
+        return real(self, given)
 
-    monkeypatch.setattr(HuggingFaceGenerator, "__call__", answer)
+    monkeypatch.setattr(SpeechTokenizer, "asked", recorded)
     return seen
 
 
