@@ -37,6 +37,8 @@ class Answer:
     tokens: tuple[int, ...] = ()
     logprob: float = 0.0
     """Sum of the logarithms of the probabilities of its tokens; 0 where they were not asked for."""
+    prompt: int = 0
+    """Tokens of its prompt."""
 
 
 class EngineGenerator:
@@ -84,9 +86,17 @@ class EngineGenerator:
         return wait_for(all_of_them())
 
     async def answer(
-        self, prompt: Sequence[Span], said: Callable[[str], None] | None = None, *, lines: bool = False, logprobs: bool = False
+        self,
+        prompt: Sequence[Span],
+        said: Callable[[str], None] | None = None,
+        *,
+        lines: bool = False,
+        most: int = 0,
+        logprobs: bool = False,
     ) -> Answer:
-        """The answer to one prompt; `said` is called with each new stretch of its text. With `lines` it may have several.
+        """The answer to one prompt; `said` is called with each new stretch of its text.
+
+        With `lines` it may have several; it has `most` tokens at most, by default as many as the generator allows.
 
         Raises as `Engine.generate` does, and as the tokenizer for what cannot be asked.
         """
@@ -94,7 +104,7 @@ class EngineGenerator:
         stops = self.tokenizer.stops if lines else self.stops
         tokens: list[int] = []
         total, shown = 0.0, ""
-        stream = self.engine.generate(asked.tolist(), self.max_new_tokens, stops, logprobs=logprobs)
+        stream = self.engine.generate(asked.tolist(), most or self.max_new_tokens, stops, logprobs=logprobs)
         try:
             async for token in stream:
                 tokens.append(token.id)
@@ -108,7 +118,7 @@ class EngineGenerator:
         text = self.tokenizer.decode(tokens)
         if said and text.startswith(shown) and text != shown:
             said(text[len(shown) :])
-        return Answer(text, tuple(tokens), total)
+        return Answer(text, tuple(tokens), total, len(asked))
 
     async def _ids(self, prompt: list[int]) -> list[int]:
         return [token.id async for token in self.engine.generate(prompt, self.max_new_tokens, self.stops)]

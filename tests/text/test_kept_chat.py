@@ -53,20 +53,24 @@ def spoken(question):
 
 
 def test_by_the_server(kept, asked, monkeypatch):
-    from spire_ray.serving.app import LanguageModel
+    from spire_ray.inference.asking import Wanted
+    from spire_ray.serving.encoding import Encoding
+    from spire_ray.serving.hearing import Hearing
 
-    async def write(self, prompt):
-        return self._generator([prompt])[0]
+    async def heard(self, samples):
+        return UNITS, UNITS
 
-    write.set_max_batch_size = lambda size: None
-    monkeypatch.setattr(LanguageModel, "_write", write)  # Serve batches in its replicas alone
+    monkeypatch.setattr(Encoding, "__call__", heard)
+    hearing = Hearing(ServeSettings(model=kept, output="", max_new_tokens=8))
+    asked.clear()  # the warm-up
 
     async def ask():
-        model = LanguageModel(ServeSettings(model=kept, output="", max_new_tokens=8))
-        return [await model(UNITS, "en", ""), await model(UNITS, "en", "de")]
+        wanted = Wanted("en", ("de",), mode="direct")
+        return [event async for event in hearing.answer(np.zeros(16_000, np.float32), wanted, False)]
 
     asyncio.run(ask())
     assert asked == [rendered(kept, spoken(question)) for question in (prompts.asr_prompt(), prompts.st_prompt("de"))]
+    hearing.close()
 
 
 def test_by_the_evaluation(kept, asked, tiny_codebook):
