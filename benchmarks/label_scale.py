@@ -27,7 +27,7 @@ from spire_ray.settings import EncoderSettings, LabelSettings
 from spire_ray.shards import decoding, marks, planning
 from spire_ray.shards.shard import Shard, check
 from spire_ray.stages import label
-from spire_ray.tools import audit
+from spire_ray.tools._audit_units import audit_folder
 from spire_ray.units.codebook import Codebook
 
 MEAN_SECONDS = 15.3
@@ -84,7 +84,7 @@ def _rehearse(folder: Path, rows: int, shard_hours: float, output: str) -> dict[
     (folder / "units" / planning.PLAN_FILE).unlink()
     report |= _label(folder, shard_hours, output)
     timed("label")
-    account = audit.audit(str(folder / "units"))
+    account = audit_folder(str(folder / "units"))
     timed("audit")
     report["audit"] = {"rows": account.rows, "labelled": account.labelled, "faults": account.faults, "units": account.units}
     assert account.faults == 0 and account.rows == rows

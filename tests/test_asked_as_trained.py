@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.describe import describe
 from spire_ray.settings import EvaluatedModel, EvaluateSettings, ServeSettings
+from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.tools import transcribe
 from spire_ray.units import codec
 
@@ -44,32 +44,36 @@ def trained(request, tiny_model, tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The prompts that the generator was given, as text; every answer is empty."""
-    seen = []
+    """The prompts that were put to the model, as text."""
+    seen, real = [], SpeechTokenizer.asked
 
-    def answer(self, given):
+    def recorded(self, given):
         seen.extend("".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in given)
-        return [""] * len(given)
+        return real(self, given)
 
-    monkeypatch.setattr(HuggingFaceGenerator, "__call__", answer)
+    monkeypatch.setattr(SpeechTokenizer, "asked", recorded)
     return seen
 
 
 def test_by_the_server(trained, asked, monkeypatch):
-    from spire_ray.serving.app import LanguageModel
+    from spire_ray.inference.asking import Wanted
+    from spire_ray.serving.encoding import Encoding
+    from spire_ray.serving.hearing import Hearing
 
-    async def write(self, prompt):
-        return self._generator([prompt])[0]
+    async def heard(self, samples):
+        return UNITS, UNITS
 
-    write.set_max_batch_size = lambda size: None
-    monkeypatch.setattr(LanguageModel, "_write", write)  # Serve batches in its replicas alone
+    monkeypatch.setattr(Encoding, "__call__", heard)
+    hearing = Hearing(ServeSettings(model=trained[0], output="", max_new_tokens=8))
+    asked.clear()  # the warm-up
 
     async def ask():
-        model = LanguageModel(ServeSettings(model=trained[0], output="", max_new_tokens=8))
-        return [await model(UNITS, "en", ""), await model(UNITS, "en", "de")]
+        wanted = Wanted("en", ("de",), mode="direct")
+        return [event async for event in hearing.answer(np.zeros(16_000, np.float32), wanted, False)]
 
     asyncio.run(ask())
     assert asked == [question.format(SPOKEN) for question in trained[1][:2]]
+    hearing.close()
 
 
 def test_by_the_evaluation(trained, asked, tiny_codebook):
@@ -139,19 +143,14 @@ def test_speech_in_another_language_is_refused_where_only_english_was_trained(tr
 
 
 def test_the_server_refuses_it_in_the_terms_of_its_api(trained):
-    from types import SimpleNamespace
-
-    from spire_ray.serving.ingress import Ingress, Refusal
+    from spire_ray.serving.languages import wanted
+    from spire_ray.serving.refusal import Refusal
     from spire_ray.text import record
 
-    async def limits():
-        return 100, 2.0, record.load(trained[0])
-
-    handle = SimpleNamespace(limits=SimpleNamespace(remote=limits))
-    ingress = Ingress(ServeSettings(model=trained[0], output=""), handle, handle)
-    for source, target, param in (("en", "fr", "to_language"), ("fr", "", "language")):
-        with pytest.raises(Refusal, match="the model was not trained to") as refused:
-            asyncio.run(ingress._answer(b"", source, target))
+    found = record.load(trained[0])
+    for source, targets, param, words in (("en", ["fr"], "to_language", "into de"), ("fr", [], "language", "hears en")):
+        with pytest.raises(Refusal, match=words) as refused:
+            wanted(found, source, targets, "")
         assert (refused.value.status_code, refused.value.param, refused.value.code) == (400, param, "untrained_language")
 
 

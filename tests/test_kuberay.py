@@ -105,7 +105,7 @@ def test_the_service_starts_the_application_of_this_repository():
     module, _, builder = application["import_path"].partition(":")
     assert callable(getattr(importlib.import_module(module), builder))
     assert yaml.safe_load((ROOT / application["args"]["config"]).read_text())["stage"] == "serve"
-    assert {deployment["name"] for deployment in application["deployments"]} == {"Ingress", "SpeechEncoder", "LanguageModel"}
+    assert {deployment["name"] for deployment in application["deployments"]} == {"Ingress", "Model"}
 
 
 def test_the_page_names_every_file():

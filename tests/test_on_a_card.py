@@ -103,7 +103,7 @@ def test_a_prefill_stays_on_the_card(tiny_model):
             tiny_model, max_new_tokens=4
         )  # not on the card, where loading would draw its buffers anew
         with fake_cuda(), torch.inference_mode():
-            model = generator._model.to(device, torch.bfloat16 if device == "cuda" else torch.float32)
+            model = generator.engine.weights.model.to(device, torch.bfloat16 if device == "cuda" else torch.float32)
             made = model(input_ids=ids.to(device), attention_mask=torch.ones_like(ids).to(device)).logits
             assert made.is_cuda == (device == "cuda")
             logits.append(made.float().cpu())

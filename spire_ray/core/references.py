@@ -14,6 +14,8 @@ FOUND, ABSENT, ON_THE_HUB = "found", "absent", "an id of the Hub"
 NOT_ASKED = "not asked: a dry run asks no network"
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 """What is fetched from the Hub."""
+_DESCRIPTION_FILES = ["spire.json", "codebook/*", "README.md", "config.json"]
+"""Of those, what says what a model is."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
@@ -46,12 +48,22 @@ def local_model(text: str, field: str = "model") -> str:
     return _from_hub(text, field)
 
 
-def _from_hub(text: str, field: str) -> str:
+def described(text: str, field: str = "model") -> str:
+    """Where the small files of a model can be read that say what it is: its folder or bucket, or a copy of them from the Hub.
+
+    Nothing of its weights is fetched. Raises as `local_model` does.
+    """
+    if storage.exists(text):
+        return text
+    return local_model(text, field) if not is_hub_id(text) else _from_hub(text, field, _DESCRIPTION_FILES)
+
+
+def _from_hub(text: str, field: str, wanted: list[str] = _MODEL_FILES) -> str:
     from huggingface_hub import errors, snapshot_download
 
     name, _, revision = text.partition("@")
     try:
-        return str(snapshot_download(name, revision=revision or None, allow_patterns=_MODEL_FILES))
+        return str(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
     except errors.HFValidationError:
         reason = "no such folder, and not a Hugging Face id"
     except errors.GatedRepoError:

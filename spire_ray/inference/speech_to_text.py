@@ -4,30 +4,28 @@
 (`spire_ray.text.record`): in which form and language, and how much speech at once.
 """
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 
-from spire_ray.audio import cut, decode, wav
+from spire_ray.audio import decode, wav
 from spire_ray.core import references, storage
-from spire_ray.inference.generate import HuggingFaceGenerator
-from spire_ray.inference.tasks import Tasks, spoken
+from spire_ray.inference.asking import Found, Wanted, ask
+from spire_ray.inference.generate import EngineGenerator, wait_for
+from spire_ray.inference.pieces import pieces
+from spire_ray.inference.tasks import spoken
 from spire_ray.model import license
 from spire_ray.settings import SAMPLE_RATE
 from spire_ray.text.languages import Language, language, registry
-from spire_ray.text.record import RECORD_FILE, UnitVocabulary
+from spire_ray.text.record import RECORD_FILE, Mode, UnitVocabulary
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.labeler import Labeler
 
 Audio = str | bytes | np.ndarray
 """A file, local or `s3://…`; the bytes of one; or mono samples at 16 kHz, float32 in [-1, 1] or int16."""
-Mode = Literal["direct", "two_turns", "cascade"]
-"""How speech is translated: at once; after its transcript, in the same conversation; from the transcript alone, as text."""
-
-_LEAST_SECONDS = 2.0
-"""Of a model's room for speech; recordings are cut at the quietest place of half a piece."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,9 @@ class Transcription:
 class SpeechToText:
     """A model that hears."""
 
-    def __init__(self, labeler: Labeler, generator: HuggingFaceGenerator) -> None:
+    def __init__(self, labeler: Labeler, generator: EngineGenerator) -> None:
         self.labeler, self.generator = labeler, generator
         self.record = generator.tokenizer.record
-        self._tasks = Tasks(generator)
         self.room = room(generator)
         """Units that fit into the model's positions beside a question and an answer."""
         fits = self.room / labeler.fingerprint.identity.frame_rate
@@ -86,17 +83,22 @@ class SpeechToText:
         device: str = "cpu",
         max_new_tokens: int = 256,
         batch_size: int = 16,
+        engine: str = "padded",
         accept: Sequence[str] = (),
     ) -> "SpeechToText":
         """The model of a folder, local or `s3://…`, or of a Hugging Face id, `id@revision` to pin it.
 
-        `codebook` is a folder, by default `codebook/` in that of the model; `accept` names non-commercial licenses. Raises
-        ValueError for a model that cannot be had, that has no unit tokens or a license that was not accepted.
+        `codebook` is a folder, by default `codebook/` in that of the model; `engine` is one of `spire_ray.inference.engines`;
+        `accept` names non-commercial licenses. Raises ValueError for a model that cannot be had, that has no unit tokens or a
+        license that was not accepted.
         """
         folder = references.local_model(model)
         license.check(model, tuple(accept), folder)
         labeler = Labeler(codebook_of(folder, codebook), device)
-        return cls(labeler, HuggingFaceGenerator(folder, device=device, max_new_tokens=max_new_tokens, batch_size=batch_size))
+        generator = EngineGenerator.from_pretrained(
+            folder, engine, device=device, max_new_tokens=max_new_tokens, batch_size=batch_size
+        )
+        return cls(labeler, generator)
 
     @overload
     def transcribe(
@@ -105,7 +107,7 @@ class SpeechToText:
         language: str = ...,
         to: str | Sequence[str] = ...,
         *,
-        mode: Mode = ...,
+        mode: Mode | None = ...,
         transcript: bool = ...,
     ) -> Transcription: ...
 
@@ -116,7 +118,7 @@ class SpeechToText:
         language: str = ...,
         to: str | Sequence[str] = ...,
         *,
-        mode: Mode = ...,
+        mode: Mode | None = ...,
         transcript: bool = ...,
     ) -> list[Transcription]: ...
 
@@ -126,14 +128,14 @@ class SpeechToText:
         language: str = "en",
         to: str | Sequence[str] = (),
         *,
-        mode: Mode = "direct",
+        mode: Mode | None = None,
         transcript: bool = True,
     ) -> Transcription | list[Transcription]:
         """The transcript of one recording or of each of several, and its translations.
 
         `language` is what is spoken, `to` one language or more, by ISO 639-1 code or English name; without `transcript` there
-        are translations alone. Raises ValueError for audio that cannot be used, and for a language or a direction that the
-        model was not trained on.
+        are translations alone; without `mode` each translation is asked for as the model was trained. Raises ValueError for audio
+        that cannot be used, and for a language or a direction that the model was not trained on.
         """
         heard = [self.hear(each) for each in (audio if isinstance(audio, list) else [audio])]
         found = self.write(heard, language, to, mode=mode, transcript=transcript)
@@ -144,7 +146,7 @@ class SpeechToText:
 
         Raises ValueError for audio that cannot be read and for what is shorter than one frame.
         """
-        cuts = list(self._cut(wav.encode(audio) if isinstance(audio, np.ndarray) else audio))
+        cuts = list(pieces(wav.encode(audio) if isinstance(audio, np.ndarray) else audio, self.longest_seconds))
         shortest = self.labeler.encoder.shortest
         if len(cuts) == 1 and len(cuts[0][1]) < shortest:
             raise decode.AudioError(f"shorter than one frame: {len(cuts[0][1])} of {shortest} samples")
@@ -161,50 +163,29 @@ class SpeechToText:
         language: str = "en",
         to: str | Sequence[str] = (),
         *,
-        mode: Mode = "direct",
+        mode: Mode | None = None,
         transcript: bool = True,
     ) -> list[Transcription]:
         """The texts of recordings that were heard; see `transcribe`. All pieces share their batches."""
         source, targets = _language(language), [_language(name) for name in ([to] if isinstance(to, str) else to)]
-        for target in targets:
-            self.record.require_direction(source.code, target.code)
-        if transcript or not targets:
-            self.record.require_direction(source.code)
-        units = [piece.units for recording in recordings for piece in recording]
-        needed = transcript or not targets or mode != "direct"
-        texts = self._tasks.transcribe(units, source.code) if needed else [""] * len(units)
-        translated = {target.code: self._translate(units, texts, source.code, target.code, mode) for target in targets}
-        shown = texts if transcript or not targets else [""] * len(units)
-        places = iter(range(len(units)))
+        wanted = Wanted(source.code, tuple(target.code for target in targets), mode, transcript)
+        wanted.check(self.record)
+
+        async def every_piece() -> list[Found]:
+            asked = (ask(self.generator, piece.units, wanted) for recording in recordings for piece in recording)
+            return await asyncio.gather(*asked)
+
+        found = iter(wait_for(every_piece()))
         return [
-            _joined(
-                [
-                    Segment(piece.start, piece.end, shown[n], {code: found[n] for code, found in translated.items()})
-                    for piece, n in zip(recording, places, strict=False)
-                ],
-                source,
-                targets,
-            )
+            joined([segment(piece, said) for piece, said in zip(recording, found, strict=False)], source, targets)
             for recording in recordings
         ]
 
-    def _translate(self, units: list[np.ndarray], texts: list[str], source: str, target: str, mode: Mode) -> list[str]:
-        if mode == "two_turns":
-            return self._tasks.translate_in_turns(units, texts, source, target)
-        if mode == "cascade":
-            return self._tasks.translate_text(texts, source, target)
-        return self._tasks.translate_speech(units, target)
 
-    def _cut(self, source: str | bytes) -> Iterator[tuple[float, np.ndarray]]:
-        """(start in seconds, samples) of each piece: a recording that fits is what `spire label` makes of it."""
-        try:
-            yield 0.0, decode.load_pcm(source, max_seconds=self.longest_seconds)
-        except decode.AudioTooLong:
-            if self.longest_seconds < _LEAST_SECONDS:
-                raise decode.AudioTooLong(
-                    f"longer than the {self.longest_seconds:.1f} s that the model hears at once, which is too little to cut it"
-                ) from None
-            yield from cut.pieces(source, self.longest_seconds)
+def segment(piece: Piece, found: Found) -> Segment:
+    """What was found out about a piece."""
+    translations = {code: answer.text for code, answer in found.translations.items()}
+    return Segment(piece.start, piece.end, found.transcript.text if found.transcript else "", translations)
 
 
 def codebook_of(model: str, folder: str = "") -> Codebook:
@@ -224,7 +205,7 @@ def codebook_of(model: str, folder: str = "") -> Codebook:
     return codebook
 
 
-def room(generator: HuggingFaceGenerator) -> int:
+def room(generator: EngineGenerator) -> int:
     """Units that fit into the model's positions beside the question in any language and an answer.
 
     Raises ValueError if none does.
@@ -242,7 +223,7 @@ def _language(name: str) -> Language:
     return language(name)
 
 
-def _joined(segments: list[Segment], source: Language, targets: Sequence[Language]) -> Transcription:
+def joined(segments: list[Segment], source: Language, targets: Sequence[Language]) -> Transcription:
     """The segments of a recording as one text."""
     return Transcription(
         source.code,

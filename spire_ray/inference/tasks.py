@@ -36,6 +36,12 @@ def written(tokenizer: SpeechTokenizer, text: str, source: str, target: str, for
     return prompts.chat([Turn(prompts.mt_prompt(text, source, target, style))], markup=tokenizer.chat)
 
 
+def in_turns(tokenizer: SpeechTokenizer, units: np.ndarray, transcript: str, source: str, target: str) -> list[Span]:
+    """The prompt that asks a model, in a second turn, for the translation of speech that it has transcribed."""
+    style = prompts.STYLES[tokenizer.record.prompts]
+    return prompts.chat(prompts.multiturn(transcript, "", source, target, style), units, tokenizer.chat)
+
+
 class Tasks:
     """A generator that is asked in one form: its model's own, or another."""
 
@@ -54,9 +60,8 @@ class Tasks:
 
     def translate_in_turns(self, units: Sequence[np.ndarray], transcripts: Sequence[str], source: str, target: str) -> list[str]:
         """Speech and the model's own transcripts → translations, in the second turn."""
-        style = prompts.STYLES[self._tokenizer.record.prompts]
-        turns = [prompts.multiturn(transcript, "", source, target, style) for transcript in transcripts]
-        return self._generator([prompts.chat(t, u, self._tokenizer.chat) for t, u in zip(turns, units, strict=True)])
+        pairs = zip(units, transcripts, strict=True)
+        return self._generator([in_turns(self._tokenizer, u, transcript, source, target) for u, transcript in pairs])
 
     def translate_text(self, texts: Sequence[str], source: str, target: str, form: Form | None = None) -> list[str]:
         """Text → translations; `form` asks in another form."""

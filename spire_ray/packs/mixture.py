@@ -110,7 +110,7 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
 
 
 def _direction(source: SourceSettings, code: str) -> str:
-    task = source.task.removesuffix("_multiturn")
+    task = "turns" if source.task == "st_multiturn" else source.task
     return "" if task == "text" else f"{task}.{code}" + (f"-{source.target_language}" if task != "asr" else "")
 
 

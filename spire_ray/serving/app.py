@@ -1,88 +1,122 @@
-"""The application: audio in, text out, as three deployments.
+"""The application on Ray Serve: `Ingress` (HTTP, decoding; CPU) asks replicas of `Model` (speech encoder and language model).
 
-`Ingress` (HTTP, decoding; CPU) asks `SpeechEncoder` (int16 PCM → units) and `LanguageModel` (units → text), which both
-work in batches. `serve run serve.app:build config=configs/quickstart/serve.yaml` starts it, from the checkout.
+`serve run serve.app:build config=configs/quickstart/serve.yaml` starts it, from the checkout.
 """
 
-import asyncio
-import math
+import functools
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 from ray import serve
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError, WorkerCrashedError
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
 
 from spire_ray.core import config, references
-from spire_ray.inference.tasks import spoken
+from spire_ray.inference.asking import Wanted
+from spire_ray.inference.conversation import Message
+from spire_ray.inference.engines import EngineDead
 from spire_ray.model import license
-from spire_ray.serving.ingress import Ingress
-from spire_ray.settings import SAMPLE_RATE, ServeSettings
-from spire_ray.text.prompts import Span
-from spire_ray.text.record import Record
+from spire_ray.serving import keys
+from spire_ray.serving.api import application as api
+from spire_ray.serving.hearing import Description, Event, Hearing
+from spire_ray.serving.refusal import overloaded
+from spire_ray.serving.retrying import ReplicaLost, retried
+from spire_ray.settings import ServeSettings
 
-_ENCODER_SHARE, _MODEL_SHARE = 0.2, 0.8
-"""Of the GPU of a replica."""
-_BATCH_SECONDS = 60
-"""Audio in one batch of the encoder."""
-_ENCODER_REQUESTS = 64
-"""Requests that one replica of the encoder holds."""
-
-
-def _batch_seconds(batch: list[bytes]) -> int:
-    """Seconds of audio in int16 PCM; a single clip counts as a full batch at most, because Serve refuses larger ones."""
-    seconds = math.ceil(sum(len(pcm) for pcm in batch) / 2 / SAMPLE_RATE)
-    return min(seconds, _BATCH_SECONDS) if len(batch) == 1 else seconds
+_INGRESS_CPUS, _MODEL_CPUS = 0.5, 1.0
+_UNLIMITED = 100_000
+"""Requests that Serve itself lets through: an overload is answered in the terms of the API, by the door of the ingress."""
+_LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError, DeploymentUnavailableError)
 
 
-class SpeechEncoder:
-    """A Serve deployment: int16 PCM at 16 kHz → units."""
-
-    def __init__(self, settings: ServeSettings) -> None:
-        from spire_ray.inference.speech_to_text import codebook_of
-        from spire_ray.units.labeler import Labeler
-
-        self._labeler = Labeler(codebook_of(references.local_model(settings.model)), _device(settings))
-
-    async def __call__(self, pcm: bytes) -> np.ndarray:
-        """Units uint16 [n] of one clip; none for a clip shorter than one frame."""
-        if len(pcm) // 2 < self._labeler.encoder.shortest:
-            return np.zeros(0, np.uint16)
-        units: np.ndarray = await self._label(pcm)
-        return units
-
-    @serve.batch(max_batch_size=_BATCH_SECONDS, batch_size_fn=_batch_seconds)  # type: ignore[untyped-decorator]
-    async def _label(self, batch: list[bytes]) -> list[np.ndarray]:
-        waveforms = [np.frombuffer(pcm, np.int16) for pcm in batch]
-        return [units for units, _ in await asyncio.to_thread(self._labeler, waveforms, deduplicate=True)]
+class Model(Hearing):
+    """A Serve deployment: a replica that hears."""
 
 
-class LanguageModel:
-    """A Serve deployment: units → text, asked in the form that the folder of the model says."""
+class Replicas:
+    """The replicas of `Model`, as a `Backend`: a request whose replica is lost goes to another one."""
 
-    def __init__(self, settings: ServeSettings) -> None:
-        from spire_ray.inference.generate import HuggingFaceGenerator
-        from spire_ray.inference.speech_to_text import codebook_of, room
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
 
-        folder = references.local_model(settings.model)
-        self._generator = HuggingFaceGenerator(
-            folder, device=_device(settings), max_new_tokens=settings.max_new_tokens, batch_size=settings.max_batch_size
-        )
-        self._most_units = room(self._generator)
-        self._frame_rate = codebook_of(folder).fingerprint.identity.frame_rate
-        self._write.set_max_batch_size(settings.max_batch_size)
+    async def describe(self) -> Description:
+        """See `Backend`."""
+        found: Description = await self._once("describe")
+        return found
 
-    async def limits(self) -> tuple[int, float, Record]:
-        """Units that fit into the model's positions, the seconds of audio that never make more, and what the model was taught."""
-        return self._most_units, self._most_units / self._frame_rate, self._generator.tokenizer.record
+    async def units(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Backend`."""
+        found: tuple[np.ndarray, np.ndarray] = await self._once("units", samples)
+        return found
 
-    async def __call__(self, units: np.ndarray, language: str, to_language: str) -> str:
-        """What was said in `language` or, where `to_language` is not empty, its translation into that."""
-        text: str = await self._write(spoken(self._generator.tokenizer, units, language, to_language))
-        return text
+    async def stats(self) -> dict[str, float]:
+        """See `Backend`."""
+        found: dict[str, float] = await self._once("stats")
+        return found
 
-    @serve.batch  # type: ignore[untyped-decorator]
-    async def _write(self, batch: list[list[Span]]) -> list[str]:
-        return await asyncio.to_thread(self._generator, batch)
+    async def answer(self, samples: np.ndarray, wanted: Wanted, stream: bool) -> AsyncGenerator[Event]:
+        """See `Backend`."""
+        async with aclosing(retried(functools.partial(self._stream, "answer", samples, wanted, stream))) as events:
+            async for event in events:
+                yield event
+
+    async def chat(self, messages: Sequence[Message], most: int, stream: bool) -> AsyncGenerator[Event]:
+        """See `Backend`."""
+        async with aclosing(retried(functools.partial(self._stream, "chat", messages, most, stream))) as events:
+            async for event in events:
+                yield event
+
+    async def _once(self, method: str, *given: Any) -> Any:
+        for last in (False, True):
+            try:
+                return await getattr(self._handle, method).remote(*given)
+            except BackPressureError:
+                raise overloaded() from None
+            except RayError as error:
+                if last or not _lost(error):
+                    raise
+        raise AssertionError
+
+    async def _stream(self, method: str, *given: Any) -> AsyncGenerator[Event]:
+        response = getattr(self._handle.options(stream=True), method).remote(*given)
+        ended = False
+        try:
+            async for event in response:
+                yield event
+            ended = True
+        except BackPressureError:
+            raise overloaded() from None
+        except (RayError, RayServeException) as error:
+            ended = True
+            if _lost(error):
+                raise ReplicaLost(str(error)) from None
+            raise
+        finally:
+            if not ended:
+                response.cancel()
+
+
+def _lost(error: Exception) -> bool:
+    """Whether another replica may do what this one did not."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return isinstance(cause, (*_LOST, EngineDead)) or isinstance(error, _LOST)
+
+
+class Ingress:
+    """A Serve deployment: HTTP in front of the replicas."""
+
+    def __init__(self, settings: ServeSettings, known: tuple[str, ...], model: DeploymentHandle) -> None:
+        self._app = api(settings, Replicas(model), known)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """The routes; Ray Serve calls this in the replica."""
+        return self._app
 
 
 def build(args: dict[str, str]) -> Application:
@@ -101,35 +135,40 @@ def build(args: dict[str, str]) -> Application:
 def application(settings: ServeSettings) -> Application:
     """The application of a configuration. Raises ValueError for settings or a model that cannot be served."""
     _check(settings)
-    gpus = settings.gpus_per_replica
-    scaling = {"min_replicas": settings.replicas, "max_replicas": settings.max_replicas}
-    most = 4 * settings.max_batch_size
-    encoder = serve.deployment(
-        SpeechEncoder,
-        name="SpeechEncoder",
-        autoscaling_config=AutoscalingConfig(**scaling, target_ongoing_requests=_ENCODER_REQUESTS // 2),
-        max_ongoing_requests=_ENCODER_REQUESTS,
-        max_queued_requests=2 * _ENCODER_REQUESTS,
-        ray_actor_options={"num_cpus": 1, "num_gpus": _ENCODER_SHARE * gpus},
-    )
+    known = keys.hashes(settings)
+    # pieces of a recording are answered beside each other; the door of the ingress says how many requests there may be
+    most = 8 * settings.max_requests
     model = serve.deployment(
-        LanguageModel,
-        name="LanguageModel",
-        autoscaling_config=AutoscalingConfig(**scaling, target_ongoing_requests=most // 2),
+        Model,
+        name="Model",
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=settings.replicas,
+            max_replicas=settings.max_replicas,
+            target_ongoing_requests=2 * settings.max_batch_size,
+        ),
         max_ongoing_requests=most,
-        max_queued_requests=2 * most,
-        ray_actor_options={"num_cpus": 1, "num_gpus": _MODEL_SHARE * gpus},
+        max_queued_requests=most,
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=60,
+        ray_actor_options={"num_cpus": _MODEL_CPUS, "num_gpus": settings.gpus_per_replica},
     )
-    # more than the two behind it hold and queue, so that an overload is answered in the terms of the API
-    requests = 3 * (_ENCODER_REQUESTS + most) * settings.max_replicas
     ingress = serve.deployment(
         serve.ingress()(Ingress),
         name="Ingress",
-        max_ongoing_requests=requests,
-        max_queued_requests=requests,
-        ray_actor_options={"num_cpus": 1},
+        max_ongoing_requests=_UNLIMITED,
+        graceful_shutdown_timeout_s=60,
+        ray_actor_options={"num_cpus": _INGRESS_CPUS},
     )
-    return ingress.bind(settings, encoder.bind(settings), model.bind(settings))
+    return ingress.bind(settings, known, model.bind(settings))
+
+
+def needed(settings: ServeSettings) -> dict[str, float]:
+    """CPUs and GPUs that have to be free for the application to start."""
+    return {
+        "CPU": _INGRESS_CPUS + _MODEL_CPUS * settings.replicas,
+        "GPU": settings.gpus_per_replica * settings.replicas,
+    }
 
 
 def _check(settings: ServeSettings) -> None:
@@ -137,15 +176,11 @@ def _check(settings: ServeSettings) -> None:
         raise ValueError(f"replicas={settings.replicas}: must be at least 1 and at most max_replicas={settings.max_replicas}")
     if not 0 <= settings.gpus_per_replica <= 1:
         raise ValueError(f"gpus_per_replica={settings.gpus_per_replica:g}: must be between 0 and 1")
-    for name in ("max_batch_size", "max_upload_mb", "max_new_tokens"):
+    for name in ("max_batch_size", "max_upload_mb", "max_new_tokens", "max_requests", "max_audio_minutes"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
     from spire_ray.inference.speech_to_text import codebook_of
 
-    folder = references.local_model(settings.model)
-    license.check(settings.model, settings.license.accept, folder)
-    codebook_of(folder)
-
-
-def _device(settings: ServeSettings) -> str:
-    return "cuda" if settings.gpus_per_replica else "cpu"
+    place = references.described(settings.model)
+    license.check(settings.model, settings.license.accept, place)
+    codebook_of(place)

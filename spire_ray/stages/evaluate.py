@@ -39,7 +39,7 @@ def _untrained(model: EvaluatedModel, settings: EvaluateSettings) -> str:
     """Which of its tasks a model was not trained to do, in words; empty for none, and where nothing is known of it."""
     said = record.load(model.model)
     there = {"asr": "asr.en", "mt": f"mt.en-{settings.target_language}", "mt_reverse": f"mt.{settings.target_language}-en"}
-    there |= {"st_cascade": there["mt"], "st_gold": there["mt"]}
+    there |= {"st_cascade": there["mt"], "st_gold": there["mt"], "st_multiturn": f"turns.en-{settings.target_language}"}
     asked = {task: there.get(task.removesuffix("_control"), f"st.en-{settings.target_language}") for task in model.tasks}
     beyond = [task for task, direction in asked.items() if said and said.directions and direction not in said.directions]
     return f"; was not trained to do {', '.join(beyond)}" if beyond else ""

@@ -82,8 +82,8 @@ def serve_forever(settings: ServeSettings) -> None:
 def running(settings: ServeSettings) -> Iterator[None]:
     """The application on the connected cluster: it answers when the block begins and is shut down when it ends.
 
-    Raises ValueError for a port that is in use, when Serve runs another application on this cluster already, when a
-    replica does not start, and when the server cannot be reached from here.
+    Raises ValueError for a port that is in use, a cluster that is too small, when Serve runs another application on this
+    cluster already, when a replica does not start, and when the server cannot be reached from here.
     """
     from ray import serve
     from ray.exceptions import RayError
@@ -92,6 +92,7 @@ def running(settings: ServeSettings) -> Iterator[None]:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     require_free_port(settings)
+    _require_room(settings)
     if others := set(serve.status().applications):
         raise ValueError(f"this cluster serves {', '.join(sorted(others))} already; deploy with `serve deploy` instead")
     bound = application(settings)
@@ -108,6 +109,20 @@ def running(settings: ServeSettings) -> Iterator[None]:
         # Ray prints that the call to the controller failed, because the controller ends in it
         with contextlib.redirect_stdout(io.StringIO()):
             serve.shutdown()
+
+
+def _require_room(settings: ServeSettings) -> None:
+    """Raise ValueError for a cluster that will never have what the application needs; a growing one is not asked."""
+    import ray
+
+    from spire_ray.serving.app import needed
+
+    if os.environ.get("RAY_CLUSTER_NAME") or os.environ.get("KUBERNETES_SERVICE_HOST"):  # an autoscaler adds nodes
+        return
+    there = ray.cluster_resources()
+    for name, number in needed(settings).items():
+        if number > (has := there.get(name, 0.0)):
+            raise ValueError(f"replicas={settings.replicas}: they need {number:g} {name}s, and this cluster has {has:g}")
 
 
 def _reason(error: Exception) -> str:

@@ -52,12 +52,21 @@ def registry() -> dict[str, Language]:
     return languages
 
 
-def language(code_or_name: str) -> Language:
-    """A language by either code or English name. Raises ValueError for an unknown one, with the line to add."""
+def find(code_or_name: str) -> Language | None:
+    """A language by either code, in any case and with any region or script (`en-US`, `zh_Hant`), or by its English name."""
     wanted = code_or_name.strip().lower()
+    code = wanted.replace("_", "-").partition("-")[0]
     for known in registry().values():
-        if wanted and wanted in (known.code, known.name.lower(), known.iso_639_3):
+        if code and (wanted == known.name.lower() or code in (known.code, known.iso_639_3)):
             return known
+    return None
+
+
+def language(code_or_name: str) -> Language:
+    """As `find`. Raises ValueError for an unknown one, with the line to add."""
+    if known := find(code_or_name):
+        return known
+    wanted = code_or_name.strip().lower()
     raise ValueError(
         f"language {code_or_name!r} is unknown; known are {', '.join(registry())} and their English names. "
         "To add it: "

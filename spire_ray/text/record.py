@@ -21,6 +21,8 @@ _NOT_OF_THE_WORDS = ("version", "truncation", "padding")
 """Keys of `tokenizer.json` that change no id."""
 
 Form = Literal["cpt", "it"]
+Mode = Literal["direct", "two_turns", "cascade"]
+"""How speech is translated: at once; after its transcript, in the same conversation; from the transcript alone, as text."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Record:
     prompts: str = "spire-2026"
     """Form of the prompts."""
     directions: tuple[str, ...] = ()
-    """What it was trained to do: `asr.en`, `st.en-de`, `mt.de-en`."""
+    """What it was trained to do: `asr.en`, `st.en-de`, `mt.de-en`, and `turns.en-de`: after the transcript, in a second turn."""
     longest_units: int = 0
     """Of one document with speech that it was trained on; 0: of none."""
     longest_seconds: float = 0.0
@@ -91,9 +93,20 @@ class Record:
         raise ValueError(f"{field}: the model was not trained to {did} it" + (f"; it was for {told}" if told else ""))
 
     def targets(self, task: str, source: str) -> set[str]:
-        """Languages into which it was trained to do a task: of `asr`, the source itself."""
-        codes = [direction.removeprefix(f"{task}.") for direction in self.directions if direction.startswith(f"{task}.")]
+        """Languages into which it was trained to do a task: of `asr`, the source itself; of `st`, in one turn or in two."""
+        tasks = ("st", "turns") if task == "st" else (task,)
+        codes = [code for kind, _, code in (direction.partition(".") for direction in self.directions) if kind in tasks]
         return {target or start for start, _, target in (code.partition("-") for code in codes) if start == source}
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Languages that it was trained to hear."""
+        spoken = (direction.partition(".") for direction in self.directions if not direction.startswith("mt."))
+        return tuple(sorted({code.partition("-")[0] for _, _, code in spoken}))
+
+    def mode(self, source: str, target: str) -> "Mode":
+        """How it is best asked for a translation: in two turns where it was trained to, which is 20 BLEU better than at once."""
+        return "two_turns" if target in self.targets("turns", source) else "direct"
 
 
 def load(folder: str) -> Record | None:

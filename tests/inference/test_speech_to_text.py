@@ -1,6 +1,8 @@
 """One object hears: whatever the audio comes in, however long it is, into one language or several."""
 
+from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -48,16 +50,43 @@ def test_a_long_recording_is_answered_piece_by_piece_in_order(model):
     assert found.translations["de"].split() == " ".join(s.translations["de"] for s in found.segments).split()
 
 
-@pytest.mark.parametrize(
-    ("mode", "method"), [("direct", "translate_speech"), ("two_turns", "translate_in_turns"), ("cascade", "translate_text")]
-)
-def test_a_mode_is_a_way_to_ask(model, mode, method, monkeypatch):
-    asked = []
-    for name in ("translate_speech", "translate_in_turns", "translate_text"):
-        real = getattr(Tasks, name)
-        monkeypatch.setattr(Tasks, name, lambda self, *given, name=name, real=real: asked.append(name) or real(self, *given))
-    model.transcribe(noise(1), to="de", mode=mode)
-    assert asked == [method]
+@pytest.mark.parametrize("mode", ["direct", "two_turns", "cascade"])
+def test_a_mode_is_a_way_to_ask(model, mode):
+    """The answer is that of the tasks which evaluation asks."""
+    [piece] = model.hear(noise(1))
+    tasks, units = Tasks(model.generator), [piece.units]
+    expected = {
+        "direct": lambda: tasks.translate_speech(units, "de"),
+        "two_turns": lambda: tasks.translate_in_turns(units, tasks.transcribe(units), "en", "de"),
+        "cascade": lambda: tasks.translate_text(tasks.transcribe(units), "en", "de"),
+    }
+    [text] = expected[mode]()
+    assert model.transcribe(noise(1), to="de", mode=mode).translations == {"de": text}
+    assert model.transcribe(noise(1), to="de", mode=mode, transcript=False) == replace(
+        model.transcribe(noise(1), to="de", mode=mode), text="", segments=ANY
+    )
+
+
+def test_without_a_mode_it_is_asked_as_it_was_trained(model, monkeypatch):
+    """Two turns, where it was trained to, are far better than one."""
+    by_mode = {mode: model.transcribe(noise(1), to="de", mode=mode).translations for mode in ("direct", "two_turns")}
+    assert model.transcribe(noise(1), to="de").translations == by_mode["direct"]
+    taught = replace(model.record, directions=("asr.en", "turns.en-de", "st.en-fr"))
+    monkeypatch.setattr(model, "record", taught)
+    monkeypatch.setattr(model.generator.tokenizer, "record", taught)
+    assert model.transcribe(noise(1), to="de").translations == by_mode["two_turns"] != by_mode["direct"]
+    with pytest.raises(ValueError, match=r"to=zh: .*for de, fr"):
+        model.transcribe(noise(1), to="zh")
+    with pytest.raises(ValueError, match="language=fr: the model was not trained to transcribe it; it was for en"):
+        model.transcribe(noise(1), "fr")
+
+
+@pytest.mark.parametrize("engine", ["padded", "transformers"])
+def test_every_engine_answers_alike(model, tiny_model, engine):
+    other = SpeechToText.from_pretrained(tiny_model, max_new_tokens=16, batch_size=4, engine=engine)
+    long = noise(2.5 * model.longest_seconds, 3)
+    assert other.transcribe([noise(1), long], to=["de", "fr"]) == model.transcribe([noise(1), long], to=["de", "fr"])
+    other.generator.engine.close()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(
     assert [source["name"] for source in index["sources"]] == ["asr", "st_multiturn.de", "text"]
     assert abs(index["sources"][0]["tokens"] - 900) < 15
     assert index["sources"][2]["documents"] == 45
-    assert index["directions"] == ["asr.en", "st.en-de"]
+    assert index["directions"] == ["asr.en", "turns.en-de"]
     assert index["longest"] == {"units": 3, "seconds": 1.0}
     tokenizer = SpeechTokenizer(tiny_model)
     assert (index["tokenizer"], index["terminator"]) == (tokenizer.record.tokenizer, tokenizer.eos)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.extend import extend
 from spire_ray.settings import EvaluatedModel, EvaluateSettings, ExtendModelSettings, ServeSettings
 from spire_ray.text import prompts
+from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
 from tests.model import families
 
@@ -28,14 +28,14 @@ def kept(tmp_path_factory, tiny_codebook):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The prompts that the generator was given, as text; every answer is empty."""
-    seen = []
+    """The prompts that were put to the model, as text."""
+    seen, real = [], SpeechTokenizer.asked
 
-    def answer(self, given):
+    def recorded(self, given):
         seen.extend("".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in given)
-        return [""] * len(given)
+        return real(self, given)
 
-    monkeypatch.setattr(HuggingFaceGenerator, "__call__", answer)
+    monkeypatch.setattr(SpeechTokenizer, "asked", recorded)
     return seen
 
 
@@ -53,20 +53,24 @@ def spoken(question):
 
 
 def test_by_the_server(kept, asked, monkeypatch):
-    from spire_ray.serving.app import LanguageModel
+    from spire_ray.inference.asking import Wanted
+    from spire_ray.serving.encoding import Encoding
+    from spire_ray.serving.hearing import Hearing
 
-    async def write(self, prompt):
-        return self._generator([prompt])[0]
+    async def heard(self, samples):
+        return UNITS, UNITS
 
-    write.set_max_batch_size = lambda size: None
-    monkeypatch.setattr(LanguageModel, "_write", write)  # Serve batches in its replicas alone
+    monkeypatch.setattr(Encoding, "__call__", heard)
+    hearing = Hearing(ServeSettings(model=kept, output="", max_new_tokens=8))
+    asked.clear()  # the warm-up
 
     async def ask():
-        model = LanguageModel(ServeSettings(model=kept, output="", max_new_tokens=8))
-        return [await model(UNITS, "en", ""), await model(UNITS, "en", "de")]
+        wanted = Wanted("en", ("de",), mode="direct")
+        return [event async for event in hearing.answer(np.zeros(16_000, np.float32), wanted, False)]
 
-    assert asyncio.run(ask()) == ["", ""]
+    asyncio.run(ask())
     assert asked == [rendered(kept, spoken(question)) for question in (prompts.asr_prompt(), prompts.st_prompt("de"))]
+    hearing.close()
 
 
 def test_by_the_evaluation(kept, asked, tiny_codebook):

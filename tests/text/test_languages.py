@@ -2,7 +2,7 @@
 
 import pytest
 
-from spire_ray.text.languages import language, registry
+from spire_ray.text.languages import find, language, registry
 
 TOWER = {
     "en": "English",
@@ -51,3 +51,10 @@ def test_a_language_is_added_by_a_line_of_the_registry(tmp_path, monkeypatch):
             language("ja")
     finally:
         registry.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["en", "EN", "en-US", "en_gb", "English", " english ", "eng"])
+def test_regions_and_any_case_are_understood(name):
+    assert language(name).code == "en"
+    assert find("zh-Hant-TW").code == "zh"
+    assert find("-x") is None and find("") is None and find("enx") is None

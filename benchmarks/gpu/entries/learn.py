@@ -230,7 +230,7 @@ class School:
         for ids in self._tokenizer.asked([[Span(text)] for text in self._plain[: 10 if self._day.small else 200]]):
             given = torch.from_numpy(ids.astype(np.int64))[None].to(self._day.device)
             with torch.inference_mode():
-                losses.append(float(generator._model(input_ids=given, labels=given).loss))
+                losses.append(float(generator.engine.weights.model(input_ids=given, labels=given).loss))
         found["loss_of_plain_text"] = float(np.mean(losses))
 
 

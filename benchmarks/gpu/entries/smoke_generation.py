@@ -56,7 +56,7 @@ def continuous(day: Day, model: str, asked: list[list[Span]], found: Findings) -
     """Paged attention; texts are compared with those of the padded batches."""
     there = ContinuousGenerator(model, device=day.device, max_new_tokens=NEW_TOKENS)
     answers, plainly = there(asked), _generator(model, day.device)(asked)
-    found["attention"] = there._model.config._attn_implementation
+    found["attention"] = there.engine.weights.model.config._attn_implementation
     found.at_least(
         "answers_equal", float(np.mean([a == b for a, b in zip(answers, plainly, strict=True)])), 0.5 if day.on_gpu else 1.0
     )
@@ -73,8 +73,8 @@ def _encoded(generator: HuggingFaceGenerator, asked: list[list[Span]]) -> list[n
 
 @torch.inference_mode()
 def _logits(generator: HuggingFaceGenerator, ids: Any) -> torch.Tensor:
-    given = torch.as_tensor(np.asarray(ids, np.int64))[None].to(generator._model.device)
-    return generator._model(input_ids=given).logits[0].float().cpu()  # type: ignore[no-any-return]
+    given = torch.as_tensor(np.asarray(ids, np.int64))[None].to(generator.engine.weights.device)
+    return generator.engine.weights.model(input_ids=given).logits[0].float().cpu()  # type: ignore[no-any-return]
 
 
 def _gap(here: HuggingFaceGenerator, ids: np.ndarray, answer: list[int]) -> float:

@@ -1,0 +1,57 @@
+"""Is there speech? Models invent sentences for silence and noise, so these are never put to them.
+
+Speech has what noise of any color has not: stretches with a pitch, and a loudness that changes with the syllables. A hum and
+a tone have a pitch, but no syllables; a knock has neither. Whispering has no pitch and is taken for noise.
+"""
+
+import numpy as np
+
+from spire_ray.audio.pcm import from_pcm
+from spire_ray.settings import SAMPLE_RATE
+
+_FRAME, _HOP = 480, 160
+"""30 and 10 ms."""
+_LAGS = slice(SAMPLE_RATE // 400, SAMPLE_RATE // 70)
+"""Of pitches from 70 to 400 Hz."""
+_SPEECH_BAND = (100, 2000)
+"""Hz, where voices are far above noise."""
+_FLOOR = 10**-7.5
+"""Power of -75 dB of full scale in that band: quieter frames are silence."""
+_PERIODIC = 0.5
+"""Correlation of a frame with itself one period later; of vowels it is mostly above 0.7."""
+_VOICED_FRAMES, _AMONG = 7, 10
+"""A short syllable: so many frames of so many in a row."""
+_SMOOTHED = 5
+"""Frames over which loudness is averaged."""
+_RANGE_DB = 6.0
+"""Between quiet and loud moments; of steady noise it is below 5, of speech 5 dB above noise 16."""
+_AT_ONCE = 100 * SAMPLE_RATE
+"""Samples looked at together, so that memory is bounded."""
+
+
+def holds_speech(samples: np.ndarray) -> bool:
+    """Whether a waveform at 16 kHz, float32 or int16 [samples], holds speech, by its pitch and its loudness."""
+    waveform = from_pcm(samples) if samples.dtype == np.int16 else np.asarray(samples, np.float32)
+    if len(waveform) < _FRAME + _AMONG * _HOP:
+        return False
+    parts = [_looked_at(waveform[start : start + _AT_ONCE + _FRAME]) for start in range(0, len(waveform) - _FRAME, _AT_ONCE)]
+    power = np.concatenate([part[0] for part in parts])
+    pitched = np.concatenate([part[1] for part in parts]) > _PERIODIC
+    pitched &= power > max(_FLOOR, float(power.max()) / 1000)
+    syllable = np.convolve(pitched, np.ones(_AMONG)).max() >= _VOICED_FRAMES
+    loudness = 10 * np.log10(np.convolve(power, np.ones(_SMOOTHED) / _SMOOTHED, "valid") + _FLOOR / 10)
+    low, high = np.percentile(loudness, [5, 95])
+    return bool(syllable and max(high - low, loudness.max() - np.median(loudness)) > _RANGE_DB)
+
+
+def _looked_at(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Power of each frame in the band of speech, and its highest normalized autocorrelation at a lag of a pitch."""
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, _FRAME)[::_HOP]
+    spectrum = np.square(np.abs(np.fft.rfft(frames - frames.mean(axis=1, keepdims=True), 2 * _FRAME)))
+    frequency = np.fft.rfftfreq(2 * _FRAME, 1 / SAMPLE_RATE)
+    spectrum[:, (frequency < _SPEECH_BAND[0]) | (frequency > _SPEECH_BAND[1])] = 0
+    power = spectrum.sum(axis=1) / _FRAME**2
+    correlation = np.fft.irfft(spectrum * frequency)  # high harmonics count, too: noise that rumbles has no pitch
+    overlap = 1 - np.arange(_FRAME) / _FRAME
+    normalized = correlation[:, :_FRAME] / (correlation[:, :1] * overlap + 1e-20)
+    return power, np.asarray(normalized[:, _LAGS].max(axis=1))

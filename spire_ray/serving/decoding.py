@@ -1,0 +1,122 @@
+"""Audio of anyone → pieces, in processes of their own: a file that takes too long or too much ends its process alone."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spire_ray.serving.refusal import Refusal
+
+_MOST = 8
+"""Processes: a long recording keeps one while it is answered."""
+_IDLE = 2
+"""Of them, kept for the next request."""
+_PATIENCE = 30.0
+"""Seconds for a piece."""
+_READ_LIMIT = 1 << 20
+_STATUS = {"undecodable_audio": 415, "audio_too_long": 400, "audio_too_large": 400}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Part of a recording that the model hears at once."""
+
+    start: float
+    """Seconds in the recording."""
+    samples: np.ndarray
+    """int16 or float32 at 16 kHz."""
+    speech: bool
+    """Whether the speech gate let it through."""
+
+
+class Decoders:
+    """Processes that decode."""
+
+    def __init__(self, longest: float, most: float) -> None:
+        """`longest` seconds make a piece, `most` a recording."""
+        self._longest, self._most = longest, most
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._room = asyncio.Semaphore(_MOST)
+
+    async def clips(self, data: bytes, content_type: str = "") -> AsyncGenerator[Clip]:
+        """The pieces of a file in order, read as they are taken. Raises Refusal for what cannot be decoded."""
+        async with self._room:
+            process = self._idle.pop() if self._idle else await self._new()
+            done = False
+            sending = asyncio.create_task(self._send(process, data, content_type))
+            try:
+                while (clip := await self._next(process)) is not None:
+                    yield clip
+                done = True
+            except Refusal as refusal:
+                done = refusal.code != "decoding_failed"
+                raise
+            finally:
+                sending.cancel()
+                if done and len(self._idle) < _IDLE:
+                    self._idle.append(process)
+                else:
+                    await self._end(process)
+
+    def close(self) -> None:
+        """End the processes that wait."""
+        for process in self._idle:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        self._idle.clear()
+
+    async def _send(self, process: asyncio.subprocess.Process, data: bytes, content_type: str) -> None:
+        assert process.stdin is not None
+        head = {"bytes": len(data), "content_type": content_type, "longest": self._longest, "most": self._most}
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(json.dumps(head).encode() + b"\n")
+            process.stdin.write(data)
+            await process.stdin.drain()
+
+    async def _next(self, process: asyncio.subprocess.Process) -> Clip | None:
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                head = json.loads(await process.stdout.readline())
+                if "end" in head:
+                    self._check(head)
+                    return None
+                kind = np.dtype(head["type"])
+                content = await process.stdout.readexactly(head["samples"] * kind.itemsize)
+        except TimeoutError:
+            message = f"the file cannot be decoded: it takes longer than {_PATIENCE:g} s for a piece"
+            raise Refusal(400, message, "file", "decoding_failed") from None
+        except (ValueError, asyncio.IncompleteReadError):  # the process has ended
+            message = "the file cannot be decoded: its decoder ended"
+            raise Refusal(400, message, "file", "decoding_failed") from None
+        return Clip(head["start"], np.frombuffer(content, kind), head["speech"])
+
+    def _check(self, end: dict[str, str]) -> None:
+        if "error" not in end:
+            return
+        named = "the audio is too long" if end["code"] == "audio_too_long" else "the file cannot be decoded"
+        raise Refusal(_STATUS[end["code"]], f"{named}: {end['error']}", "file", end["code"])
+
+    async def _new(self) -> asyncio.subprocess.Process:
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "spire_ray.serving.decoder",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_READ_LIMIT,
+            env={**os.environ, **threads},
+            start_new_session=True,  # so that what it has started, such as ffmpeg, ends with it
+        )
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
