@@ -94,7 +94,7 @@ def test_every_engine_answers_alike(model, tiny_model, engine):
     [
         (noise(0.001), "shorter than one frame"),
         (b"no audio", "not readable as audio"),
-        ("/no/such.wav", "no such file"),
+        ("/no/such.wav", "no such"),
         (np.zeros((2, 16_000), np.float32), r"float32 \[2, 16000\]: must be"),
         (np.zeros(16_000, np.int32), "int32"),
     ],
