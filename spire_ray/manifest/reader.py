@@ -19,6 +19,7 @@ from spire_ray.manifest.schema import AUDIO, Columns, check_columns, mapped, to_
 
 _BATCH = 8192
 _SHOWN = 5
+_DERIVED = re.compile(r"[0-9a-f]{20}")
 _PLACE = r"(:\d+:\d+)?(#[^/]*)?$"
 _ABSOLUTE = r"^(/|[a-zA-Z][a-zA-Z0-9+.-]*://)"
 
@@ -147,7 +148,10 @@ def _name_repeated(uri: str, columns: Columns, hashes: set[int]) -> None:
     for file in files(uri):
         for table in _tables(file, columns, (), audio_bytes=False, strict=False):
             ids = table["utt_id"].to_pylist()
-            counts.update(utt_id for utt_id, value in zip(ids, unique.of(ids).tolist(), strict=True) if value in hashes)
+            paths = pc.struct_field(table["audio"].combine_chunks(), ["path"]).to_pylist()
+            for utt_id, value, path in zip(ids, unique.of(ids).tolist(), paths, strict=True):
+                if value in hashes:
+                    counts[f"{path} twice, without one" if path and _DERIVED.fullmatch(utt_id) else utt_id] += 1
     if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:
         raise ValueError(f"manifest={uri}: utt_id not unique: {_some(repeated)}")
 

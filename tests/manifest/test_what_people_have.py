@@ -8,6 +8,7 @@ import tarfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import soxr
@@ -294,3 +295,46 @@ def test_a_format_of_a_plugin_is_one_file(tmp_path, monkeypatch):
     finally:
         formats.FORMATS._things.pop("mine", None)
         sys.modules.pop("my_format", None)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_as_push_to_hub_embeds_it_has_names_for_paths(nested, tmp_path):
+    audio = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for number in range(2):
+        place = tmp_path / ("en/train" if nested else "data") / f"train-{number:05d}-of-00002.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.table({"audio": pa.array([{"bytes": wav(0.5), "path": "audio.wav"}] * 3, audio), "text": ["a", "b", "c"]})
+        pq.write_table(table, place)
+    rows = read(str(tmp_path)).to_pylist()
+    assert len({row["utt_id"] for row in rows}) == 6
+    assert [row["split"] for row in rows] == ["train"] * 6
+    assert [row["utt_id"] for row in read(str(tmp_path)).to_pylist()] == [row["utt_id"] for row in rows]
+
+
+def test_lines_that_are_twice_there_are_named_by_their_audio(tmp_path):
+    rows = [{"audio_filepath": f"{name}.wav", "duration": 1.0} for name in ("a", "b", "a")]
+    with pytest.raises(ValueError, match=rf"utt_id not unique: {tmp_path}/a\.wav twice, without one$"):
+        read(lines(tmp_path / "m.jsonl", rows))
+
+
+@pytest.mark.parametrize(
+    ("code", "language"), [("en-US", "en"), ("de_AT", "de"), ("EN", "en"), ("zh-Hans-CN", "zh"), ("fr", "fr")]
+)
+def test_a_locale_is_a_language(code, language, tmp_path):
+    rows = [{"utt_id": "a", "audio": "a.wav", "language": code}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    for uri in (lines(tmp_path / "m.jsonl", rows), str(tmp_path / "m.parquet")):
+        assert read(uri).to_pylist()[0]["language"] == language
+
+
+def test_a_row_group_is_read_once_for_all_its_shards(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"utt_id": [f"u{n}" for n in range(100)], "audio": ["a.wav"] * 100}), tmp_path / "m.parquet")
+    read_groups, original = [], pq.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_groups", lambda self, groups, **o: read_groups.append(groups) or original(self, groups, **o)
+    )
+    for first in range(0, 100, 10):
+        assert reader.rows(f"{tmp_path}/m.parquet", {}, first, 10)["utt_id"].to_pylist() == [f"u{first + n}" for n in range(10)]
+    assert read_groups == [[0]]
+    pq.write_table(pa.table({"utt_id": [f"v{n}" for n in range(50)], "audio": ["a.wav"] * 50}), tmp_path / "m.parquet")
+    assert reader.rows(f"{tmp_path}/m.parquet", {}, 0, 1)["utt_id"].to_pylist() == ["v0"]
