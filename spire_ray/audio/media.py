@@ -34,6 +34,38 @@ _SHORT_SECONDS = 0.25
 _TELLS_LENGTH = ("mov", "ogg", "wv")
 
 
+ENDINGS = frozenset(
+    [
+        *(
+            "wav",
+            "flac",
+            "mp3",
+            "mp2",
+            "ogg",
+            "opus",
+            "oga",
+            "aiff",
+            "aif",
+            "aifc",
+            "au",
+            "snd",
+            "sph",
+            "nist",
+            "w64",
+            "caf",
+            "rf64",
+        ),
+        *("m4a", "m4b", "mp4", "aac", "webm", "mka", "mkv", "mov", "wma", "asf", "amr", "3gp", "ac3", "ts", "flv", "wv", "spx"),
+    ]
+)
+"""Of the names of audio files, without the dot."""
+
+
+def is_audio(ending: str) -> bool:
+    """Whether a file of this ending is one of audio."""
+    return ending.lower() in ENDINGS
+
+
 def kind(head: bytes) -> str:
     """The name of a format that PyAV reads and libsndfile does not, by the first bytes; else empty."""
     return next((name for name, fits in _KINDS.items() if fits(head)), "")

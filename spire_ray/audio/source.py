@@ -108,6 +108,11 @@ def _missing(source: str) -> AudioError:
     return AudioError("no such file") if folder.is_dir() else Unreachable(f"no such folder: {folder}")
 
 
+def is_part(source: str) -> bool:
+    """Whether a path names a part of a file."""
+    return _PART.fullmatch(source) is not None
+
+
 def read(source: bytes | str) -> bytes:
     """All bytes of a source. Raises AudioError as `opened` does."""
     with opened(source) as file:

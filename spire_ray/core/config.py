@@ -1,7 +1,8 @@
 """YAML and dotted overrides → the settings of a stage.
 
-A configuration file starts with `stage:` and holds the fields of that stage's class in `spire_ray.settings`. `{root}` in
-any string stands for the value of `root`. Unknown keys and wrong values are errors that name the field and the fix.
+A configuration file starts with `stage:` and holds the fields of that stage's class in `spire_ray.settings`. `{root}` in any
+string stands for the value of `root`, and `~` before a path for the home folder. Unknown keys and wrong values are errors that
+name the field and the fix.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -56,7 +58,7 @@ def read(path: str, overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[s
 def overridden(data: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with dotted keys set otherwise."""
     changed = copy.deepcopy(dict(data))
-    for key, value in _pairs(overrides):
+    for key, value in _pairs(overrides, str(data["stage"])):
         _set(changed, key.split("."), value, key)
     return changed
 
@@ -122,7 +124,7 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return "; ".join(f"{key}: {first.get(key)!r} → {second.get(key)!r}" for key in keys)
 
 
-def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _pairs(overrides: Sequence[str] | Mapping[str, Any], stage: str) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         return list(overrides.items())
     pairs = []
@@ -130,8 +132,21 @@ def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]
         key, sign, value = text.partition("=")
         if not sign:
             raise ValueError(f"override {text!r}: expected key=value, such as training.steps=100")
-        pairs.append((key, _scalar(value)))
+        pairs.append((key, value if _is_text(stage, key.split(".")) and value[:1] not in "\"'" else _scalar(value)))
     return pairs
+
+
+def _is_text(stage: str, keys: Sequence[str]) -> bool:
+    """Whether a setting is a text, which is taken as it is written: a path with `#`, a name of digits, the language `no`."""
+    found: Any = RecipeSettings if stage == RECIPE else STAGES[stage].settings if stage in STAGES else None
+    for key in keys:
+        if isinstance(found, types.UnionType):
+            found = next((a for a in typing.get_args(found) if dataclasses.is_dataclass(a)), None)
+        if typing.get_origin(found) is dict:
+            found = typing.get_args(found)[1]
+        else:
+            found = typing.get_type_hints(found).get(key) if dataclasses.is_dataclass(found) else None
+    return found is str
 
 
 def _scalar(text: str) -> Any:
@@ -159,7 +174,7 @@ def substituted(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         for name, text in names.items():
             value = value.replace(f"{{{name}}}", str(text))
-        return value
+        return os.path.expanduser(value)
     if isinstance(value, dict):
         return {key: substituted(item, names) for key, item in value.items()}
     return [substituted(item, names) for item in value] if isinstance(value, list) else value

@@ -23,6 +23,8 @@ CORPUS_FILE = "corpus.json"
 """Beside the rows of a corpus that was fetched: its name, license and id on the Hub."""
 FETCHED = "_done"
 """Beside the models that were fetched: a file for each, with its id."""
+_PREPARED = ("plan.parquet", "_manifest", "fingerprint.json")
+"""What a job writes before its work: a folder that holds no more belongs to nobody yet."""
 _PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
@@ -48,8 +50,10 @@ class Output:
         identity, inputs = config.identity(settings), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
         record = storage.read_json(path) if storage.exists(path) else {}
-        if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE}:
-            record = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
+        new = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
+        if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE, *_PREPARED}:
+            same = {**record, **new} == record
+            record = record if same else new
         if not record:
             raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
         for kind, now in (("config", identity), ("inputs", inputs)):
@@ -63,7 +67,11 @@ class Output:
         return Output(settings.output, record)
 
     def begin(self, settings: StageSettings) -> None:
-        """Write the record before the work starts."""
+        """Write the record before the work starts. What another configuration prepared here, and no more, goes."""
+        if "resolved" not in self.record:
+            for name in _PREPARED:
+                place = storage.join(self.folder, name)
+                (storage.remove if name == "_manifest" else storage.delete)(place)
         self.record |= {"resolved": config.to_dict(settings), "versions": versions(), "git": git_state()}
         self.record["status"] = "began"  # also where a finished folder grows
         self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _LARGEST_PUT = 5 << 30
 """Bytes that S3 takes in one request."""
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_BRACES = re.compile(r"(?:\{|_OP_)(\d+)\.\.(\d+)(?:\}|_CL_)")
+"""`_OP_0..63_CL_` is how NeMo writes braces."""
 
 
 def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:

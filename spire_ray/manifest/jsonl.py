@@ -1,22 +1,20 @@
-"""JSON lines: NeMo's manifests, and the plain reading and writing that other formats of JSON lines share."""
+"""JSON lines, as several formats of manifests have them."""
 
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import IO
 
 from spire_ray.core import storage
 from spire_ray.manifest.schema import Row
 
-_PATH = ("audio_filepath", "path", "file_name")
-_LANGUAGE = ("source_lang", "lang")
-
 
 def lines(uri: str) -> Iterator[tuple[str, Row]]:
     """(place, object) of every line, gzipped where the name ends so. Raises ValueError naming a line that is no object."""
     with storage.open_file(uri) as raw, gzip.open(raw) if uri.endswith(".gz") else raw as file:
-        for number, line in enumerate(_text(uri, file), 1):  # type: ignore[arg-type]
+        for number, line in enumerate(text(uri, file), 1):  # type: ignore[arg-type]
             if not line.strip():
                 continue
             try:
@@ -28,11 +26,14 @@ def lines(uri: str) -> Iterator[tuple[str, Row]]:
             yield f"{uri}: line {number}", row
 
 
-def _text(uri: str, file: IO[bytes]) -> Iterator[str]:
+def text(uri: str, file: IO[bytes], newline: str | None = None) -> Iterator[str]:
+    """Lines of UTF-8, with or without a byte order mark. Raises ValueError for other bytes and half a gzip file."""
     try:
-        yield from io.TextIOWrapper(file, "utf-8")
+        yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)
     except UnicodeDecodeError as error:
         raise ValueError(f"{uri}: not UTF-8: {error.reason}, byte {error.object[error.start]:#x}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{uri}: a truncated or damaged gzip file: {error}") from None
 
 
 def write_lines(uri: str, rows: Iterable[Row]) -> None:
@@ -45,33 +46,11 @@ def write_lines(uri: str, rows: Iterable[Row]) -> None:
             packed.close()
 
 
-def nemo(uri: str) -> Iterator[tuple[str, Row]]:
-    """Rows of a NeMo manifest. Of a row with another `target_lang` (Canary) the text is a translation."""
-    for place, line in lines(uri):
-        row = dict(line)
-        if "audio" not in row and (path := _first(row, _PATH)):
-            row["audio"] = row[path]
-        if "language" not in row and (language := _first(row, _LANGUAGE)):
-            row["language"] = row[language]
-        target = row.get("target_lang")
-        if target and target != row.get("language"):
-            row["translations"] = {target: row.pop("text", None)}
-        yield place, row
+def is_lines(file: str) -> bool:
+    """Whether a file is JSON lines by its name."""
+    return file.removesuffix(".gz").endswith((".jsonl", ".json", ".ndjson"))
 
 
-def to_nemo(rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows under NeMo's keys, absent values left out."""
-    for row in rows:
-        if not row["audio"] or not row["audio"].get("path"):
-            raise ValueError(f"{row['utt_id']}: has no audio path, which a NeMo manifest needs")
-        named = {
-            **{key: row[key] for key in ("utt_id", "offset", "duration", "text", "corpus", "split", "speaker")},
-            "audio_filepath": row["audio"]["path"],
-            "source_lang": row["language"],
-            "translations": dict(row["translations"] or ()) or None,
-        }
-        yield {key: value for key, value in named.items() if value is not None}
-
-
-def _first(row: Row, keys: tuple[str, ...]) -> str | None:
-    return next((key for key in keys if key in row), None)
+def first(file: str) -> Row:
+    """The first object of a file; empty where there is none."""
+    return next(lines(file), ("", {}))[1]

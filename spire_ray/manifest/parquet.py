@@ -9,23 +9,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from spire_ray.audio.media import is_audio
 from spire_ray.core import storage
-from spire_ray.manifest.schema import AUDIO, MANIFEST, Columns, derived_id
+from spire_ray.manifest.schema import AUDIO, LOCALE, MANIFEST, Columns, derived_id
 
 _BATCH = 1 << 14
+_KEPT_BYTES = 256 << 20
+_LAST: dict[str, Any] = {}
+"""The row groups that were read last: several shards lie in one, and a process often has them one after the other."""
 _HUB_NAME = re.compile(r"(?:.*/)?(\w+?)-\d{5}-of-\d{5}(?:-\w+)?\.parquet")
 """`{split}-00000-of-00010.parquet`."""
 _FEATURES = {"info": {"features": {"audio": {"_type": "Audio"}}}}
 
 
 def files(folder: str) -> list[str]:
-    """The `part-*.parquet` of a folder, else every Parquet file in it or in its `data`; empty if there is none."""
+    """The `part-*.parquet` of a folder, else every Parquet file in it or in its `data`, else below; empty if there is none."""
     for place in (folder, storage.join(folder, "data")):
         names = [name for name in storage.listing(place) if name.endswith(".parquet")]
         parts = [name for name in names if name.startswith("part-")]
         if names:
             return [storage.join(place, name) for name in parts or names]
-    return []
+    below = storage.walk(folder)
+    return (
+        []
+        if any(is_audio(name.rpartition(".")[2]) for name in below)
+        else [storage.join(folder, name) for name in below if name.endswith(".parquet")]
+    )
 
 
 def tables(file: str, columns: Columns, audio_bytes: bool) -> Iterator[pa.Table]:
@@ -53,7 +62,12 @@ def rows(file: str, columns: Columns, first: int, count: int, audio_bytes: bool 
                 groups.append(number)
             start += length
         needed = _needed(parquet.schema_arrow, columns, audio_bytes, file)
-        table = parquet.read_row_groups(groups, columns=needed, use_threads=False).slice(first - begin, count)
+        key = (file, storage.version(file), *groups, *needed)
+        if _LAST.get("key") != key:
+            _LAST.clear()
+            whole = parquet.read_row_groups(groups, columns=needed, use_threads=False)
+            _LAST.update({"key": key, "table": whole} if whole.nbytes <= _KEPT_BYTES else {"table": whole})
+        table = _LAST["table"].slice(first - begin, count)
     if len(table) != count:
         raise ValueError(f"{file}: has {begin + len(table)} rows now, {first + count} were planned; it has changed")
     return _normalized(table, columns, file, first)
@@ -91,7 +105,9 @@ def _normalized(table: pa.Table, columns: Columns, file: str, first: int) -> pa.
     if made["split"].null_count == len(table) and (named := _HUB_NAME.fullmatch(file)):
         made["split"] = pa.array([named[1]] * len(table))
     if made["utt_id"].null_count:
-        made["utt_id"] = _ids(made, file, first)
+        audio = columns.get("audio", "audio")
+        embedded = audio in table.column_names and pa.types.is_struct(table[audio].type)
+        made["utt_id"] = _ids(made, file, first, embedded)
     return pa.table(made, schema=MANIFEST)
 
 
@@ -105,7 +121,8 @@ def _column(table: pa.Table, field: pa.Field, columns: Columns, file: str) -> pa
     if field.name == "audio":
         return _audio(column)
     try:
-        return column.cast(field.type)
+        cast = column.cast(field.type)
+        return pc.utf8_lower(pc.replace_substring_regex(cast, LOCALE.pattern, r"\1")) if field.name == "language" else cast
     except pa.ArrowException as error:
         raise ValueError(f"{file}: column {source!r} is no {field.type}: {error}") from None
 
@@ -139,15 +156,15 @@ def _translations(table: pa.Table, source: str, columns: Columns) -> pa.Array:
     return pa.array(rows, kind)
 
 
-def _ids(made: dict[str, pa.Array], file: str, first: int) -> pa.Array:
-    """Ids with the missing ones derived; bytes without a path are told apart by file name and row."""
+def _ids(made: dict[str, pa.Array], file: str, first: int, embedded: bool) -> pa.Array:
+    """Ids with the missing ones derived.
+
+    Bytes are told apart by file name and row: the path beside them, if there is one, is a name that may occur in every folder.
+    """
     name = file.rpartition("/")[2]
-    paths = pc.struct_field(made["audio"], ["path"]).to_pylist()
+    paths = [
+        path if path and not (embedded and "/" not in path) else f"{name}#{first + row}"
+        for row, path in enumerate(pc.struct_field(made["audio"], ["path"]).to_pylist())
+    ]
     given = zip(made["utt_id"].to_pylist(), paths, made["offset"].to_pylist(), made["duration"].to_pylist(), strict=True)
-    return pa.array(
-        [
-            utt_id or derived_id(path or f"{name}#{first + row}", offset, duration)
-            for row, (utt_id, path, offset, duration) in enumerate(given)
-        ],
-        pa.string(),
-    )
+    return pa.array([utt_id or derived_id(*more) for utt_id, *more in given], pa.string())

@@ -1,26 +1,27 @@
 """One streaming reader for every kind of manifest.
 
-By its name a manifest is Parquet (a file, a folder of them), JSON lines (NeMo's keys, or Lhotse's recordings, supervisions or
-cuts), a fairseq TSV, WebDataset tars, or a plain folder of audio. A brace range or a pattern names several files.
+A manifest is Parquet (a file, a folder of them) or of one of the `formats`. A brace range or a pattern names several files.
 """
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.core import storage
-from spire_ray.manifest import fairseq, folder, jsonl, lhotse, parquet, unique, webdataset
-from spire_ray.manifest.schema import AUDIO, Columns, Row, check_columns, mapped, to_table
+from spire_ray.manifest import formats, parquet, unique
+from spire_ray.manifest.schema import AUDIO, Columns, check_columns, mapped, to_table
 
 _BATCH = 8192
 _SHOWN = 5
+_DERIVED = re.compile(r"[0-9a-f]{20}")
+_PLACE = r"(:\d+:\d+)?(#[^/]*)?$"
 _ABSOLUTE = r"^(/|[a-zA-Z][a-zA-Z0-9+.-]*://)"
-
-RowReader = Callable[[str], Iterator[tuple[str, Row]]]
 
 
 def files(uri: str) -> list[str]:
@@ -44,7 +45,9 @@ def is_parquet(file: str) -> bool:
 
 def base(file: str) -> str:
     """The folder that the relative paths of a manifest's file begin at."""
-    return _rows_of(file)[1] if not is_parquet(file) and storage.is_folder(file) else _parent(file)
+    if is_parquet(file) or not storage.is_folder(file):
+        return _parent(file)
+    return os.path.abspath(file) if storage.is_local(file) else file.rstrip("/")
 
 
 def stream(uri: str, columns: Columns | None = None) -> Iterator[pa.Table]:
@@ -97,30 +100,25 @@ def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bo
                 raise ValueError(f"{file}: no column {missing[0]!r} in any row; name it, as columns.{missing[0]}=ITS_NAME")
             yield _resolved(table, _parent(file))
         return
-    read_rows, base = _rows_of(file)
-    found = read_rows(file)
+    found, above = formats.of(file).rows(file), ""
     while batch := list(islice(found, _BATCH)):
         named = [(place, mapped(row, columns, place)) for place, row in batch]
+        above = above or _above(file, [row.get("audio") for _, row in named])
         for name in require:
             if missing := [place.removeprefix(f"{file}: ") for place, row in named if name not in row]:
                 raise ValueError(f"{file}: no {name!r} in {_some(missing)}; name it, as columns.{name}=ITS_NAME")
-        yield _resolved(to_table(named, strict), base)
+        yield _resolved(to_table(named, strict), above)
 
 
-def _rows_of(file: str) -> tuple[RowReader, str]:
-    """What reads the rows of a file, and the folder its paths are relative to."""
-    parent = _parent(file)
-    name = file.removesuffix(".gz")
-    if name.endswith((".jsonl", ".json", ".ndjson")):
-        _, first = next(jsonl.lines(file), ("", {}))
-        return (lhotse.rows if lhotse.recognises(first) else jsonl.nemo), parent
-    if name.endswith(".tsv"):
-        return fairseq.rows, parent
-    if file.endswith(".tar"):
-        return webdataset.rows, parent
-    if storage.is_folder(file):
-        return folder.rows, os.path.abspath(file) if storage.is_local(file) else file.rstrip("/")
-    raise ValueError(f"manifest={file}: expected .parquet, .jsonl[.gz], .json, .tsv, .tar or a folder")
+def _above(file: str, audio: Sequence[Any]) -> str:
+    """The folder that relative paths count from: that of the manifest, or, as in Lhotse, the working directory."""
+    above = base(file)
+    paths = (one.get("path") if isinstance(one, dict) else one for one in audio)
+    first = next((str(path) for path in paths if path and not re.match(_ABSOLUTE, str(path))), None)
+    if first is None or not storage.is_local(above):
+        return above
+    name = re.sub(_PLACE, "", first)
+    return above if os.path.exists(os.path.join(above, name)) or not os.path.exists(name) else os.getcwd()
 
 
 def _parent(file: str) -> str:
@@ -150,7 +148,10 @@ def _name_repeated(uri: str, columns: Columns, hashes: set[int]) -> None:
     for file in files(uri):
         for table in _tables(file, columns, (), audio_bytes=False, strict=False):
             ids = table["utt_id"].to_pylist()
-            counts.update(utt_id for utt_id, value in zip(ids, unique.of(ids).tolist(), strict=True) if value in hashes)
+            paths = pc.struct_field(table["audio"].combine_chunks(), ["path"]).to_pylist()
+            for utt_id, value, path in zip(ids, unique.of(ids).tolist(), paths, strict=True):
+                if value in hashes:
+                    counts[f"{path} twice, without one" if path and _DERIVED.fullmatch(utt_id) else utt_id] += 1
     if repeated := [utt_id for utt_id, count in counts.items() if count > 1]:
         raise ValueError(f"manifest={uri}: utt_id not unique: {_some(repeated)}")
 

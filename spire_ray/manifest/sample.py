@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.manifest import parquet, reader
-from spire_ray.manifest.schema import EVERY_SPLIT
+from spire_ray.manifest.schema import EVERY_SPLIT, Columns
 
 _KEPT = ("utt_id", "duration", "speaker")
 _KEY = "key"
@@ -65,7 +65,13 @@ class _Pool:
 
 
 def draw(
-    uri: str, split: str, seconds: float, seed: int, weights: Mapping[str, float] | None = None, speaker_seconds: float = 0.0
+    uri: str,
+    split: str,
+    seconds: float,
+    seed: int,
+    weights: Mapping[str, float] | None = None,
+    speaker_seconds: float = 0.0,
+    columns: Columns | None = None,
 ) -> dict[str, pa.Table]:
     """Corpus → its drawn rows (`utt_id`, `duration`, `speaker`), in the order of the draw; all under "" without weights.
 
@@ -76,7 +82,7 @@ def draw(
     shares = {name: weight / whole for name, weight in (weights or {}).items()} or {"": 1.0}
     pools = {name: _Pool(share * seconds, speaker_seconds) for name, share in shares.items()}
     seen: set[str] = set()
-    for _, table in reader.located(uri, {}, require=("audio",), audio_bytes=False):
+    for _, table in reader.located(uri, columns or {}, require=("audio",), audio_bytes=False, strict=False):
         table = table if split == EVERY_SPLIT else table.filter(pc.fill_null(pc.equal(table["split"], split), False))
         corpora = pc.fill_null(table["corpus"], "") if weights else pa.array([""] * len(table))
         for name in pc.unique(corpora).to_pylist():
@@ -90,12 +96,12 @@ def draw(
     return {name: pool.drawn(pool.seconds) for name, pool in pools.items()}
 
 
-def write(uri: str, chosen: Iterable[str], target: str) -> int:
+def write(uri: str, chosen: Iterable[str], target: str, columns: Columns | None = None) -> int:
     """Write the rows of these ids, audio included, as one Parquet file in the manifest's order; returns their number."""
     ids = pa.array(sorted(chosen), pa.string())
 
     def rows() -> Iterator[pa.Table]:
-        for _, table in reader.located(uri, {}):
+        for _, table in reader.located(uri, columns or {}, strict=False):
             found = table.filter(pc.is_in(table["utt_id"], ids))
             yield from (found.slice(first, _ROWS_AT_ONCE) for first in range(0, len(found), _ROWS_AT_ONCE))
 
@@ -105,6 +111,7 @@ def write(uri: str, chosen: Iterable[str], target: str) -> int:
 
 def _keyed(table: pa.Table, seed: int) -> pa.Table:
     rows = table.select(_KEPT)
-    seconds = pc.fill_null(rows["duration"], _UNKNOWN_SECONDS)
+    given = pc.fill_null(rows["duration"], _UNKNOWN_SECONDS)
+    seconds = pc.if_else(pc.greater(given, 0), given, 0.0)  # what is no length, its row will be rejected for
     keys = np.array([chance(utt_id, seed, "sample") for utt_id in rows["utt_id"].to_pylist()])
     return rows.set_column(1, "duration", seconds).append_column(_KEY, pa.array(keys))

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,6 +38,9 @@ UNITS = pa.schema(
     ]
 )
 """The manifest without audio, with deduplicated units and their durations in frames; `status` is labelled or rejected."""
+
+LOCALE = re.compile(r"^([A-Za-z]{2,3})[-_][A-Za-z0-9_-]+$")
+"""`en-US`, of which a manifest says `en`."""
 
 LABELLED, REJECTED = "labelled", "rejected"
 
@@ -98,6 +102,7 @@ def _clean(row: Row, place: str, strict: bool) -> Row:
     clean: Row = {name: _text(row.get(name), name, place) for name in _TEXTS}
     for name in _NUMBERS:
         clean[name] = _number(row.get(name), name, place, strict)
+    clean["language"] = None if clean["language"] is None else LOCALE.sub(r"\1", clean["language"]).lower()
     translations = row.get("translations") or {}
     if not isinstance(translations, Mapping):
         raise ValueError(f"{place}: translations={translations!r} is not a mapping of languages to texts")

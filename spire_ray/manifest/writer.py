@@ -4,32 +4,22 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from spire_ray.manifest import fairseq, folder, jsonl, lhotse, parquet, webdataset
+from spire_ray.manifest import formats, parquet
 from spire_ray.manifest.schema import Row
-
-FORMATS = ("parquet", "nemo", "lhotse", "fairseq", "webdataset", "folder")
 
 
 def write(uri: str, tables: Iterable[pa.Table], form: str) -> None:
-    """Write tables of the manifest's schema in one of `FORMATS`.
+    """Write tables of the manifest's schema in one of `formats.writable()`.
 
     Raises ValueError naming the row that a format cannot hold.
     """
-    match form:
-        case "parquet":
-            parquet.write(uri, tables)
-        case "nemo":
-            jsonl.write_lines(uri, jsonl.to_nemo(_rows(tables)))
-        case "lhotse":
-            jsonl.write_lines(uri, lhotse.to_cuts(_rows(tables)))
-        case "fairseq":
-            fairseq.write(uri, _rows(tables))
-        case "webdataset":
-            webdataset.write(uri, _rows(tables))
-        case "folder":
-            folder.write(uri, _rows(tables))
-        case _:
-            raise ValueError(f"format={form}: must be one of {', '.join(FORMATS)}")
+    if form == "parquet":
+        parquet.write(uri, tables)
+        return
+    made = formats.FORMATS[form].write if form in formats.FORMATS else None
+    if made is None:
+        raise ValueError(f"format={form}: must be one of {', '.join(formats.writable())}")
+    made(uri, _rows(tables))
 
 
 def _rows(tables: Iterable[pa.Table]) -> Iterator[Row]:

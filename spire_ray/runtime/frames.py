@@ -78,7 +78,8 @@ class FrameStore:
         done = [name for name in storage.listing(place) if name in files]
         self.made = [ShardStats(**json.loads(content)) for content in storage.read_files(place, done)]
         yield from self.made
-        for decoded in _decoded([files[name] for name in sorted(files.keys() - set(done))]):
+        decode = decoding.Decode({}, self._settings.max_seconds, self._settings.cut_seconds)
+        for decoded in _decoded([files[name] for name in sorted(files.keys() - set(done))], decode):
             self.made.append(self._encode(decoded))
             yield self.made[-1]
         self.made.sort(key=lambda made: made.shard)
@@ -190,26 +191,26 @@ class FrameStore:
         return self._encoder
 
 
-def _decoded(todo: Sequence[Shard]) -> Iterator[decoding.Decoded]:
+def _decoded(todo: Sequence[Shard], task: decoding.Decode) -> Iterator[decoding.Decoded]:
     """The audio of shards, decoded by Ray tasks while those before are encoded."""
     import ray
 
     # the workers may hold every CPU: decoding must not wait for one
     decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
-    waiting = [decode.remote(asdict(shard)) for shard in todo[:_DECODED_AHEAD]]
+    waiting = [decode.remote(task, asdict(shard)) for shard in todo[:_DECODED_AHEAD]]
     for ahead in range(_DECODED_AHEAD, _DECODED_AHEAD + len(todo)):
         try:
             decoded = ray.get(waiting.pop(0))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         if ahead < len(todo):
-            waiting.append(decode.remote(asdict(todo[ahead])))
+            waiting.append(decode.remote(task, asdict(todo[ahead])))
         yield decoding.Decoded.from_table(decoded)
 
 
-def _decode(shard: dict[str, Any]) -> pa.Table:
+def _decode(task: decoding.Decode, shard: dict[str, Any]) -> pa.Table:
     """A Ray task: the audio of a shard."""
-    return decoding.Decode({}, float("inf"))(pa.Table.from_pylist([shard]))
+    return task(pa.Table.from_pylist([shard]))
 
 
 def _name(number: int, ending: str) -> str:

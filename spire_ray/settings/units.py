@@ -44,6 +44,8 @@ class FitCodebookSettings(StageSettings):
 
     stage: Literal["fit_codebook"] = "fit_codebook"
     manifest: Manifest
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     split: str = "train"
     """`all`: every row, also those without a split."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
@@ -54,6 +56,10 @@ class FitCodebookSettings(StageSettings):
     """Corpus, as the manifest's column names it → its share of the hours, as 2 to 1; empty: by chance over all rows."""
     speaker_hours: NonNegativeFloat = 0.0
     """A speaker of whom so much is sampled gives no more; 0: no limit."""
+    max_seconds: PositiveFloat = 120.0
+    """Longer audio is rejected."""
+    cut_seconds: NonNegativeFloat = 0.0
+    """Cut longer recordings at quiet places into pieces of at most so many seconds; 0: do not cut."""
     iterations: PositiveInt = 20
     batch_frames: NonNegativeInt = 0
     """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""

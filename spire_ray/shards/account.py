@@ -53,9 +53,10 @@ def check(total: Counts, most: float, folder: str) -> None:
         return
     worst = max(total.rejected, key=lambda kind: total.rejected[kind])
     share = "nothing was labelled" if rejected == total.rows else f"more than max_rejected_share={most:g}"
+    where = "; relative paths count from the folder of the manifest" if worst in ("no such file", UNREACHABLE) else ""
     raise ValueError(
-        f"{rejected} of {total.rows} rows were rejected, most as {worst!r}: {share}; `spire rejected {folder}` lists them, "
-        "and once that is mended retry=rejected tries them again"
+        f"{rejected} of {total.rows} rows were rejected, most as {worst!r}: {share}; `spire rejected {folder}` "
+        f"lists them{where}; once that is mended retry=rejected tries them again"
     )
 
 

@@ -23,6 +23,8 @@ from spire_ray.shards.shard import Shard, check
 
 _ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
 _SILENCE = "digital silence"
+_WHOLE = Shard(0, "", 0, 0)
+"""For rows that are no part of a plan: recordings are whole."""
 _PAUSES = (1.0, 4.0)
 """Seconds before what could not be reached is tried again."""
 _FOLDER, _MISSING = 3, ("no such file", "no such key")
@@ -116,12 +118,12 @@ class Decode:
         if row.get("again"):
             ids = parts.rejected(self.output, shard.shard, row["again"])
             table = table.filter(pc.is_in(table["utt_id"], pa.array(list(ids), pa.string())))
-        clips = list(chain.from_iterable(self._clips(table.to_pylist(), shard)))
+        clips = list(chain.from_iterable(self.clips(table.to_pylist(), shard)))
         found = pa.Table.from_pylist([{name: clip[0][name] for name in _ROWS.names} for clip in clips], _ROWS)
         samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
         return Decoded(shard.shard, found, samples, errors, bool(row.get("again")), shard.digest, shard.carried)
 
-    def _clips(self, rows: list[Row], shard: Shard) -> list[list[Clip]]:
+    def clips(self, rows: list[Row], shard: Shard = _WHOLE) -> list[list[Clip]]:
         """What each row becomes. What cannot be reached is tried again after a while."""
         made: dict[int, list[Clip]] = {}
         for pause in (0.0, *_PAUSES):

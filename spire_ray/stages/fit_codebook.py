@@ -31,6 +31,7 @@ from spire_ray.units.kmeans import lloyd
 
 _SHARD_SECONDS = 600.0
 _RESTARTS = 3
+_TOO_FEW = "clusters="
 _PATIENCE = 6 * 3600.0
 """Seconds: a worker that has made its frames waits for one with slower ones."""
 SAMPLE_FILE = "sample.parquet"
@@ -63,7 +64,13 @@ def run(job: Job[FitCodebookSettings]) -> None:
     planned = list(planning.planned(place, {}, _SHARD_SECONDS))
     given = {"settings": settings, "planned": planned, "tracker": job.tracker}
     with group.watched(job.progress, settings.output, lambda: _progress(settings.output)):
-        facts = group.run(_group(settings, len(planned)), _worker, given)
+        try:
+            facts = group.run(_group(settings, len(planned)), _worker, given)
+        except ValueError as error:
+            if str(error).startswith(_TOO_FEW):  # for which another configuration is the cure, so that the folder is left free
+                frames.discard(settings.output)
+                storage.delete(place)
+            raise
     for reason, count in sorted(facts["rejected_by_reason"].items(), key=lambda pair: -pair[1]):
         print(f"  rejected {count}: {reason}")
     if why := facts.pop("collapsed"):
@@ -90,13 +97,13 @@ def _group(settings: FitCodebookSettings, planned: int) -> group.Group:
 
 
 def _sample(settings: FitCodebookSettings, place: str) -> int:
-    drawn = sample.draw(
-        settings.manifest, settings.split, settings.hours * 3600, settings.seed, settings.weights, settings.speaker_hours * 3600
-    )
+    seconds, of_speaker = settings.hours * 3600, settings.speaker_hours * 3600
+    drawn = sample.draw(settings.manifest, settings.split, seconds, settings.seed, settings.weights, of_speaker, settings.columns)
     for corpus, table in drawn.items():
         if corpus:
             print(f"  {corpus}: {len(table)} utterances, {float(np.sum(table['duration'].to_numpy())) / 3600:.2f} h")
-    return sample.write(settings.manifest, chain.from_iterable(table["utt_id"].to_pylist() for table in drawn.values()), place)
+    chosen = chain.from_iterable(table["utt_id"].to_pylist() for table in drawn.values())
+    return sample.write(settings.manifest, chosen, place, settings.columns)
 
 
 def _worker(given: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +147,7 @@ class _Fit:
         count = sum(made.frames for made in self._made)
         clusters = self._settings.clusters
         if count < clusters:
-            raise ValueError(f"clusters={clusters}: only {count} frames were sampled; raise hours or lower clusters")
+            raise ValueError(f"{_TOO_FEW}{clusters}: only {count} frames were sampled; raise hours or lower clusters")
         self._exponent = lloyd.exponent(max(made.largest for made in self._made), count)
 
     def iterate(self) -> lloyd.State:

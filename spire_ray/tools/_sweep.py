@@ -3,10 +3,14 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from spire_ray.core import storage
-from spire_ray.manifest import alignments, reader, recording, sample
+from spire_ray.manifest import alignments, reader, sample
 from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 
 if TYPE_CHECKING:
@@ -42,6 +46,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=1.0, help=f"audio to sample, at most {_MOST_HOURS:g}")
     parser.add_argument("--split", default="train")
     parser.add_argument("--alignments", default="", help="Parquet of utt_id and phonemes, for PNMI")
+    parser.add_argument("--column", action="append", default=[], metavar="COLUMN=NAME", help="a column's own name: text=sentence")
+    parser.add_argument("--max-seconds", type=float, default=120.0, help="longer audio is left out")
+    parser.add_argument("--cut-seconds", type=float, default=0.0, help="cut longer recordings into pieces; 0: do not")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -85,22 +92,23 @@ def run(options: argparse.Namespace) -> None:
 
 def _clips(options: argparse.Namespace) -> "dict[str, np.ndarray]":
     """Id → waveform of the sampled utterances; audio that cannot be read is named and left out."""
-    from spire_ray.audio import decode
+    from spire_ray.audio.pcm import from_pcm
+    from spire_ray.shards.decoding import Decode
 
-    drawn = sample.draw(options.manifest, options.split, options.hours * 3600, options.seed)[""]
-    wanted = set(drawn["utt_id"].to_pylist())
-    clips = {}
-    for table in reader.stream(options.manifest):
-        for row in table.select(["utt_id", "audio", "offset", "duration"]).to_pylist():
-            if row["utt_id"] not in wanted:
-                continue
-            try:
-                waveform = decode.load(recording.source(row["audio"]), *recording.part(row))
-                if len(waveform) < _SHORTEST * SAMPLE_RATE:
-                    raise decode.AudioError(f"shorter than {_SHORTEST:g} s")
-                clips[row["utt_id"]] = waveform
-            except decode.AudioError as error:
+    columns = dict(pair.split("=", 1) for pair in options.column)
+    seconds = options.hours * 3600
+    drawn = sample.draw(options.manifest, options.split, seconds, options.seed, columns=columns)[""]
+    wanted = pa.array(drawn["utt_id"].to_pylist(), pa.string())
+    decode, clips = Decode({}, options.max_seconds, options.cut_seconds), {}
+    for _, table in reader.located(options.manifest, columns, strict=False):
+        rows = table.filter(pc.is_in(table["utt_id"], wanted)).to_pylist()
+        for row, samples, error in chain.from_iterable(decode.clips(rows)):
+            if not error and len(samples) < _SHORTEST * SAMPLE_RATE:
+                error = f"shorter than {_SHORTEST:g} s"
+            if error:
                 print(f"units: {row['utt_id']}: {error}", file=sys.stderr)
+            else:
+                clips[row["utt_id"]] = from_pcm(samples)
     return clips
 
 

@@ -4,19 +4,17 @@ import argparse
 from collections.abc import Sequence
 
 from spire_ray.core import command
-from spire_ray.manifest import reader, writer
+from spire_ray.manifest import formats, reader, writer
 
 
 @command.cli_errors("manifest")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status."""
     parser = argparse.ArgumentParser("spire manifest", description="Convert a manifest; its rows are checked on the way.")
-    parser.add_argument(
-        "source", help="Parquet, NeMo or Lhotse JSON lines, fairseq TSV, tars such as x-{000..099}.tar, or a folder"
-    )
-    parser.add_argument("target", help="file, or folder for `folder`; of webdataset NAME.tar becomes NAME-000000.tar and on")
+    parser.add_argument("source", help=f"Parquet, or one of {', '.join(formats.FORMATS)}; x-{{000..099}}.tar names several files")
+    parser.add_argument("target", help="file, or folder for `audiofolder`; of webdataset NAME.tar becomes NAME-000000.tar and on")
     parser.add_argument("columns", nargs="*", metavar="column=NAME", help="a column's own name in the source: text=sentence")
-    parser.add_argument("--to", default="parquet", choices=writer.FORMATS, help="format of the target (default parquet)")
+    parser.add_argument("--to", default="parquet", choices=formats.writable(), help="format of the target (default parquet)")
     options = parser.parse_intermixed_args(arguments)
     columns = dict(_pair(text) for text in options.columns)
     tables = (table for _, table in reader.located(options.source, columns))

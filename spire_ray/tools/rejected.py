@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from spire_ray.core import command, storage
 from spire_ray.core.provenance import RUN_FILE
-from spire_ray.manifest import jsonl, parquet, reader
+from spire_ray.manifest import parquet, reader
+from spire_ray.manifest.formats import nemo
 from spire_ray.shards import account, marks, parts, planning
 
 
@@ -35,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parquet.write(options.to, (table for table, _ in found))
         return 0
     for table, errors in found:
-        for row, named in zip(table.to_pylist(), jsonl.to_nemo(table.to_pylist()), strict=True):
-            print(json.dumps(named | {"error": errors[row["utt_id"]]}, ensure_ascii=False))
+        for row in table.to_pylist():
+            if (row["audio"] or {}).get("bytes") is not None:
+                raise ValueError(f"{row['utt_id']}: its audio is in the manifest itself; --to FILE.parquet writes it")
+            print(json.dumps(nemo.line(row) | {"error": errors[row["utt_id"]]}, ensure_ascii=False))
     return 0
 
 

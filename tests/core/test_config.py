@@ -241,3 +241,23 @@ def test_the_seed_of_a_recipe_reaches_every_step_that_takes_one():
     assert {"corpus", "codebook", "base.train", "pack.cpt", "it.train"} <= {name for name, seeds in found.items() if seeds}
     assert {seed for seeds in found.values() for seed in seeds} == {7}
     assert own["extend"].seed == 42
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/data/set #2/m.jsonl", "/data/set #2/m.jsonl"),
+        ("20241127", "20241127"),
+        ("1e5", "1e5"),
+        ("no", "no"),
+        ("~/m.jsonl", str(Path.home() / "m.jsonl")),
+        ("'a b'", "a b"),
+        ("{root}/m", "r/m"),
+    ],
+)
+def test_a_text_is_taken_as_it_is_written(text, value, tmp_path):
+    (tmp_path / "c.yaml").write_text("{stage: label, root: r, manifest: m, codebook: c, output: o}")
+    settings = config.load(str(tmp_path / "c.yaml"), [f"manifest={text}", f"columns.text={text}", f"tracking.run_name={text}"])
+    assert (settings.manifest, settings.columns["text"], settings.tracking.run_name) == (value, value, value)
+    assert config.load(str(tmp_path / "c.yaml"), ["root=20241127"]).root == "20241127"
+    assert config.load(str(tmp_path / "c.yaml"), ["batch_seconds=1e2", "units.strict=true"]).batch_seconds == 100.0

@@ -55,7 +55,7 @@ def corpus(tmp_path):
         ("nemo", "m.jsonl.gz", "m.jsonl.gz"),
         ("lhotse", "cuts.jsonl.gz", "cuts.jsonl.gz"),
         ("webdataset", "m.tar", "m-{000000..000000}.tar"),
-        ("folder", "m", "m"),
+        ("audiofolder", "m", "m"),
         ("fairseq", "m.tsv", "m.tsv"),
     ],
 )
@@ -95,14 +95,6 @@ def test_lhotse_supervisions_are_segments_of_the_recordings_beside_them(tmp_path
     jsonl(tmp_path / "y_recordings.jsonl", [recording])
     with pytest.raises(ValueError, match=r"line 1: recording 'other' is not among the recordings"):
         read(jsonl(tmp_path / "y_supervisions.jsonl", lost))
-
-
-def test_one_speaker_of_a_two_channel_recording_is_refused_not_mixed_with_the_other(tmp_path):
-    source = {"type": "file", "channels": [0, 1], "source": "call.wav"}
-    recording = {"id": "r", "sources": [source], "sampling_rate": 8_000, "num_samples": 80_000, "duration": 10.0}
-    cut = {"id": "c", "start": 0, "duration": 5.0, "channel": 1, "supervisions": [], "recording": recording, "type": "MonoCut"}
-    with pytest.raises(ValueError, match=r"line 1: channel 1 of 2"):
-        read(jsonl(tmp_path / "cuts.jsonl", [cut]))
 
 
 def test_a_fairseq_tsv_takes_its_root_samples_and_words(tmp_path):

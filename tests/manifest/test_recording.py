@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from spire_ray.audio import decode
-from spire_ray.manifest import folder, recording, webdataset
+from spire_ray.manifest import recording
+from spire_ray.manifest.formats import audiofolder, webdataset
 from spire_ray.shards.decoding import Decode
 from spire_ray.shards.shard import Shard
 
@@ -54,7 +55,7 @@ def test_a_part_that_ends_behind_its_recording_is_truncated(wav):
     assert error == "truncated: 160000 of 168000 samples"
 
 
-@pytest.mark.parametrize("writer", [folder, webdataset])
+@pytest.mark.parametrize("writer", [audiofolder, webdataset])
 def test_where_whole_clips_are_written_a_part_is_refused(wav, writer, tmp_path):
     with pytest.raises(ValueError, match="a: begins at 0 s of a recording and is a part of it"):
         writer.write(f"{tmp_path}/x.tar", [row(wav, 0.0, 2.0) | {"translations": None}])

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pyarrow as pa
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spire_ray.audio import decode, sound
 from spire_ray.manifest.schema import MANIFEST
-from spire_ray.shards.decoding import Decoded
+from spire_ray.shards.decoding import Decode, Decoded
 
 ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
 PCM = st.lists(st.integers(-32_768, 32_767), max_size=20).map(lambda samples: np.array(samples, np.int16))
@@ -29,3 +31,29 @@ def test_rows_too_short_for_a_frame_are_rejected_with_both_numbers():
     shard = Decoded(0, ROWS.empty_table(), [np.zeros(n, np.int16) for n in (399, 400, 0)], ["", "", "empty file"])
     shard.refuse_shorter(400)
     assert shard.errors == ["shorter than one frame: 399 of 400 samples", "", "empty file"]
+
+
+def test_parts_of_one_recording_share_its_decoder(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).standard_normal(16_000 * 60).astype(np.float32) / 8
+    soundfile.write(tmp_path / "long.mp3", samples, 16_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+    whole = decode.load(str(tmp_path / "long.mp3"))
+    starts = [float(start) for start in np.random.default_rng(1).permutation(55)]
+    rows = [
+        {"utt_id": f"u{n}", "audio": {"path": f"{tmp_path}/long.mp3", "bytes": None}, "offset": start, "duration": 2.0}
+        for n, start in enumerate(starts)
+    ]
+    opened, original = [], sound.opened
+    monkeypatch.setattr(sound, "opened", lambda source, **more: opened.append(source) or original(source, **more))
+    made = Decode({}, 60.0).clips([dict.fromkeys(ROWS.names) | row for row in rows])
+    assert len(opened) == 1
+    for start, [(row, clip, error)] in zip(starts, made, strict=True):
+        place = round(start * 16_000)
+        assert not error and row["offset"] == start
+        assert np.abs(clip / 32768 - whole[place : place + 32_000]).max() < 1e-3
+
+
+def test_a_part_may_end_a_little_behind_its_recording(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.1), 16_000)
+    row = {"utt_id": "u", "audio": {"path": f"{tmp_path}/a.wav", "bytes": None}, "offset": 0.5, "duration": 0.7}
+    assert [error for *_, error in Decode({}, 60.0, tolerance=0.25).clips([row])[0]] == [""]
+    assert Decode({}, 60.0).clips([row])[0][0][2].startswith("truncated: ")

@@ -3,13 +3,14 @@
 The number of samples counts at 16 kHz, the rate that fairseq's speech recipes want.
 """
 
-import io
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from spire_ray.audio import probe
 from spire_ray.core import storage
-from spire_ray.manifest.recording import check_whole
+from spire_ray.manifest import jsonl
+from spire_ray.manifest.formats import FORMATS, Format
+from spire_ray.manifest.recording import check_file, check_whole
 from spire_ray.manifest.schema import Row
 from spire_ray.settings import SAMPLE_RATE
 
@@ -38,7 +39,7 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
     with storage.new_file(uri) as tsv, storage.new_file(f"{uri.removesuffix('.tsv')}.wrd") as words:
         tsv.write(b"/\n")
         for row in table_rows:
-            path = (row["audio"] or {}).get("path") or ""
+            path = check_file(row, "a fairseq TSV")
             if not path.startswith("/"):
                 raise ValueError(f"{row['utt_id']}: a fairseq TSV lists local files, not {path or 'bytes'}")
             check_whole(row, "a fairseq TSV lists whole files")
@@ -51,5 +52,13 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
 
 def _lines(uri: str) -> Iterator[str]:
     with storage.open_file(uri) as file:
-        for line in io.TextIOWrapper(file, "utf-8"):
-            yield line.rstrip("\n")
+        for line in jsonl.text(uri, file):
+            yield line.rstrip("\r\n")
+
+
+def recognizes(file: str) -> bool:
+    """A TSV whose first line is a folder, alone."""
+    return file.endswith(".tsv") and "\t" not in next(_lines(file), "")
+
+
+FORMATS.register("fairseq", Format(recognizes, rows, write))

@@ -6,29 +6,30 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from spire_ray.audio.media import is_audio
 from spire_ray.audio.source import read
 from spire_ray.core import storage
+from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
 
-AUDIO_ENDINGS = ("wav", "flac", "mp3", "ogg", "opus", "oga", "m4a", "mp4", "aac", "webm", "aiff", "aif", "au", "sph")
 _LARGEST_TAR = 1 << 30
 
 
 def rows(uri: str) -> Iterator[tuple[str, Row]]:
     """A row for each key: fields of `KEY.json`, transcript of `KEY.txt`, audio. A key without audio has a null there.
 
-    The id is `utt_id` or `id` of the JSON, else the key.
+    The id is `utt_id` or `id` of the JSON, else the key; a number, which every tar counts anew, with the name of the tar.
     """
     name = uri.rpartition("/")[2]
     with storage.open_file(uri) as raw:
         try:
             with tarfile.open(fileobj=raw, mode="r:") as tar:
-                for key, members in groupby((m for m in tar if m.isfile()), lambda member: _split(member.name)[0]):
-                    row: Row = {"utt_id": key, "audio": None}
+                for key, members in groupby(filter(_is_own, tar), lambda member: _split(member.name)[0]):
+                    row: Row = {"utt_id": f"{name.removesuffix('.tar')}/{key}" if key.isdigit() else key, "audio": None}
                     for member in members:
                         ending = _split(member.name)[1].lower()
-                        if ending in AUDIO_ENDINGS:
+                        if is_audio(ending):
                             row["audio"] = f"{name}:{member.offset_data}:{member.size}"
                         elif ending in ("json", "txt"):
                             content = tar.extractfile(member)
@@ -50,7 +51,7 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
         ending = path.split(":")[0].rpartition(".")[2].lower()
         row["translations"] = dict(row["translations"] or ()) or None
         fields = {key: value for key, value in row.items() if value is not None}
-        writer.add(f"{count:09d}.{ending if ending in AUDIO_ENDINGS else 'wav'}", audio.get("bytes") or read(path))
+        writer.add(f"{count:09d}.{ending if is_audio(ending) else 'wav'}", audio.get("bytes") or read(path))
         writer.add(f"{count:09d}.json", json.dumps(fields, ensure_ascii=False).encode())
         if writer.size > _LARGEST_TAR:
             storage.write_bytes(f"{stem}-{number:06d}.tar", writer.close())
@@ -78,6 +79,11 @@ class _Tar:
         return self._buffer.getvalue()
 
 
+def _is_own(member: tarfile.TarInfo) -> bool:
+    """Not a folder, nor what macOS puts beside each file."""
+    return member.isfile() and not member.name.rpartition("/")[2].startswith("._")
+
+
 def _split(name: str) -> tuple[str, str]:
     """Key and ending of a member: the base name is cut at its first dot."""
     folder, slash, base = name.rpartition("/")
@@ -95,3 +101,6 @@ def _fields(ending: str, content: bytes, place: str) -> Row:
     if not isinstance(fields, dict):
         raise ValueError(f"{place}: not an object of keys and values")
     return {key: value for key, value in fields.items() if key != "audio"}
+
+
+FORMATS.register("webdataset", Format(lambda file: file.endswith(".tar"), rows, write))

@@ -1,0 +1,47 @@
+"""NeMo's tarred data: JSON lines with `shard_id`, and the tars `audio_SHARD.tar` beside them or above.
+
+Many manifests are named as NeMo names them, `manifest__OP_0..63_CL_.json`; the tars are read where they lie.
+"""
+
+import tarfile
+from collections.abc import Iterator
+
+from spire_ray.core import storage
+from spire_ray.manifest import jsonl
+from spire_ray.manifest.formats import FORMATS, Format
+from spire_ray.manifest.schema import Row
+
+_FOLDERS = ("", "..")
+"""Where the tars may lie, from the manifest on: sharded manifests have a folder of their own."""
+
+
+def rows(uri: str) -> Iterator[tuple[str, Row]]:
+    """Rows whose audio is a member of a tar. Raises ValueError for a tar that is not there; a member that is not has no audio."""
+    from spire_ray.manifest.formats.nemo import PATHS, named
+
+    members: dict[int, dict[str, str]] = {}
+    for place, line in jsonl.lines(uri):
+        shard = int(line["shard_id"])
+        if shard not in members:
+            members[shard] = _members(uri, shard, place)
+        name = str(line[next(key for key in PATHS if key in line)])
+        found = members[shard].get(name) or members[shard].get(name.rpartition("/")[2])
+        yield place, {"utt_id": name.rpartition(".")[0], **named(line), "audio": found}
+
+
+def recognizes(file: str) -> bool:
+    """JSON lines that name a shard and a file in it."""
+    return jsonl.is_lines(file) and "shard_id" in (first := jsonl.first(file)) and "audio_filepath" in first
+
+
+def _members(uri: str, shard: int, place: str) -> dict[str, str]:
+    above = uri.rpartition("/")[0] or "."
+    tars = {folder: "/".join(part for part in (folder, f"audio_{shard}.tar") if part) for folder in _FOLDERS}
+    name = next((tar for tar in tars.values() if storage.exists(storage.join(above, tar))), None)
+    if name is None:
+        raise ValueError(f"{place}: no audio_{shard}.tar in {above} or above it, which shard_id={shard} stands for")
+    with storage.open_file(storage.join(above, name)) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+        return {member.name: f"{name}:{member.offset_data}:{member.size}" for member in tar if member.isfile()}
+
+
+FORMATS.register("nemo_tarred", Format(recognizes, rows))

@@ -1,0 +1,46 @@
+"""Lhotse Shar: a folder of `cuts.000000.jsonl.gz` and `recording.000000.tar`, which holds just the audio of each cut."""
+
+import re
+import tarfile
+from collections.abc import Iterator
+
+from spire_ray.audio.media import is_audio
+from spire_ray.core import storage
+from spire_ray.manifest import jsonl
+from spire_ray.manifest.formats import FORMATS, Format, lhotse
+from spire_ray.manifest.schema import Row
+
+_CUTS = re.compile(r"cuts\.(\d+)\.jsonl(\.gz)?")
+
+
+def rows(uri: str) -> Iterator[tuple[str, Row]]:
+    """Cuts with their audio in the tar of the same number. Raises ValueError for a tar that is not there."""
+    names = storage.listing(uri)
+    for cuts in filter(_CUTS.fullmatch, names):
+        number = cuts.split(".")[1]
+        tar = f"recording.{number}.tar"
+        if tar not in names:
+            raise ValueError(f"{uri}: no {tar} beside {cuts}")
+        audio = dict(_members(storage.join(uri, tar), tar))
+        for place, cut in jsonl.lines(storage.join(uri, cuts)):
+            if cut.get("type") not in ("MonoCut", "MultiCut"):
+                raise ValueError(f"{place}: a {cut.get('type')} is not read; make it a MonoCut first")
+            spoken = lhotse.spoken(cut.get("supervisions") or [])
+            found = {"utt_id": cut["id"], "audio": audio.get(cut["id"]), "duration": cut["duration"]}
+            yield place, {**spoken, **found}
+
+
+def recognizes(file: str) -> bool:
+    """A folder with such cuts."""
+    return storage.is_folder(file) and any(_CUTS.fullmatch(name) for name in storage.listing(file))
+
+
+def _members(uri: str, name: str) -> Iterator[tuple[str, str]]:
+    with storage.open_file(uri) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+        for member in tar:
+            key, _, ending = member.name.rpartition(".")
+            if member.isfile() and is_audio(ending):
+                yield key, f"{name}:{member.offset_data}:{member.size}"
+
+
+FORMATS.register("shar", Format(recognizes, rows))

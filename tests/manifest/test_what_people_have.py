@@ -1,0 +1,340 @@
+"""The folders and tables that people bring, each with its transcripts, and what is not understood refused by name."""
+
+import gzip
+import io
+import json
+import sys
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import soxr
+
+from spire_ray.audio import decode
+from spire_ray.core.registry import PLUGINS
+from spire_ray.manifest import formats, reader, recording, writer
+from spire_ray.manifest.reader import read
+
+DRAW = np.random.default_rng(0)
+
+
+def clip(path, seconds=0.5, channels=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = DRAW.standard_normal((round(seconds * 16_000), channels)).astype(np.float32) / 8
+    soundfile.write(path, samples, 16_000, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return samples
+
+
+def lines(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def heard(row):
+    return decode.load(recording.source(row["audio"]), *recording.part(row))
+
+
+def tar_of(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def wav(seconds):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, DRAW.standard_normal(round(seconds * 16_000)) / 8, 16_000, format="WAV")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_an_audio_folder_with_a_list_in_each_split(kind, tmp_path):
+    for split in ("train", "validation"):
+        clip(tmp_path / split / "a" / "1.wav")
+        if kind == "csv":
+            (tmp_path / split / "metadata.csv").write_text("file_name,text\na/1.wav,one\n")
+        else:
+            lines(tmp_path / split / "metadata.jsonl", [{"file_name": "a/1.wav", "text": "one"}])
+    rows = read(str(tmp_path)).to_pylist()
+    assert [(row["text"], row["split"], len(heard(row))) for row in rows] == [("one", "train", 8_000), ("one", "dev", 8_000)]
+    assert len({row["utt_id"] for row in rows}) == 2
+
+
+def test_a_kaldi_folder(tmp_path):
+    whole = clip(tmp_path / "audio" / "r1.wav", 4, channels=2)
+    files = {"wav.scp": f"r1 {tmp_path}/audio/r1.wav\n", "text": "s1 the dog\ns2 a cat\n", "utt2spk": "s1 ann\ns2 bob\n"}
+    for name, content in files.items():
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text(content)
+    (tmp_path / "data" / "segments").write_text("s1 r1 0.5 1.5\ns2 r1 2.0 -1 1\n")
+    first, second = read(str(tmp_path / "data")).to_pylist()
+    assert [(row["utt_id"], row["text"], row["speaker"], row["duration"]) for row in (first, second)] == [
+        ("s1", "the dog", "ann", 1.0), ("s2", "a cat", "bob", None),
+    ]  # fmt: skip
+    assert np.allclose(heard(first), whole[8_000:24_000].mean(1), atol=1e-6)
+    assert np.allclose(heard(second), whole[32_000:, 1], atol=1e-6)
+    (tmp_path / "data" / "segments").unlink()
+    (tmp_path / "data" / "text").write_text("r1 all of it\n")
+    assert read(str(tmp_path / "data")).to_pylist()[0]["text"] == "all of it"
+    (tmp_path / "data" / "wav.scp").write_text("r1 sph2pipe -f wav r1.sph |\n")
+    with pytest.raises(ValueError, match=r"wav\.scp: r1: a pipe, .* is not run"):
+        read(str(tmp_path / "data"))
+
+
+def test_a_common_voice_folder_and_one_of_its_tables(tmp_path):
+    head = "client_id\tpath\tsentence\tup_votes\tlocale\n"
+    for split in ("train", "dev"):
+        clip(tmp_path / "clips" / f"{split}.mp3")
+        (tmp_path / f"{split}.tsv").write_text(f'{head}c1\t{split}.mp3\tSaid "so\t2\tde\n')
+    (tmp_path / "validated.tsv").write_text(f"{head}c1\ttrain.mp3\tSo.\t2\tde\n")
+    rows = read(str(tmp_path)).to_pylist()
+    assert [(row["utt_id"], row["text"], row["language"], row["speaker"], row["split"]) for row in rows] == [
+        (split, 'Said "so', "de", "c1", split) for split in ("train", "dev")
+    ]
+    assert all(len(heard(row)) > 7_000 for row in rows)
+    assert [row["text"] for row in read(str(tmp_path / "validated.tsv")).to_pylist()] == ["So."]
+
+
+@pytest.mark.parametrize(("ending", "comma"), [("csv", ","), ("tsv", "\t")])
+def test_a_table_with_a_map_of_its_columns(ending, comma, tmp_path):
+    clip(tmp_path / "a.wav")
+    table = [["wave", "said", "seconds", "german"], ["a.wav", "the dog", "0.5", "der Hund"], ["b.wav", "", "", ""]]
+    content = "\r\n".join(comma.join(row) for row in table)
+    (tmp_path / f"m.{ending}").write_bytes(b"\xef\xbb\xbf" + content.encode())
+    columns = {"audio": "wave", "text": "said", "duration": "seconds", "translations.de": "german"}
+    first, second = read(str(tmp_path / f"m.{ending}"), columns).to_pylist()
+    assert (first["text"], first["duration"], first["translations"]) == ("the dog", 0.5, [("de", "der Hund")])
+    assert (second["text"], second["duration"], second["translations"]) == (None, None, [])
+    assert len(heard(first)) == 8_000
+    (tmp_path / f"m.{ending}").write_text(f"audio{comma}text\na.wav{comma}a{comma}b\n")
+    with pytest.raises(ValueError, match=r"line 2: more cells than the 2 names"):
+        read(str(tmp_path / f"m.{ending}"))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_tarred_nemo_data(sharded, tmp_path):
+    names = [[f"s{shard}_{n}.wav" for n in range(2)] for shard in range(2)]
+    for shard, members in enumerate(names):
+        tar_of(tmp_path / f"audio_{shard}.tar", {name: wav(0.5 + n) for n, name in enumerate(members)})
+    rows = [
+        {"audio_filepath": name, "duration": 0.5 + n, "text": name, "shard_id": shard}
+        for shard, members in enumerate(names)
+        for n, name in enumerate(members)
+    ]
+    if sharded:
+        for shard in range(2):
+            lines(tmp_path / "sharded_manifests" / f"manifest_{shard}.json", [r for r in rows if r["shard_id"] == shard])
+        uri = str(tmp_path / "sharded_manifests" / "manifest__OP_0..1_CL_.json")
+    else:
+        uri = lines(tmp_path / "tarred_audio_manifest.json", rows)
+    found = read(uri).to_pylist()
+    assert [(row["utt_id"], row["text"], len(heard(row))) for row in found] == [
+        (name.removesuffix(".wav"), name, 8_000 + 16_000 * n) for members in names for n, name in enumerate(members)
+    ]
+    (tmp_path / "audio_1.tar").unlink()
+    with pytest.raises(ValueError, match=r"no audio_1\.tar in .* which shard_id=1 stands for"):
+        read(uri)
+
+
+def test_lhotse_shar(tmp_path):
+    for number in range(2):
+        ids = [f"c{number}{n}" for n in range(2)]
+        tar_of(
+            tmp_path / f"recording.{number:06d}.tar",
+            {name: data for n, key in enumerate(ids) for name, data in ((f"{key}.flac", wav(0.5 + n)), (f"{key}.json", b"{}"))},
+        )
+        cuts = [
+            {"id": key, "type": "MonoCut", "start": 7.0, "duration": 0.5 + n, "channel": 0, "supervisions": [{"text": key}]}
+            for n, key in enumerate(ids)
+        ]
+        lines(tmp_path / f"cuts.{number:06d}.jsonl", cuts)
+    rows = read(str(tmp_path)).to_pylist()
+    assert [(row["utt_id"], row["text"], len(heard(row))) for row in rows] == [
+        (f"c{a}{b}", f"c{a}{b}", 8_000 + 16_000 * b) for a in range(2) for b in range(2)
+    ]
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_what_save_to_disk_leaves(splits, tmp_path):
+    audio = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for split in ("train", "test") if splits else ("",):
+        folder = tmp_path / split
+        folder.mkdir(exist_ok=True)
+        table = pa.table({"audio": pa.array([{"bytes": wav(0.5), "path": "a.wav"}] * 2, audio), "text": ["one", "two"]})
+        with pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+            out.write_table(table)
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
+    if splits:
+        (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    rows = read(str(tmp_path)).to_pylist()
+    assert [(row["text"], row["split"]) for row in rows] == [
+        (text, split or None) for split in (("train", "test") if splits else ("",)) for text in ("one", "two")
+    ]
+    assert all(len(heard(row)) == 8_000 for row in rows)
+
+
+# --- Lhotse ---------------------------------------------------------------------------------------------------------
+
+
+def cut(path, **changed):
+    recorded = {
+        "id": "r", "sources": [{"type": "file", "channels": [0, 1], "source": str(path)}], "sampling_rate": 16_000,
+        "num_samples": 64_000, "duration": 4.0, "channel_ids": [0, 1],
+    }  # fmt: skip
+    recorded |= changed.pop("recording", {})
+    return {"id": "c", "type": "MonoCut", "start": 1.0, "duration": 1.0, "channel": 1, "recording": recorded, **changed}
+
+
+def test_lhotse_transforms_are_applied_and_others_refused_by_name(tmp_path):
+    whole = clip(tmp_path / "r.wav", 4, channels=2)
+    speed = [{"name": "Speed", "kwargs": {"factor": 1.1}}]
+    given = cut(tmp_path / "r.wav", recording={"transforms": speed, "duration": 4 / 1.1, "num_samples": round(64_000 / 1.1)})
+    [row] = read(lines(tmp_path / "cuts.jsonl", [given])).to_pylist()
+    assert (row["offset"], row["duration"]) == (1.0, 1.0)
+    expected = soxr.resample(whole[round(1.1 * 16_000) : round(2.2 * 16_000), 1], 16_000 * 1.1, 16_000)
+    assert len(heard(row)) == 16_000 and np.abs(heard(row)[500:-500] - expected[500:15_500]).max() < 1e-3
+    volume = cut(tmp_path / "r.wav", recording={"transforms": [{"name": "Volume", "kwargs": {"factor": 0.5}}]})
+    [row] = read(lines(tmp_path / "cuts.jsonl", [volume])).to_pylist()
+    assert np.allclose(heard(row), whole[16_000:32_000, 1] / 2, atol=1e-6)
+    for name in ("ReverbWithImpulseResponse", "Narrowband", "DereverbWPE"):
+        other = cut(tmp_path / "r.wav", recording={"transforms": [{"name": name, "kwargs": {"rir": None}}]})
+        with pytest.raises(ValueError, match=rf"line 1: the transform {name} is not applied"):
+            read(lines(tmp_path / "cuts.jsonl", [other]))
+
+
+def test_channels_of_lhotse_recordings(tmp_path):
+    whole = clip(tmp_path / "r.wav", 4, channels=2)
+    apart = [{"type": "file", "channels": [n], "source": f"{tmp_path}/{n}.wav"} for n in (0, 1)]
+    for n in (0, 1):
+        soundfile.write(tmp_path / f"{n}.wav", whole[:, n], 16_000, subtype="FLOAT")
+    cuts = [
+        cut(tmp_path / "r.wav"),
+        cut(tmp_path / "r.wav", id="all", type="MultiCut", channel=[0, 1]),
+        cut(tmp_path / "r.wav", id="apart", recording={"sources": apart}),
+    ]
+    one, both, other = read(lines(tmp_path / "cuts.jsonl", cuts)).to_pylist()
+    assert np.array_equal(heard(one), whole[16_000:32_000, 1]) and np.array_equal(heard(other), heard(one))
+    assert np.allclose(heard(both), whole[16_000:32_000].mean(1), atol=1e-6)
+    mixed = {"id": "m", "type": "MixedCut", "tracks": []}
+    command = cut("x", recording={"sources": [{"type": "command", "channels": [0, 1], "source": "sox x"}]})
+    for given, reason in [(mixed, "a MixedCut without a recording"), (command, "must be a file, not of the type command")]:
+        with pytest.raises(ValueError, match=f"line 1: .*{reason}"):
+            read(lines(tmp_path / "cuts.jsonl", [given]))
+
+
+def test_relative_paths_count_from_the_manifest_else_from_the_working_directory(tmp_path, monkeypatch):
+    clip(tmp_path / "here" / "a.wav")
+    monkeypatch.chdir(tmp_path / "here")
+    uri = lines(tmp_path / "there" / "m.jsonl", [{"audio_filepath": "a.wav", "duration": 0.5}])
+    assert read(uri).to_pylist()[0]["audio"]["path"] == f"{tmp_path}/here/a.wav"
+    clip(tmp_path / "there" / "a.wav")
+    assert read(uri).to_pylist()[0]["audio"]["path"] == f"{tmp_path}/there/a.wav"
+
+
+# --- what is in the way ---------------------------------------------------------------------------------------------
+
+
+def test_every_file_of_audio_in_a_folder_is_a_row_and_no_other_is(tmp_path):
+    names = ["a.caf", "b.w64", "c.amr", "d.mov", "e.wma", "f.WAV", "g.opus"]
+    for name in [*names, "._a.wav", ".hidden.wav", "notes.txt", "a.pdf"]:
+        (tmp_path / name).write_bytes(b"x")
+    assert [row["audio"]["path"].rpartition("/")[2] for row in read(str(tmp_path)).to_pylist()] == names
+
+
+def test_keys_that_every_tar_counts_anew_and_files_of_macos(tmp_path):
+    for number in range(2):
+        tar_of(tmp_path / f"x-{number:03d}.tar", {"000000.wav": wav(0.5), "._000000.wav": b"macOS", "named.wav": wav(0.5)})
+    with pytest.raises(ValueError, match=r"utt_id not unique: named$"):
+        read(str(tmp_path / "x-{000..001}.tar"))
+    assert read(str(tmp_path / "x-000.tar"))["utt_id"].to_pylist() == ["x-000/000000", "named"]
+
+
+@pytest.mark.parametrize("value", [["a", "b"], {"en": "a"}])
+def test_a_list_is_no_text(value, tmp_path):
+    with pytest.raises(ValueError, match=r"line 1: text=.* is no text; write one text a row"):
+        read(lines(tmp_path / "m.jsonl", [{"audio_filepath": "a.wav", "text": value}]))
+
+
+def test_half_a_gzip_file_is_named(tmp_path):
+    content = gzip.compress(json.dumps({"audio_filepath": "a.wav", "text": "x" * 5000}).encode() * 9)
+    (tmp_path / "m.jsonl.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"m\.jsonl\.gz: a truncated or damaged gzip file"):
+        read(str(tmp_path / "m.jsonl.gz"))
+
+
+@pytest.mark.parametrize("form", ["nemo", "lhotse", "fairseq"])
+def test_a_manifest_of_paths_is_not_written_for_audio_that_is_no_file(form, tmp_path):
+    tar_of(tmp_path / "x.tar", {"a.wav": wav(0.5)})
+    tables = list(reader.stream(str(tmp_path / "x.tar")))
+    with pytest.raises(ValueError, match=r"^a: its audio is .*x\.tar:\d+:\d+, no file as .* needs; --to audiofolder"):
+        writer.write(str(tmp_path / "m"), tables, form)
+    writer.write(str(tmp_path / "folder"), tables, "audiofolder")
+    assert len(heard(read(str(tmp_path / "folder")).to_pylist()[0])) == 8_000
+
+
+def test_a_format_of_a_plugin_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "my_format.py").write_text(
+        "from spire_ray.manifest.formats import FORMATS, Format\n"
+        "def rows(file):\n"
+        "    for number, line in enumerate(open(file)):\n"
+        "        path, text = line.split(';')\n"
+        "        yield f'{file}: line {number}', {'audio': path, 'text': text.strip()}\n"
+        "FORMATS.register('mine', Format(lambda file: file.endswith('.mine'), rows))\n"
+    )
+    (tmp_path / "m.mine").write_text("a.wav;the dog\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(PLUGINS, "my_format")
+    try:
+        assert read(str(tmp_path / "m.mine")).to_pylist()[0]["text"] == "the dog"
+        assert "mine" in formats.FORMATS
+    finally:
+        formats.FORMATS._things.pop("mine", None)
+        sys.modules.pop("my_format", None)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_as_push_to_hub_embeds_it_has_names_for_paths(nested, tmp_path):
+    audio = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for number in range(2):
+        place = tmp_path / ("en/train" if nested else "data") / f"train-{number:05d}-of-00002.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.table({"audio": pa.array([{"bytes": wav(0.5), "path": "audio.wav"}] * 3, audio), "text": ["a", "b", "c"]})
+        pq.write_table(table, place)
+    rows = read(str(tmp_path)).to_pylist()
+    assert len({row["utt_id"] for row in rows}) == 6
+    assert [row["split"] for row in rows] == ["train"] * 6
+    assert [row["utt_id"] for row in read(str(tmp_path)).to_pylist()] == [row["utt_id"] for row in rows]
+
+
+def test_lines_that_are_twice_there_are_named_by_their_audio(tmp_path):
+    rows = [{"audio_filepath": f"{name}.wav", "duration": 1.0} for name in ("a", "b", "a")]
+    with pytest.raises(ValueError, match=rf"utt_id not unique: {tmp_path}/a\.wav twice, without one$"):
+        read(lines(tmp_path / "m.jsonl", rows))
+
+
+@pytest.mark.parametrize(
+    ("code", "language"), [("en-US", "en"), ("de_AT", "de"), ("EN", "en"), ("zh-Hans-CN", "zh"), ("fr", "fr")]
+)
+def test_a_locale_is_a_language(code, language, tmp_path):
+    rows = [{"utt_id": "a", "audio": "a.wav", "language": code}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    for uri in (lines(tmp_path / "m.jsonl", rows), str(tmp_path / "m.parquet")):
+        assert read(uri).to_pylist()[0]["language"] == language
+
+
+def test_a_row_group_is_read_once_for_all_its_shards(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"utt_id": [f"u{n}" for n in range(100)], "audio": ["a.wav"] * 100}), tmp_path / "m.parquet")
+    read_groups, original = [], pq.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_groups", lambda self, groups, **o: read_groups.append(groups) or original(self, groups, **o)
+    )
+    for first in range(0, 100, 10):
+        assert reader.rows(f"{tmp_path}/m.parquet", {}, first, 10)["utt_id"].to_pylist() == [f"u{first + n}" for n in range(10)]
+    assert read_groups == [[0]]
+    pq.write_table(pa.table({"utt_id": [f"v{n}" for n in range(50)], "audio": ["a.wav"] * 50}), tmp_path / "m.parquet")
+    assert reader.rows(f"{tmp_path}/m.parquet", {}, 0, 1)["utt_id"].to_pylist() == ["v0"]
