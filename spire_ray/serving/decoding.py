@@ -64,12 +64,10 @@ class Decoders:
                 else:
                     await self._end(process)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the processes that wait."""
-        for process in self._idle:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        self._idle.clear()
+        while self._idle:
+            await self._end(self._idle.pop())
 
     async def _send(self, process: asyncio.subprocess.Process, data: bytes, content_type: str) -> None:
         assert process.stdin is not None

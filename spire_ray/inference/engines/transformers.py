@@ -210,10 +210,10 @@ class TransformersEngine:
             generation_config=greedy, continuous_batching_config=ContinuousBatchingConfig(**settings)
         )
         manager.output_router = self._router
-        # as its own start() does, but for a thread that does not keep the process alive
-        manager.background_thread_status.clear()
-        manager._generation_thread = threading.Thread(target=manager._run_generation_loop, daemon=True)
-        manager._generation_thread.start()
+        # a thread is a daemon, which does not keep the process alive, if the one that starts it is
+        starter = threading.Thread(target=manager.start, daemon=True)
+        starter.start()
+        starter.join()
         while manager.batch_processor is None:  # the loop makes its cache first
             if not manager.is_running():
                 raise EngineDead(f"continuous batching did not start: {manager.background_thread_status.fatal_error}")
