@@ -5,7 +5,7 @@ import time
 
 from benchmarks.gpu.entry import Absent, Entry
 
-ENTRY = Entry("broken", minutes=0.02)
+ENTRY = Entry("broken", minutes=0.1)
 
 
 def run(day):

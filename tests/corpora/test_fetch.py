@@ -23,7 +23,7 @@ def hub(tmp_path, monkeypatch, tiny_base):
     names = ("speechcolab/gigaspeech", "google/fleurs", "openlanguagedata/flores_plus", "Unbabel/TowerEval-Data-v0.1")
     roots = {name: root / name.replace("/", "--") for name in (*names, "Unbabel/TowerBlocks-v0.2")}
     sound = io.BytesIO()
-    soundfile.write(sound, np.random.default_rng(0).standard_normal(32_000) / 8, 16_000, format="WAV")
+    soundfile.write(sound, np.random.default_rng(0).standard_normal(40_000) / 8, 16_000, format="WAV")
     gigaspeech(roots["speechcolab/gigaspeech"], sound.getvalue())
     (roots["Unbabel/TowerBlocks-v0.2"] / "data").mkdir(parents=True)
     blocks = pa.Table.from_pylist(TABLES["towerblocks"])
