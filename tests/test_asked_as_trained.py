@@ -76,15 +76,24 @@ def test_by_the_server(trained, asked, monkeypatch):
     hearing.close()
 
 
-def test_by_the_evaluation(trained, asked, tiny_codebook):
-    from spire_ray.stages.evaluate import _Asker
-
-    model = EvaluatedModel(name="m", model=trained[0], tasks=("asr", "st_direct", "mt"))
-    row = {"units": UNITS, "text": "the dog", "translation": "der Hund"}
-    asker = _Asker(EvaluateSettings(units="", models=(model,), output=""), model, [row], tiny_codebook.fingerprint.to_dict())
-    for task in model.tasks:
-        asker.ask(task)
+def test_by_the_evaluation(trained):
+    asked = questions_of_the_evaluation(trained[0], ("asr", "st_direct", "mt"))
     assert asked == [question.format(SPOKEN) for question in trained[1]]
+
+
+def questions_of_the_evaluation(model, tasks, form=None):
+    """The prompts about a row, as text."""
+    from types import SimpleNamespace
+
+    from spire_ray.evaluation import asking
+    from spire_ray.evaluation.tasks import TASKS
+    from spire_ray.evaluation.test_set import Row
+    from spire_ray.text.tokenizer import SpeechTokenizer
+
+    generator = SimpleNamespace(tokenizer=SpeechTokenizer(model))
+    row = Row(utt_id="a", language="en", units=UNITS, text="the dog", translation="der Hund")
+    asked = [TASKS[task].prompt(asking.question(TASKS[task], generator, form, row, "de", "")) for task in tasks]
+    return ["".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in asked]
 
 
 def test_the_evaluation_says_what_was_not_trained(trained):
@@ -92,10 +101,11 @@ def test_the_evaluation_says_what_was_not_trained(trained):
 
     tasks = ("asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_control", "st_cascade", "st_gold")
     models = (EvaluatedModel(name="m", model=trained[0], tasks=tasks),)
-    of = {
-        code: evaluate.plan(EvaluateSettings(units="", models=models, output="", target_language=code))[0]
-        for code in ("de", "fr")
-    }
+
+    def settings(code):
+        return EvaluateSettings(data="", models=models, output="", source_language="en", target_language=code)
+
+    of = {code: next(iter(evaluate.plan(settings(code)))) for code in ("de", "fr")}
     assert of["de"].endswith("; was not trained to do mt_reverse")
     assert of["fr"].endswith("; was not trained to do mt, mt_reverse, st_direct, st_control, st_cascade, st_gold")
 
@@ -113,7 +123,7 @@ def test_a_form_that_a_folder_contradicts_is_refused(trained):
     form = "it" if trained[1][0].startswith("Speech") else "cpt"
     model = EvaluatedModel(name="m", model=trained[0], tasks=("asr",), format=form)
     with pytest.raises(ValueError, match=rf"models\.m\.format={form}: {trained[0]} says that it is asked as"):
-        evaluate.plan(EvaluateSettings(units="", models=(model,), output=""))
+        evaluate.plan(EvaluateSettings(data="", models=(model,), output=""))
 
 
 @pytest.mark.parametrize(

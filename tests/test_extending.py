@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def folder(tmp_path_factory):
     """Every file of the page, and three clips."""
     here = tmp_path_factory.mktemp("mine")
     blocks = dict(BLOCK.findall((ROOT / "docs" / "extending.md").read_text()))
-    assert len(blocks) == 8
+    assert len(blocks) == 11
     for name, content in blocks.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(content)
@@ -65,6 +66,18 @@ def test_a_form_of_the_prompts_is_a_file(folder):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SPIRE_PLUGINS": "my_prompts"}
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.stdout == "Write down what is said in German: \ufffc English: a\nGerman:\n", done.stderr
+
+
+def test_a_task_and_a_metric_are_a_file_each(folder, tiny_base):
+    shutil.copytree(tiny_base, folder / "model")
+    row = {"utt_id": "a", "audio_filepath": "a.wav", "split": "test", "language": "en", "text": "the dog"}
+    (folder / "sentences.jsonl").write_text(json.dumps(row | {"translations": {"de": "der Hund"}}) + "\n")
+    done = spire(folder, "evaluate", "--config", "evaluate.yaml")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "runs" / "evaluate" / "results.json").read_text())
+    [said] = json.loads((folder / "runs" / "evaluate" / "hypotheses.json").read_text())["answers"]["mine"]["mt_shouted"]
+    assert found["mine.mt_shouted.length"] == 100 * len(said) / len("der Hund")
+    assert found["figures"][0]["counts"] == {"characters": len(said)} and "mine.mt_shouted.chrf" in found
 
 
 def test_a_corpus_is_a_file(folder):

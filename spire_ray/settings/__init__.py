@@ -6,7 +6,16 @@ A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@re
 """
 
 from spire_ray.settings.common import SAMPLE_RATE, LicenseSettings, StageSettings, StorageSettings, TrackingSettings, UnitSettings
-from spire_ray.settings.inference import EvaluatedModel, EvaluateSettings, EvaluationTask, ServeSettings
+from spire_ray.settings.evaluation import (
+    CometSettings,
+    EvaluatedModel,
+    EvaluateSettings,
+    GenerateSettings,
+    GenerationSettings,
+    ScoreSettings,
+    ScoringSettings,
+)
+from spire_ray.settings.inference import ServeSettings
 from spire_ray.settings.quickstart import ArchitectureSettings, CorpusSettings, InitModelSettings, SplitSettings
 from spire_ray.settings.recipe import RecipeSettings, StepSettings
 from spire_ray.settings.text import (
@@ -35,16 +44,18 @@ __all__ = [
     "SAMPLE_RATE",
     "ArchitectureSettings",
     "Candidate",
+    "CometSettings",
     "CorpusSettings",
     "EncoderSettings",
     "EvaluateSettings",
     "EvaluatedModel",
-    "EvaluationTask",
     "ExpectedSettings",
     "ExportSettings",
     "ExtendModelSettings",
     "FilterSettings",
     "FitCodebookSettings",
+    "GenerateSettings",
+    "GenerationSettings",
     "HeldOutSettings",
     "InitModelSettings",
     "LabelSettings",
@@ -55,6 +66,8 @@ __all__ = [
     "PseudoLabelSettings",
     "QualitySettings",
     "RecipeSettings",
+    "ScoreSettings",
+    "ScoringSettings",
     "ServeSettings",
     "SourceSettings",
     "SplitSettings",

@@ -1,57 +1,17 @@
-"""Evaluation and serving."""
+"""Serving."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from spire_ray.settings.common import StageSettings
 from spire_ray.settings.types import (
-    Folder,
     Fraction,
     Manifest,
     ModelReference,
-    NonNegativeFloat,
-    NonNegativeInt,
     Operational,
     PositiveFloat,
     PositiveInt,
 )
-
-EvaluationTask = Literal[
-    "asr", "asr_control", "mt", "mt_reverse", "st_direct", "st_multiturn", "st_cascade", "st_gold", "st_control"
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedModel:
-    """One model and what it is asked."""
-
-    name: str
-    """Name in the report: base, cpt, it."""
-    model: ModelReference
-    tasks: tuple[EvaluationTask, ...]
-    format: Literal["", "cpt", "it"] = ""
-    """Empty: as the folder of the model says it was trained. `cpt` or `it` says it for a folder that does not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(StageSettings):
-    """WER, BLEU and chrF of one or more models on one split."""
-
-    stage: Literal["evaluate"] = "evaluate"
-    units: Folder
-    split: str = "test"
-    """`all`: every row, also those without a split."""
-    models: tuple[EvaluatedModel, ...]
-    target_language: str = "de"
-    bleu_tokenizer: Literal["flores200", "13a", "zh", "ja-mecab", "ko-mecab", "intl"] = "flores200"
-    """spBLEU is `flores200`, which downloads a tokenizer at first use."""
-    utterances: NonNegativeInt = 0
-    """At most so many of the split; 0: all."""
-    batch_size: Operational[PositiveInt] = 64
-    max_new_tokens: PositiveInt = 256
-    workers: Operational[PositiveInt] = 2
-    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
-    threads: Operational[PositiveInt] = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from spire_ray.model.extend import extend
-from spire_ray.settings import EvaluatedModel, EvaluateSettings, ExtendModelSettings, ServeSettings
+from spire_ray.settings import ExtendModelSettings, ServeSettings
 from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
@@ -73,14 +73,10 @@ def test_by_the_server(kept, asked, monkeypatch):
     hearing.close()
 
 
-def test_by_the_evaluation(kept, asked, tiny_codebook):
-    from spire_ray.stages.evaluate import _Asker
+def test_by_the_evaluation(kept):
+    from tests.test_asked_as_trained import questions_of_the_evaluation
 
-    model = EvaluatedModel(name="kept", model=kept, tasks=("asr", "st_direct", "mt"), format="it")
-    row = {"units": UNITS, "text": "the dog", "translation": "der Hund"}
-    asker = _Asker(EvaluateSettings(units="", models=(model,), output=""), model, [row], tiny_codebook.fingerprint.to_dict())
-    for task in model.tasks:
-        asker.ask(task)
+    asked = questions_of_the_evaluation(kept, ("asr", "st_direct", "mt"), "it")
     questions = (spoken(prompts.asr_prompt()), spoken(prompts.st_prompt("de")), prompts.mt_prompt("the dog", "en", "de"))
     assert asked == [rendered(kept, question) for question in questions]
 

@@ -29,9 +29,9 @@ def clips(source: Source) -> str:
         facts = f"{row['speaker']} · {row['duration']:.1f} s · {row['frames']} frames → {row['units']} units"
         pairs = ""
         if "asr" in model:
-            pairs += _pair("transcript", "en", row["text"], model["asr"][i])
+            pairs += _pair("transcript", "en", row["text"], model["asr"][i] or "")
         if "st_direct" in model:
-            pairs += _pair("translation", source.target, row["translation"], model["st_direct"][i])
+            pairs += _pair("translation", source.target, row["translation"], model["st_direct"][i] or "")
         cards.append(_clip(row["utt_id"], facts, spoken[row["utt_id"]], pairs))
     note = (
         f"{len(cards)} of the {len(rows):,} held-out clips, drawn by lot."

@@ -1,0 +1,105 @@
+"""Evaluation: what models are asked, and how their answers are scored."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spire_ray.settings.common import StageSettings
+from spire_ray.settings.types import (
+    Folder,
+    Manifest,
+    ModelReference,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveInt,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedModel:
+    """One model and what it is asked."""
+
+    name: str
+    """Name in the report: base, cpt, it."""
+    model: ModelReference
+    tasks: tuple[str, ...]
+    """As `spire_ray.evaluation.tasks` and plugins name them: asr, mt, st_direct, …"""
+    format: Literal["", "cpt", "it"] = ""
+    """Empty: as the folder of the model says it was trained. `cpt` or `it` says it for a folder that does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings(StageSettings):
+    """What `generate` and `evaluate` share."""
+
+    data: Manifest
+    """The test set: the units that label made or, where tasks are about text alone, any manifest."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of a manifest, or `translations.LANGUAGE` → the source's own name for it."""
+    split: str = "test"
+    """`all`: every row, also those without a split."""
+    models: tuple[EvaluatedModel, ...]
+    source_language: str = ""
+    """Of rows that name none; empty: every row has to name its own."""
+    target_language: str = "de"
+    utterances: NonNegativeInt = 0
+    """At most so many of the split; 0: all."""
+    rows_per_shard: PositiveInt = 128
+    """Answers of one task that are written at once: the unit of work, commit and resume."""
+    batch_size: Operational[PositiveInt] = 64
+    max_new_tokens: PositiveInt = 256
+    workers: Operational[PositiveInt] = 2
+    """Processes, each with one model at a time."""
+    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
+    threads: Operational[PositiveInt] = 1
+    """CPU threads of one worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CometSettings:
+    """A COMET model with references, run by unbabel-comet in a Python environment of its own (`make comet`)."""
+
+    model: str = "Unbabel/wmt22-comet-da"
+    """Hugging Face id or checkpoint."""
+    python: str = ""
+    """Interpreter of the environment that holds unbabel-comet."""
+    batch_size: PositiveInt = 64
+    gpus: NonNegativeInt = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings(StageSettings):
+    """What `score` and `evaluate` share. Another value scores the same answers again, in the same folder."""
+
+    metrics: Operational[tuple[str, ...]] = ()
+    """As `spire_ray.evaluation.metrics` and plugins name them; empty: those of each task."""
+    bleu_tokenizer: Operational[Literal["", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200"]] = ""
+    """Tokenizer of `bleu`; empty: that of the language in `configs/languages.yaml`. `spbleu` has its own, flores200."""
+    bootstrap: Operational[PositiveInt] = 1000
+    """Samples of rows behind each confidence interval and each comparison."""
+    seed: Operational[int] = 12345
+    """Of these samples."""
+    comet: Operational[CometSettings] = field(default_factory=CometSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings(GenerationSettings):
+    """Test set and models → answers."""
+
+    stage: Literal["generate"] = "generate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings(ScoringSettings):
+    """Answers → figures."""
+
+    stage: Literal["score"] = "score"
+    hypotheses: Folder
+    """Output folder of generate or evaluate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(GenerationSettings, ScoringSettings):
+    """Figures of one or more models on one test set."""
+
+    stage: Literal["evaluate"] = "evaluate"

@@ -1,0 +1,76 @@
+"""Answers → error rates, BLEU, chrF, COMET, with intervals and comparisons.
+
+Reads answers alone, never a model: other metrics in the same folder are a matter of seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from spire_ray.core import storage
+from spire_ray.core.stage import STAGES, Stage
+from spire_ray.evaluation import hypotheses
+from spire_ray.evaluation.metrics import METRICS
+from spire_ray.evaluation.tasks import TASKS
+from spire_ray.runtime.job import Job
+from spire_ray.settings import ScoreSettings, ScoringSettings
+
+_DECIDING = ("metrics", "bleu_tokenizer", "bootstrap", "seed", "comet")
+
+
+def plan(settings: ScoringSettings) -> Iterable[str]:
+    """Metrics. Raises ValueError for an unknown one."""
+    kinds = [METRICS[name].title for name in settings.metrics]
+    return (f"metrics: {', '.join(kinds) or 'those of each task'}, intervals by {settings.bootstrap} samples",)
+
+
+def run(job: Job[ScoreSettings]) -> None:
+    """Score, and write `results.json`, `results.md` and `scores/`."""
+    score(job, job.settings, job.settings.hypotheses)
+
+
+def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
+    """Score the answers of a folder into that of the job."""
+    from spire_ray.evaluation import comparing, results, scoring
+    from spire_ray.model import license
+
+    if "comet" in settings.metrics:
+        license.check(settings.comet.model, settings.license.accept)
+    figures: list[scoring.Figure] = []
+    rows: list[scoring.Rows] = []
+    baselines: dict[str, float] = {}
+    for model, task, answers in hypotheses.everything(folder):
+        found, counted = scoring.figures(settings, model, task, answers)
+        results.by_row(settings.output, model, task, answers, found)
+        figures, rows = [*figures, *found], [*rows, *counted]
+        if not baselines and TASKS[task].reference == "translation" and any(each.metric == "bleu" for each in found):
+            baselines = _baseline(settings, answers)
+    compared = comparing.comparisons(settings, figures)
+    made = results.as_json(figures, rows, compared) | baselines | {"scoring": scoring_of(settings)}
+    table = results.as_markdown(figures, rows, compared)
+    storage.write_bytes(storage.join(settings.output, results.TABLE), table.encode())
+    storage.write_json(storage.join(settings.output, results.FILE), made)
+    job.tracker.log_artifact(results.TABLE, table.encode())
+    job.facts |= results.flat(figures, rows) | baselines
+
+
+def _baseline(settings: ScoringSettings, answers: list[dict[str, Any]]) -> dict[str, float]:
+    from spire_ray.evaluation import scoring
+
+    value = scoring.shuffled(settings, answers)
+    return {} if value is None else {"shuffled_references.bleu": value}
+
+
+def scoring_of(settings: ScoringSettings) -> dict[str, Any]:
+    """All that decides figures beside the answers, as JSON has it."""
+    given = asdict(settings)
+    return {name: list(value) if isinstance(value := given[name], tuple) else value for name in _DECIDING}
+
+
+def grown(settings: ScoringSettings) -> bool:
+    """Whether finished figures are others than those that are asked for now."""
+    path = storage.join(settings.output, "results.json")
+    return not storage.exists(path) or storage.read_json(path).get("scoring") != scoring_of(settings)
+
+
+STAGES.register("score", Stage(ScoreSettings, plan, run, uses="jiwer, sacrebleu, unbabel-comet", grown=grown))
