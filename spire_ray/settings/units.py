@@ -129,8 +129,8 @@ class LabelSettings(StageSettings):
     max_seconds: PositiveFloat = 120.0
     """Longer audio is rejected."""
     length_tolerance: NonNegativeFloat = 0.5
-    """Seconds by which audio may be longer or shorter than its manifest says, which some write in whole seconds, and by which a part
-    may end behind its recording."""
+    """Seconds by which audio may be longer or shorter than its manifest says, which some write in whole seconds, and by which a
+    part may end behind its recording."""
     retry: Operational[str] = ""
     """`rejected`, or one reason as `spire rejected` names it: rows that were rejected are tried again."""
     max_rejected_share: Operational[Fraction] = 0.5
