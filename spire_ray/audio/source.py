@@ -105,7 +105,7 @@ def _missing(source: str) -> AudioError:
     if not storage.is_local(source):
         return AudioError("no such key" if source.startswith("s3://") else "no such file")
     folder = Path(source).parent
-    return AudioError("no such file") if folder.is_dir() else Unreachable(f"no such folder: {folder}")
+    return AudioError("no such file") if folder.is_dir() else Unreachable(f"no such file, nor its folder {folder}")
 
 
 def is_part(source: str) -> bool:

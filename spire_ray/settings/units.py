@@ -98,8 +98,9 @@ class LabelSettings(StageSettings):
     """Audio in one forward pass of the encoder."""
     max_seconds: PositiveFloat = 120.0
     """Longer audio is rejected."""
-    length_tolerance: NonNegativeFloat = 0.25
-    """Seconds by which audio may be longer or shorter than its manifest says, and a part end behind its recording."""
+    length_tolerance: NonNegativeFloat = 0.5
+    """Seconds by which audio may be longer or shorter than its manifest says, which some write in whole seconds, and by which a
+    part may end behind its recording."""
     retry: Operational[str] = ""
     """`rejected`, or one reason as `spire rejected` names it: rows that were rejected are tried again."""
     max_rejected_share: Operational[Fraction] = 0.5

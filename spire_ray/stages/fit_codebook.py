@@ -69,7 +69,8 @@ def run(job: Job[FitCodebookSettings]) -> None:
         except ValueError as error:
             if str(error).startswith(_TOO_FEW):  # for which another configuration is the cure, so that the folder is left free
                 frames.discard(settings.output)
-                storage.delete(place)
+                for name in (SAMPLE_FILE, _PROGRESS_FILE):
+                    storage.delete(storage.join(settings.output, name))
             raise
     for reason, count in sorted(facts["rejected_by_reason"].items(), key=lambda pair: -pair[1]):
         print(f"  rejected {count}: {reason}")

@@ -208,8 +208,8 @@ class _Report:
 
 def _labelled(settings: LabelSettings, todo: list[dict[str, Any]]) -> Any:
     """The Ray Data pipeline: a row of counts for every shard."""
-    decode = decoding.Decode(dict(settings.columns), settings.max_seconds, settings.cut_seconds, settings.silence)
-    decode = replace(decode, tolerance=settings.length_tolerance, output=settings.output)
+    cut, silence, tolerance = settings.cut_seconds, settings.silence, settings.length_tolerance
+    decode = decoding.Decode(dict(settings.columns), settings.max_seconds, cut, silence, tolerance, settings.output)
     apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
     pcm = settings.shard_seconds * _PCM_BYTES
     rows = cluster.blocks(todo)

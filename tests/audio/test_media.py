@@ -1,6 +1,7 @@
 """What PyAV alone reads: every container to its end, from its first sample on, and damage with a reason."""
 
 import io
+import sys
 import tempfile
 
 import numpy as np
@@ -98,3 +99,10 @@ def test_damage_has_the_same_reason_in_every_run():
         assert len(told) == 1
     with pytest.raises(AudioTooLong, match=r"^longer than 5 s$"):
         decode.load(back, max_seconds=5)
+
+
+def test_mp2_needs_no_extra_and_is_heard_to_its_end(monkeypatch):
+    data = made("mp2", "mp2")
+    monkeypatch.setitem(sys.modules, "av", None)
+    for source, seconds in ((data, 12), (data * 2, 24)):
+        assert len(decode.load(source)) / 16_000 == pytest.approx(seconds, abs=0.1)

@@ -132,6 +132,22 @@ def test_more_clusters_than_frames_are_refused_with_both_numbers(manifest, tmp_p
     monkeypatch.setattr(fit_codebook, "_SHARD_SECONDS", 15.0)
     with pytest.raises(ValueError, match=r"clusters=9000: only \d+ frames were sampled; raise hours or lower clusters"):
         fit_codebook.run(job_of(settings_of(manifest, tmp_path, workers=2, clusters=9000)))
+    assert not list(tmp_path.iterdir())  # fewer of them may be tried there
+
+
+def test_columns_of_other_names_and_recordings_that_are_cut(manifest, tmp_path):
+    table = pq.read_table(manifest).rename_columns({"audio": "sound", "split": "part"})
+    pq.write_table(table, tmp_path / "other.parquet")
+    columns = {"audio": "sound", "split": "part"}
+    settings = settings_of(f"{tmp_path}/other.parquet", tmp_path / "out", columns=columns, cut_seconds=2.0)
+    place = f"{tmp_path}/sample.parquet"
+    assert fit_codebook._sample(settings, place) == 41
+    planned = list(planning.planned(place, {}, 15.0))
+    whole = {one.shard: one.frames for one in frames.FrameStore(settings_of(place, tmp_path / "whole"), planned).encode()}
+    pieces = {one.shard: one for one in frames.FrameStore(settings, planned).encode()}
+    assert sum(one.rows for one in pieces.values()) > 41
+    assert sum(one.rejected.get("longer than … s", 0) for one in pieces.values()) == 0
+    assert 0.8 < sum(one.frames for one in pieces.values()) / sum(whole.values()) < 1.2
 
 
 def test_an_encoder_that_is_not_there_is_refused_before_anything_is_sampled(manifest, tmp_path, capsys):

@@ -145,9 +145,9 @@ def test_more_rejected_rows_than_allowed_end_the_job_and_are_listed_as_a_manifes
 
 
 def test_what_is_heard_is_compared_with_what_the_manifest_says(job, tmp_path):
-    assert job(u1={"duration": 0.8}, u2={"duration": 0.6}) == 0
+    assert job(u1={"duration": 1.2}, u2={"duration": 0.9}) == 0
     rows = units(tmp_path)
-    assert rows["u1"]["error"] == "another length: 0.50 s are heard, the manifest says 0.80 s"
+    assert rows["u1"]["error"] == "another length: 0.50 s are heard, the manifest says 1.20 s"
     assert rows["u2"]["status"] == "labelled"
     assert marks.total(marks.read(f"{tmp_path}/units")).rejected == {"another length": 1}
 

@@ -51,6 +51,15 @@ def test_a_table_a_file_and_a_picture(corpus, tmp_path, capsys):
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_columns_of_other_names_and_long_recordings(corpus, tmp_path, capsys):
+    table = pq.read_table(corpus / "m.parquet").rename_columns({"audio": "sound", "split": "part"})
+    pq.write_table(table, corpus / "other.parquet")
+    given = ["sweep", f"{corpus}/other.parquet", str(tmp_path), "--encoder", "mfcc", "--layers", "1", "--k", "3"]
+    assert units.main([*given, "--column", "audio=sound", "--column", "split=part", "--max-seconds", "0.5"]) == 2
+    assert "u0: longer than 0.5 s" in capsys.readouterr().err
+    assert units.main([*given, "--column", "audio=sound", "--column", "split=part", "--iterations", "2"]) == 0
+
+
 def test_more_than_ten_hours_are_refused(corpus, tmp_path, capsys):
     assert swept(corpus, tmp_path, "--hours", "11") == 2
     assert "--hours 11: must be more than 0 and at most 10" in capsys.readouterr().err
