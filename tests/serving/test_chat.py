@@ -13,7 +13,7 @@ def clip_part(seconds=1.0, seed=0):
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
 
-def test_a_question_about_speech_in_a_conversation_is_that_of_a_transcription(taught, offline):
+def test_a_question_about_speech_in_a_conversation_is_streamed_and_counted(taught):
     url = taught("asr.en").url
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         content = [{"type": "text", "text": "Speech: "}, clip_part(), {"type": "text", "text": "\nEnglish:"}]
