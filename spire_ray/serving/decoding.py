@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -15,8 +16,10 @@ from spire_ray.serving.refusal import Refusal
 
 _MOST = 8
 """Processes: a long recording keeps one while it is answered."""
-_IDLE = 2
-"""Of them, kept for the next request."""
+_KEPT = 2
+"""Of them, kept for the next request; one takes half a second to start."""
+_WAIT = 1.0
+"""Seconds in which none has become free until another one is started: those at work have long recordings."""
 _PATIENCE = 30.0
 """Seconds for a piece."""
 _READ_LIMIT = 1 << 20
@@ -41,33 +44,58 @@ class Decoders:
     def __init__(self, longest: float, most: float) -> None:
         """`longest` seconds make a piece, `most` a recording."""
         self._longest, self._most = longest, most
-        self._idle: list[asyncio.subprocess.Process] = []
-        self._room = asyncio.Semaphore(_MOST)
+        self._idle: asyncio.LifoQueue[asyncio.subprocess.Process] = asyncio.LifoQueue()
+        self._alive = self._waiting = 0
+        self._freed = time.monotonic()
 
     async def clips(self, data: bytes, content_type: str = "") -> AsyncGenerator[Clip]:
         """The pieces of a file in order, read as they are taken. Raises Refusal for what cannot be decoded."""
-        async with self._room:
-            process = self._idle.pop() if self._idle else await self._new()
-            done = False
-            sending = asyncio.create_task(self._send(process, data, content_type))
-            try:
-                while (clip := await self._next(process)) is not None:
-                    yield clip
-                done = True
-            except Refusal as refusal:
-                done = refusal.code != "decoding_failed"
-                raise
-            finally:
-                sending.cancel()
-                if done and len(self._idle) < _IDLE:
-                    self._idle.append(process)
-                else:
-                    await self._end(process)
+        process = await self._taken()
+        while process.returncode is not None:  # ended while it waited
+            self._alive -= 1
+            process = await self._taken()
+        done = False
+        sending = asyncio.create_task(self._send(process, data, content_type))
+        try:
+            while (clip := await self._next(process)) is not None:
+                yield clip
+            done = True
+        except Refusal as refusal:
+            done = refusal.code != "decoding_failed"
+            raise
+        finally:
+            sending.cancel()
+            self._freed = time.monotonic()
+            if done and (self._waiting or self._alive <= _KEPT):
+                self._idle.put_nowait(process)
+            else:
+                await self._end(process)
 
     async def close(self) -> None:
         """End the processes that wait."""
-        while self._idle:
-            await self._end(self._idle.pop())
+        while not self._idle.empty():
+            await self._end(self._idle.get_nowait())
+
+    async def _taken(self) -> asyncio.subprocess.Process:
+        """A process that has nothing to do, waited for a little before another one is started."""
+        self._waiting += 1
+        try:
+            while self._idle.empty() and (
+                self._alive >= _MOST or (self._alive >= _KEPT and time.monotonic() < self._freed + _WAIT)
+            ):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_WAIT):
+                        return await self._idle.get()
+            if not self._idle.empty():
+                return self._idle.get_nowait()
+        finally:
+            self._waiting -= 1
+        self._alive += 1
+        try:
+            return await self._new()
+        except BaseException:
+            self._alive -= 1
+            raise
 
     async def _send(self, process: asyncio.subprocess.Process, data: bytes, content_type: str) -> None:
         assert process.stdin is not None
@@ -115,6 +143,7 @@ class Decoders:
         )
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
+        self._alive -= 1
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()

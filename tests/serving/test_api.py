@@ -1,23 +1,17 @@
 """The server over HTTP, as the official client and others call it."""
 
 import asyncio
-import base64
 import json
 import re
-import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import pairwise
 
-import httpx
 import numpy as np
 import openai
 import pytest
 
 from spire_ray import SpeechToText
 from spire_ray.quickstart.espeak import Espeak
-from tests.serving.conftest import NEW_TOKENS, audio, run, speech
+from tests.serving.conftest import NEW_TOKENS, audio, speech
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 GRAIN = "timestamp_granularities[]"
@@ -276,127 +270,3 @@ def test_the_official_client_raises_its_errors(client):
     with pytest.raises(openai.BadRequestError) as raised:
         client.audio.transcriptions.create(file=("a.wav", audio(speech(1))), model="spire", language="xx")
     assert raised.value.code == "unknown_language" and raised.value.param == "language"
-
-
-# --- keys and load --------------------------------------------------------------------------------------------------
-
-
-def test_keys(serve_settings, hearing, http, monkeypatch, tmp_path):
-    from spire_ray.serving import keys
-
-    monkeypatch.setenv(keys.VARIABLE, "one, two")
-    (tmp_path / "keys").write_text("# ours\nthree\n")
-    url, end = run(serve_settings, hearing, keys.hashes(replace(serve_settings, api_keys=str(tmp_path / "keys"))))
-    for key, status in (("one", 200), ("two", 200), ("three", 200), ("four", 401), ("", 401), ("# ours", 401)):
-        assert http.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}".strip()}).status_code == status
-    assert http.get(f"{url}/v1/models").json()["error"]["code"] == "invalid_api_key"
-    assert http.post(f"{url}/audio/transcriptions", content=b"").status_code == 401
-    assert http.get(f"{url}/health").status_code == 200
-    end()
-
-
-def test_without_keys_it_is_open_on_this_machine_alone(serve_settings, monkeypatch, tmp_path):
-    from spire_ray.serving import keys
-
-    monkeypatch.delenv(keys.VARIABLE, raising=False)
-    assert keys.hashes(serve_settings) == keys.hashes(replace(serve_settings, host="::1")) == ()
-    with pytest.raises(ValueError, match=r"host=0.0.0.0: others can reach it without a key; set api_keys"):
-        keys.hashes(replace(serve_settings, host="0.0.0.0"))
-    assert keys.hashes(replace(serve_settings, host="0.0.0.0", open=True)) == ()
-    with pytest.raises(ValueError, match="No such file"):
-        keys.hashes(replace(serve_settings, api_keys=str(tmp_path / "absent")))
-    (tmp_path / "empty").write_text("\n")
-    with pytest.raises(ValueError, match="holds no key"):
-        keys.hashes(replace(serve_settings, api_keys=str(tmp_path / "empty")))
-
-
-def test_an_overload_is_answered_with_503(serve_settings, hearing, http):
-    url, end = run(replace(serve_settings, max_requests=2), hearing)
-    clip = audio(speech(10))
-    with ThreadPoolExecutor(16) as pool:
-        asked = [pool.submit(httpx.post, f"{url}{TRANSCRIPTIONS}", files={"file": ("a", clip)}, timeout=60) for _ in range(16)]
-        answers = [future.result() for future in asked]
-    assert {answer.status_code for answer in answers} == {200, 503}
-    refused = next(answer for answer in answers if answer.status_code == 503)
-    assert refused.json()["error"]["code"] == "overloaded" and refused.headers["Retry-After"]
-    end()
-
-
-def test_a_deadline(serve_settings, hearing, http):
-    url, end = run(replace(serve_settings, deadline_seconds=0.05), hearing)
-    late = http.post(f"{url}{TRANSCRIPTIONS}", files={"file": ("a", audio(speech(60)))})
-    assert (late.status_code, late.json()["error"]["code"]) == (503, "deadline") and late.headers["Retry-After"]
-    end()
-    assert hearing._model.generator.engine.stats.running == 0
-
-
-def test_a_client_that_goes_leaves_nothing_behind(server, hearing, http):
-    files = {"file": ("a", audio(speech(60)))}
-    with http.stream("POST", f"{server}{TRANSCRIPTIONS}", files=files, data={"stream": "true"}) as response:
-        next(response.iter_lines())
-    stats, until = hearing._model.generator.engine.stats, time.monotonic() + 10
-    while (stats.running or stats.waiting) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert (stats.running, stats.waiting) == (0, 0)
-
-
-def test_a_slow_upload_is_ended(serve_settings, hearing, monkeypatch):
-    monkeypatch.setattr("spire_ray.serving.door._BODY_SECONDS", 0.3)
-    url, end = run(serve_settings, hearing)
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as slow:
-        slow.sendall(
-            f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 99\r\n\r\nab".encode()
-        )
-        assert b" 408 " in slow.recv(200)
-    end()
-
-
-# --- conversations --------------------------------------------------------------------------------------------------
-
-
-def clip_part(seconds=1.0, seed=0):
-    data = base64.b64encode(audio(speech(seconds, seed))).decode()
-    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
-
-
-def test_a_question_about_speech_in_a_conversation_is_that_of_a_transcription(taught, offline):
-    url = taught("asr.en").url
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        content = [{"type": "text", "text": "Speech: "}, clip_part(), {"type": "text", "text": "\nEnglish:"}]
-        ask = {"model": "spire", "messages": [{"role": "user", "content": content}]}
-        answer = client.chat.completions.create(**ask)
-        text = answer.choices[0].message.content
-        assert answer.choices[0].finish_reason in ("stop", "length") and answer.usage.completion_tokens > 0
-        chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
-        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == text
-        assert chunks[-1].usage.prompt_tokens == answer.usage.prompt_tokens
-        more = [
-            *ask["messages"],
-            {"role": "assistant", "content": text or "a dog"},
-            {"role": "user", "content": [clip_part(1, 2)]},
-        ]
-        assert client.chat.completions.create(model="spire", messages=more, max_tokens=4).usage.completion_tokens <= 4
-
-
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
-        ({"messages": []}, "list of messages"),
-        ({"messages": "hi"}, "list of messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "must be system, user or assistant"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}, "take turns"),
-        ({"messages": [{"role": "user", "content": "the \U000f0003 dog"}]}, "units written as text"),
-        ({"messages": [{"role": "user", "content": "a<|im_end|>"}]}, "control token"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "must be a text or"),
-        ({"messages": [{"role": "user", "content": "a"}], "temperature": 1}, "temperature=1: must be 0"),
-        ({"messages": [{"role": "user", "content": "a"}], "n": 2}, "n=2"),
-        ({"messages": [{"role": "user", "content": "a"}], "tools": [1]}, "tools: not supported"),
-        ({"messages": [{"role": "user", "content": "a"}], "max_tokens": 10**9}, "max_tokens: must be from 1"),
-        ({"messages": [{"role": "user", "content": "a " * 2000}]}, "longer than"),
-    ],
-)
-def test_what_cannot_be_said_is_refused(taught, http, asked, words):
-    refused = http.post(f"{taught('asr.en').url}/v1/chat/completions", json=asked)
-    assert refused.status_code == 400, refused.text
-    assert words in refused.json()["error"]["message"]

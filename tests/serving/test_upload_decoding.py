@@ -133,7 +133,31 @@ def test_a_decoder_that_hangs_or_dies_takes_no_other_along(monkeypatch):
         decoders._new = new
         monkeypatch.setattr(decoding, "_PATIENCE", 30.0)
         assert [clip.speech async for clip in decoders.clips(WAV)] == [True]
-        assert len(decoders._idle) == 1
+        assert decoders._idle.qsize() == decoders._alive == 1
+        await decoders.close()
+
+    asyncio.run(story())
+
+
+def test_a_burst_starts_no_process_for_each_clip():
+    """One takes half a second of a core to start, and a clip of 3 s a few milliseconds to decode."""
+
+    async def story():
+        decoders, started = Decoders(10.0, 600.0), []
+        new = decoders._new
+
+        async def counted():
+            started.append(1)
+            return await new()
+
+        decoders._new = counted
+
+        async def one():
+            return [clip.speech async for clip in decoders.clips(WAV)]
+
+        assert await one() == [True]  # the first has started
+        assert await asyncio.gather(*(one() for _ in range(40))) == [[True]] * 40
+        assert len(started) <= 3
         await decoders.close()
 
     asyncio.run(story())
