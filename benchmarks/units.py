@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,30 +27,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.units_data import SHAPES, agreement, flops, random_codebook, synthetic_clips, truth_of
+from benchmarks.units_peer import BATCH_SECONDS, Reference, padding
 from spire_ray.core import storage
-from spire_ray.settings import SAMPLE_RATE, EncoderSettings
+from spire_ray.settings import SAMPLE_RATE
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.codec import deduplicate
-from spire_ray.units.encoders import pretrained
-from spire_ray.units.encoders.encoder import load_encoder, normalize
 from spire_ray.units.kernels import attention
 from spire_ray.units.kernels.products import Linear
 from spire_ray.units.labeler import Labeler
 
-LARGE = {
-    "hidden_size": 1024,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "conv_bias": True,
-}
-SHAPES: dict[str, tuple[dict[str, Any], int, int]] = {
-    "hubert-large": (LARGE, 22, 5000),
-    "mhubert-147": ({"feat_extract_norm": "group"}, 9, 1000),
-}
-"""Configuration, layer, clusters. Layers beyond the cut are not made."""
-BATCH_SECONDS = 240
 DTYPES = ("bfloat16", "float32")
 
 
@@ -100,7 +85,7 @@ def _measure(shape: str, folder: str, options: argparse.Namespace) -> dict[str, 
             products[name].append(_rate(getattr(torch, name), options.device))
     rates = {name: round(statistics.median(found)) for name, found in products.items()}
     rows = {}
-    flops = sum(_flops(config, layer, clusters, len(clip)) for clip in clips)
+    products_of_all = sum(flops(config, layer, clusters, len(clip)) for clip in clips)
     truth = truth_of(folder, codebook, clips, options.device)
     for name, runs in taken.items():
         wall, cpu = (statistics.median(run[i] for run in runs) for i in (0, 1))
@@ -109,7 +94,7 @@ def _measure(shape: str, folder: str, options: argparse.Namespace) -> dict[str, 
             "cpu_s": round(cpu, 3),
             "x_real_time": round(seconds / wall, 1),
             "x_real_time_per_cpu_second": round(seconds / cpu, 2),
-            "share_of_matrix_product": round(flops / (wall if on_gpu else cpu) / 1e9 / rates[name.split()[1]], 3),
+            "share_of_matrix_product": round(products_of_all / (wall if on_gpu else cpu) / 1e9 / rates[name.split()[1]], 3),
             "wall_spread": [round(min(run[0] for run in runs), 3), round(max(run[0] for run in runs), 3)],
             "cpu_spread": [round(min(run[1] for run in runs), 3), round(max(run[1] for run in runs), 3)],
             **agreement(labels[name], truth),
@@ -121,11 +106,11 @@ def _measure(shape: str, folder: str, options: argparse.Namespace) -> dict[str, 
         "clips": len(clips),
         "seconds": round(seconds, 1),
         "matrix_product_gflops": rates,
-        "gflop_per_second_of_audio": round(flops / seconds / 1e9, 2),
-        "padding_of_the_reference": round(_padding(clips), 4),
+        "gflop_per_second_of_audio": round(products_of_all / seconds / 1e9, 2),
+        "padding_of_the_reference": round(padding(clips), 4),
         "systems": rows,
         "ratios": _ratios(rows, "wall_s" if on_gpu else "cpu_s"),
-        "parts_s": _parts(folder, codebook, clips, options.device),
+        "parts_s": parts(folder, codebook, clips, options.device),
     }
 
 
@@ -138,126 +123,6 @@ def _systems(folder: str, codebook: Codebook, device: str) -> dict[str, Callable
     }
 
 
-class Reference:
-    """The way of SpireLM: padded batches, Hugging Face, the whole distance matrix."""
-
-    def __init__(self, folder: str, codebook: Codebook, dtype: str, device: str) -> None:
-        from transformers import AutoModel
-
-        self._dtype, self._device = getattr(torch, dtype), device
-        self._model = AutoModel.from_pretrained(folder, dtype=self._dtype).eval().to(device)
-        self._model.encoder.layers = self._model.encoder.layers[: codebook.encoder.layer]
-        if self._model.config.do_stable_layer_norm:
-            self._model.encoder.layer_norm = torch.nn.Identity()
-        centroids = torch.from_numpy(codebook.centroids.T.copy())
-        self._centroids = centroids.to(device, self._dtype)
-        self._squares = centroids.square().sum(0, keepdim=True).to(device, self._dtype)
-
-    @torch.inference_mode()
-    def __call__(self, clips: list[np.ndarray]) -> list[np.ndarray]:
-        """Waveforms → frame labels of each."""
-        found: dict[int, list[int]] = {}
-        for batch in _padded_batches(clips):
-            waveforms = [torch.from_numpy(normalize(clips[i])) for i in batch]
-            padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self._device, self._dtype)
-            lengths = torch.tensor([len(waveform) for waveform in waveforms])
-            mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long().to(self._device)
-            frames = self._model(padded, attention_mask=mask).last_hidden_state
-            kept = self._model._get_feature_vector_attention_mask(frames.shape[1], mask)
-            distances = frames.pow(2).sum(-1, keepdim=True) - 2 * torch.matmul(frames, self._centroids) + self._squares
-            labels = distances.argmin(-1).masked_fill_(~kept, -1).cpu().tolist()
-            found.update({i: [label for label in row if label >= 0] for i, row in zip(batch, labels, strict=True)})
-        return [np.array(found[i]) for i in range(len(clips))]
-
-
-def _padded_batches(clips: list[np.ndarray]) -> Iterator[list[int]]:
-    """Clips by length, in batches of at most 240 s with their padding."""
-    batch: list[int] = []
-    for i in sorted(range(len(clips)), key=lambda i: len(clips[i])):
-        if batch and (len(batch) + 1) * len(clips[i]) > BATCH_SECONDS * SAMPLE_RATE:
-            yield batch
-            batch = []
-        batch.append(i)
-    yield batch
-
-
-def _padding(clips: list[np.ndarray]) -> float:
-    batches = list(_padded_batches(clips))
-    return 1 - sum(len(clip) for clip in clips) / sum(len(batch) * max(len(clips[i]) for i in batch) for batch in batches)
-
-
-def random_codebook(folder: str, config: dict[str, Any], layer: int, clusters: int, device: str = "cpu") -> Codebook:
-    """A random model in the folder, and frames of its own as centroids."""
-    from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
-
-    torch.manual_seed(0)
-    HubertModel(HubertConfig(num_hidden_layers=layer, **config)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
-    encoder = load_encoder(EncoderSettings(name=folder, layer=layer, dtype="bfloat16"), device)
-    frames = torch.cat(encoder.encode(list(synthetic_clips(clusters / 40, seed=2)))).cpu().numpy()
-    centroids = frames[np.random.default_rng(0).permutation(len(frames))[:clusters]].copy()
-    return Codebook.create(centroids, EncoderSettings(name=folder, layer=layer), encoder.identity, {})
-
-
-def synthetic_clips(seconds: float, seed: int) -> Iterator[np.ndarray]:
-    """Clips of 0.5 to 30 s, 12 s on average: tones that change ten times a second, over noise."""
-    draw = np.random.default_rng(seed)
-    while seconds > 0:
-        length = min(float(np.clip(draw.gamma(4.0, 3.0), 0.5, 30.0)), max(seconds, 0.5))
-        seconds -= length
-        count = round(length * SAMPLE_RATE)
-        steps = count // 1600 + 1
-        pitch = np.repeat(draw.uniform(80, 3000, (3, steps)), 1600, axis=1)[:, :count]
-        loudness = np.repeat(draw.uniform(0, 0.2, (3, steps)), 1600, axis=1)[:, :count]
-        tones = (loudness * np.sin(2 * np.pi * np.cumsum(pitch, axis=1) / SAMPLE_RATE)).sum(0)
-        yield (tones + draw.standard_normal(count) * 0.02).astype(np.float32)
-
-
-def _flops(config: dict[str, Any], layer: int, clusters: int, samples: int) -> float:
-    """Of one clip at its true length, two for each multiplication with addition."""
-    from transformers import HubertConfig
-
-    shape = HubertConfig(**config)
-    total, channels, frames = 0.0, 1, samples
-    for out, kernel, stride in zip(shape.conv_dim, shape.conv_kernel, shape.conv_stride, strict=True):
-        frames = (frames - kernel) // stride + 1
-        total += 2.0 * frames * kernel * channels * out
-        channels = out
-    d, inner = shape.hidden_size, shape.intermediate_size
-    positions = shape.num_conv_pos_embeddings * d * d // shape.num_conv_pos_embedding_groups
-    blocks = layer * (4 * d * d + 2 * d * inner + 2 * frames * d)
-    return total + 2.0 * frames * (channels * d + positions + blocks + d * clusters)
-
-
-def truth_of(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str) -> list[np.ndarray]:
-    """Hugging Face's own forward pass in float32, clip by clip, and the best float64 score."""
-    plain = pretrained.load(EncoderSettings(name=folder, layer=codebook.encoder.layer), device, plain=True)
-    centroids = torch.from_numpy(codebook.centroids).double().to(device)
-    halves = centroids.square().sum(1) / 2
-    scores = ((frames.double() @ centroids.T - halves) for clip in clips for frames in plain.encode([clip]))
-    return [score.argmax(1).cpu().numpy() for score in scores]
-
-
-def agreement(labels: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, float]:
-    """Equal frames, and the edit rate of the deduplicated units."""
-    equal = sum(int((a == b).sum()) for a, b in zip(labels, truth, strict=True)) / sum(len(b) for b in truth)
-    pairs = [(deduplicate(a)[0], deduplicate(b)[0]) for a, b in zip(labels, truth, strict=True)]
-    return {
-        "frames_equal": round(equal, 5),
-        "unit_edit_rate": round(sum(edits(a, b) for a, b in pairs) / sum(len(b) for _, b in pairs), 5),
-    }
-
-
-def edits(one: np.ndarray, other: np.ndarray) -> int:
-    """Levenshtein distance, a row at a time."""
-    previous = np.arange(len(other) + 1)
-    columns = np.arange(len(other) + 1)
-    for i, unit in enumerate(one, 1):
-        row = np.minimum(previous[1:] + 1, previous[:-1] + (other != unit))
-        previous = np.minimum.accumulate(np.concatenate([[i], row]) - columns) + columns
-    return int(previous[-1])
-
-
 def _ratios(rows: dict[str, dict[str, Any]], measure: str) -> dict[str, float]:
     ours, best = rows["spire-ray bfloat16"], rows["spire-ray float32"]
     return {
@@ -267,7 +132,7 @@ def _ratios(rows: dict[str, dict[str, Any]], measure: str) -> dict[str, float]:
     }
 
 
-def _parts(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str) -> dict[str, float]:
+def parts(folder: str, codebook: Codebook, clips: list[np.ndarray], device: str) -> dict[str, float]:
     """Seconds of the parts of the bfloat16 path; each is waited for on a GPU, so that their sum is an upper bound."""
     labeler = Labeler.from_pretrained(folder, codebook, dtype="bfloat16", device=device, batch_seconds=BATCH_SECONDS)
     packed = labeler.encoder._packed  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.units import synthetic_clips
+from benchmarks.units_data import synthetic_clips
 from spire_ray.core import processor
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.settings import EncoderSettings

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from benchmarks.train import SMALL, documents, packed_batches
-from benchmarks.units import LARGE, synthetic_clips
+from benchmarks.train_data import documents, packed_batches
+from benchmarks.train_ways import SMALL
+from benchmarks.units_data import LARGE, synthetic_clips
 from spire_ray.model.extend import extend
 from spire_ray.packs import pack
 from spire_ray.packs.pack import Document

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from spire_ray.core import copies
-from spire_ray.inference.engines import ENGINES, Engine
+from spire_ray.inference.engines import ENGINES, Asked, Engine
 from spire_ray.text.prompts import Span
 from spire_ray.text.tokenizer import SpeechTokenizer
 
@@ -104,7 +104,7 @@ class EngineGenerator:
         stops = self.tokenizer.stops if lines else self.stops
         tokens: list[int] = []
         total, shown = 0.0, ""
-        stream = self.engine.generate(asked.tolist(), most or self.max_new_tokens, stops, logprobs=logprobs)
+        stream = self.engine.generate(asked.tolist(), Asked(most or self.max_new_tokens, frozenset(stops), logprobs=logprobs))
         try:
             async for token in stream:
                 tokens.append(token.id)
@@ -121,7 +121,7 @@ class EngineGenerator:
         return Answer(text, tuple(tokens), total, len(asked))
 
     async def _ids(self, prompt: list[int]) -> list[int]:
-        return [token.id async for token in self.engine.generate(prompt, self.max_new_tokens, self.stops)]
+        return [token.id async for token in self.engine.generate(prompt, Asked(self.max_new_tokens, frozenset(self.stops)))]
 
 
 class HuggingFaceGenerator(EngineGenerator):

@@ -28,6 +28,9 @@ from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text.languages import language
 from spire_ray.training.budget import Shape
 
+_AT_ONCE = 256
+"""Translations that one worker writes at the same time."""
+
 
 def plan(settings: PseudoLabelSettings) -> Iterable[str]:
     """Translations, and what they may cost."""
@@ -122,11 +125,13 @@ class TranslateShard:
     def __init__(self, settings: PseudoLabelSettings) -> None:
         import torch
 
-        from spire_ray.inference.continuous import ContinuousGenerator
+        from spire_ray.inference.generate import EngineGenerator
 
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.gpus_per_worker else "cpu"
-        self._generator = ContinuousGenerator(settings.model, device=device, max_new_tokens=settings.max_new_tokens)
+        self._generator = EngineGenerator.from_pretrained(
+            settings.model, "transformers", device=device, max_new_tokens=settings.max_new_tokens, batch_size=_AT_ONCE
+        )
         self._settings = settings
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

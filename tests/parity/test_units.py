@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.units import LARGE, Reference, agreement, random_codebook, synthetic_clips
+from benchmarks.units_data import LARGE, agreement, random_codebook, synthetic_clips
+from benchmarks.units_peer import Reference
 from spire_ray.settings import EncoderSettings
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.encoders import pretrained

@@ -90,7 +90,9 @@ def test_what_fails_is_said(browser, tmp_path):
     browser.choose("#file", tmp_path / "no.wav")
     browser.until("document.querySelector('#go').disabled === false")
     browser.run("document.querySelector('#go').click()")
-    browser.until("document.querySelector('#error').textContent.includes('not readable as audio')")
+    browser.until("document.querySelector('#error').textContent")
+    assert "not readable as audio" in browser.run("document.querySelector('#error').textContent")
+    assert browser.run("document.querySelector('#go').disabled") is False
 
 
 def test_it_asks_no_other_server():

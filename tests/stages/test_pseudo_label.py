@@ -10,8 +10,7 @@ import pytest
 
 from spire_ray import cli
 from spire_ray.evaluation import comet
-from spire_ray.inference.continuous import ContinuousGenerator
-from spire_ray.inference.generate import HuggingFaceGenerator
+from spire_ray.inference.generate import EngineGenerator, HuggingFaceGenerator
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
 from spire_ray.settings import PseudoLabelSettings, QualitySettings
@@ -37,7 +36,7 @@ def test_scores_come_from_the_other_environment(stand_in_for_comet, tmp_path):
 def test_continuous_batching_answers_as_padded_generation_does(tiny_model):
     asked = [prompts.chat([Turn(prompts.mt_prompt("the dog " * n, "en", "de"))]) for n in (1, 9, 2, 5)]
     padded = HuggingFaceGenerator(tiny_model, max_new_tokens=12)
-    continuous = ContinuousGenerator(tiny_model, max_new_tokens=12)
+    continuous = EngineGenerator.from_pretrained(tiny_model, "transformers", max_new_tokens=12)
     assert continuous(asked) == padded(asked)
     with pytest.raises(ValueError, match="is longer than 500"):
         continuous([prompts.chat([Turn("the dog " * 600)])])
@@ -60,14 +59,14 @@ def test_every_translation_is_kept_dropped_or_failed(tiny_model, tmp_path, stand
     shards = labels.planned(settings)
     assert [(shard.first, shard.rows) for shard in shards] == [(0, 4), (4, 4)]
     actor = TranslateShard(settings)
-    answer = ContinuousGenerator.__call__
+    answer = EngineGenerator.__call__
 
     def repeat(self, asked):  # the model's own answers are noise; these name language and text
         assert len(answer(self, asked)) == len(asked)
         texts = ["".join(span.text for span in spans) for spans in asked]
         return [f"{'de' if 'German' in text else 'fr'}:{text.partition('English: ')[2].partition(chr(10))[0]}" for text in texts]
 
-    monkeypatch.setattr(ContinuousGenerator, "__call__", repeat)
+    monkeypatch.setattr(EngineGenerator, "__call__", repeat)
     for shard in shards:
         actor({key: [value] for key, value in asdict(shard).items()})
     made = [row for shard in shards for row in labels.read(settings.output, shard.shard).to_pylist()]

@@ -57,7 +57,8 @@ def test_the_installed_pytorch_takes_the_arguments():
     from inspect import signature
 
     arguments = {"scale": 1.0, "window_size": (-1, 0), **({"enable_gqa": True} if kernels._knows_groups() else {})}
-    signature(varlen.varlen_attn).bind(*tensors(), BOUNDS, BOUNDS, 7, 7, **arguments)
+    taken = signature(varlen.varlen_attn).bind(*tensors(), BOUNDS, BOUNDS, 7, 7, **arguments).arguments
+    assert arguments.items() <= taken.items() and taken["cu_seq_q"] is taken["cu_seq_k"] is BOUNDS
 
 
 @pytest.mark.parametrize("window", [None, 3])

@@ -51,8 +51,10 @@ def test_all_differences_are_named_at_once():
 def test_a_codebook_that_says_nothing_of_recordings_goes_with_any():
     said = [Fingerprint(identity=dataclasses.replace(MINE, recordings=how)) for how in ("", "whole", "cut 30s")]
     for one in said[1:]:
-        said[0].require(one, "the model", "the units")
-        one.require(said[0], "the units", "the model")
+        assert said[0].require(one, "the model", "the units") is None
+        assert one.require(said[0], "the units", "the model") is None
+    with pytest.raises(ValueError, match="recordings 'whole' against 'cut 30s'"):
+        said[1].require(said[2], "the model", "the units")
 
 
 def test_numerics_may_differ():

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.gpu.entry import Day, Entry, Findings
 from benchmarks.gpu.models import one_rank
-from benchmarks.units import edits
+from benchmarks.units_data import edits
 from spire_ray.audio.pcm import from_pcm
 from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.model.extend import extend

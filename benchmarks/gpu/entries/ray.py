@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import units
+from benchmarks import units_data
 from benchmarks.gpu.entry import Day, Entry, Findings, in_own_process
 from benchmarks.gpu.models import SMALL_ENCODER, asr_pack, cepstral_codebook, speaking_model
 from spire_ray.settings import SAMPLE_RATE
@@ -38,8 +38,8 @@ def label(day: Day, folder: Path, found: Findings) -> None:
     from benchmarks import label_job
 
     folder.mkdir()
-    config, layer, clusters = (SMALL_ENCODER, 2, 50) if day.small else units.SHAPES["hubert-large"]
-    codebook = units.random_codebook(str(folder / "encoder"), config, layer, clusters, day.device)
+    config, layer, clusters = (SMALL_ENCODER, 2, 50) if day.small else units_data.SHAPES["hubert-large"]
+    codebook = units_data.random_codebook(str(folder / "encoder"), config, layer, clusters, day.device)
     codebook.save(str(folder / "codebook"))
     label_job._clips(folder, "flac")
     hours = (0, 0.1) if day.small else (SHORT_HOURS, LONG_HOURS)
@@ -108,7 +108,7 @@ def serve(day: Day, folder: Path, model: str, found: Findings) -> None:
     import soundfile  # from a parcel
 
     clip = folder / "clip.wav"
-    soundfile.write(clip, next(units.synthetic_clips(4, seed=3)), SAMPLE_RATE)
+    soundfile.write(clip, next(units_data.synthetic_clips(4, seed=3)), SAMPLE_RATE)
     row = {"utt_id": "u0", "audio_filepath": str(clip), "duration": 4.0, "text": "the dog", "language": "en", "split": "test"}
     (folder / "manifest.jsonl").write_text(json.dumps(row) + "\n")
     settings = {"stage": "serve", "model": model, "output": str(folder / "serve"), "manifest": str(folder / "manifest.jsonl")}

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import units
+from benchmarks import units_data
 from benchmarks.gpu import machine
 from benchmarks.gpu.entry import Day, Entry, Findings
 from benchmarks.gpu.models import SMALL_ENCODER, llama, speaking_model
-from spire_ray.inference.continuous import ContinuousGenerator
-from spire_ray.inference.generate import HuggingFaceGenerator, wait_for
+from spire_ray.inference.engines import Asked
+from spire_ray.inference.generate import EngineGenerator, HuggingFaceGenerator, wait_for
 from spire_ray.settings import SAMPLE_RATE
 from spire_ray.text import prompts
 from spire_ray.text.languages import registry
@@ -34,14 +34,14 @@ SECONDS, ANSWER = 10, 36
 
 def run(day: Day) -> None:
     """The engines share one model folder."""
-    config, layer, clusters = (SMALL_ENCODER, 2, 50) if day.small else units.SHAPES["hubert-large"]
+    config, layer, clusters = (SMALL_ENCODER, 2, 50) if day.small else units_data.SHAPES["hubert-large"]
     with tempfile.TemporaryDirectory() as made:
         encoder = str(Path(made) / "encoder")
-        codebook = units.random_codebook(encoder, config, layer, clusters, day.device)
+        codebook = units_data.random_codebook(encoder, config, layer, clusters, day.device)
         model = _model(Path(made), codebook, day)
         labeler = Labeler.from_pretrained(encoder, codebook, dtype="bfloat16", device=day.device)
-        clips = [clip for clip in units.synthetic_clips(60 if day.small else 4_000, seed=1) if len(clip) > SECONDS * SAMPLE_RATE]
-        clips = [clip[: SECONDS * SAMPLE_RATE] for clip in clips][: 4 if day.small else 256]
+        drawn = units_data.synthetic_clips(60 if day.small else 4_000, seed=1)
+        clips = [clip[: SECONDS * SAMPLE_RATE] for clip in drawn if len(clip) > SECONDS * SAMPLE_RATE][: 4 if day.small else 256]
         answer = 4 if day.small else ANSWER
         plain = HuggingFaceGenerator(model, device=day.device, max_new_tokens=answer)
         day.check("first token", partial(first_token, day, labeler, plain, clips))
@@ -49,7 +49,9 @@ def run(day: Day) -> None:
         speeds: dict[str, float] = {}
         day.check("padded batches", partial(throughput, day, labeler, plain, clips, speeds))
         del plain
-        continuous = ContinuousGenerator(model, device=day.device, max_new_tokens=answer)
+        continuous = EngineGenerator.from_pretrained(
+            model, "transformers", device=day.device, max_new_tokens=answer, batch_size=256
+        )
         day.check("continuous", partial(throughput, day, labeler, continuous, clips, speeds))
         day.check("ten languages", partial(ten_languages, day, continuous, labeler(clips[:1], deduplicate=True)[0][0]))
 
@@ -84,7 +86,7 @@ def _generated(plain: HuggingFaceGenerator, ids: np.ndarray, most: int) -> int:
     """How many tokens come, none of which ends the answer but the last one of the document."""
 
     async def all_of_them() -> int:
-        return len([token async for token in plain.engine.generate(ids.tolist(), most, {plain.tokenizer.eos})])
+        return len([token async for token in plain.engine.generate(ids.tolist(), Asked(most, frozenset({plain.tokenizer.eos})))])
 
     return wait_for(all_of_them())
 
@@ -107,7 +109,7 @@ def throughput(
         day.keep_text(f"profile-{type(generator).__name__}", machine.profile(work, day.device))
 
 
-def ten_languages(day: Day, continuous: ContinuousGenerator, heard: np.ndarray, found: Findings) -> None:
+def ten_languages(day: Day, continuous: EngineGenerator, heard: np.ndarray, found: Findings) -> None:
     """One clip into ten languages: together, so that they share the prefill of the speech, and one by one."""
     codes = [code for code in registry() if code != "en"][: 2 if day.small else 10]
     asked = [prompts.chat([Turn(prompts.st_prompt(code))], heard, continuous.tokenizer.chat) for code in codes]

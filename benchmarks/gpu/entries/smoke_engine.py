@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu.entry import Day, Entry, Findings
 from benchmarks.gpu.models import batches, llama, one_rank
-from benchmarks.train import SMALL
+from benchmarks.train_ways import SMALL
 from spire_ray.settings import OptimizerSettings, TrainingSettings
 from spire_ray.training import attention, engine
 from spire_ray.training.batch import Batch

@@ -10,8 +10,7 @@ import torch
 
 from benchmarks.gpu.entry import Day, Entry, Findings
 from benchmarks.gpu.models import CLUSTERS, cepstral_codebook, speaking_model
-from spire_ray.inference.continuous import ContinuousGenerator
-from spire_ray.inference.generate import HuggingFaceGenerator
+from spire_ray.inference.generate import EngineGenerator, HuggingFaceGenerator
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Span, Turn
 
@@ -54,7 +53,7 @@ def plain(day: Day, model: str, asked: list[list[Span]], found: Findings) -> Non
 
 def continuous(day: Day, model: str, asked: list[list[Span]], found: Findings) -> None:
     """Paged attention; texts are compared with those of the padded batches."""
-    there = ContinuousGenerator(model, device=day.device, max_new_tokens=NEW_TOKENS)
+    there = EngineGenerator.from_pretrained(model, "transformers", device=day.device, max_new_tokens=NEW_TOKENS, batch_size=256)
     answers, plainly = there(asked), _generator(model, day.device)(asked)
     found["attention"] = there.engine.weights.model.config._attn_implementation
     found.at_least(

@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.gpu.entry import Absent, Day, Entry, Findings
 from benchmarks.gpu.models import batches, llama
-from benchmarks.train import SMALL
+from benchmarks.train_ways import SMALL
 from spire_ray.settings import LoraSettings, TrainingSettings
 from spire_ray.training import attention, trainable
 from spire_ray.training.batch import Batch

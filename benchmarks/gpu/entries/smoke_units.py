@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.frames import speech_like
 from benchmarks.gpu.entry import Day, Entry, Findings
-from benchmarks.units import agreement, synthetic_clips
+from benchmarks.units_data import agreement, synthetic_clips
 from spire_ray.audio.pcm import from_pcm
 from spire_ray.settings import EncoderSettings
 from spire_ray.units import codec

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import units
+from benchmarks import units, units_data, units_peer
 from benchmarks.gpu import machine
 from benchmarks.gpu.entry import Day, Entry, Findings
 from benchmarks.gpu.machine import median_seconds
@@ -22,10 +22,10 @@ TARGET, TIMES_PEER = 13_000, 5.0
 
 def run(day: Day) -> None:
     """Ours, the peer, agreement, parts and profile."""
-    config, layer, clusters = (SMALL_ENCODER, 2, 50) if day.small else units.SHAPES["hubert-large"]
+    config, layer, clusters = (SMALL_ENCODER, 2, 50) if day.small else units_data.SHAPES["hubert-large"]
     with tempfile.TemporaryDirectory() as folder:
-        codebook = units.random_codebook(folder, config, layer, clusters, day.device)
-        clips = list(units.synthetic_clips(60 if day.small else 3600, seed=1))
+        codebook = units_data.random_codebook(folder, config, layer, clusters, day.device)
+        clips = list(units_data.synthetic_clips(60 if day.small else 3600, seed=1))
         speeds: dict[str, float] = {}
         day.check("first batch", partial(first_batch, day, folder, codebook, clips))
         for batch_seconds in (240, 960) if day.on_gpu else (240,):
@@ -53,13 +53,13 @@ def ours(
     taken = median_seconds(lambda: labeler(pcm, deduplicate=True), "cpu", 1 if day.small else 5, 2)
     speeds[f"ours {batch_seconds}"] = speed = units_seconds(clips) / taken
     found.target("x_real_time", speed, at_least=TARGET)
-    flops = sum(units._flops(config, codebook.encoder.layer, len(codebook.centroids), len(clip)) for clip in clips)
+    flops = sum(units_data.flops(config, codebook.encoder.layer, len(codebook.centroids), len(clip)) for clip in clips)
     found["share_of_limit"] = round(flops / taken / 1e12 / machine.limits(day.device)["bf16_tflops"], 3)
 
 
 def peer(day: Day, folder: str, codebook: Codebook, clips: list[np.ndarray], speeds: dict[str, float], found: Findings) -> None:
     """The way of SpireLM in bfloat16, from float32 samples."""
-    reference = units.Reference(folder, codebook, "bfloat16", day.device)
+    reference = units_peer.Reference(folder, codebook, "bfloat16", day.device)
     taken = median_seconds(lambda: reference(clips), "cpu", 1 if day.small else 3, 1)
     found["x_real_time"] = units_seconds(clips) / taken
     if speeds:
@@ -69,18 +69,18 @@ def peer(day: Day, folder: str, codebook: Codebook, clips: list[np.ndarray], spe
 def agreement(day: Day, folder: str, codebook: Codebook, clips: list[np.ndarray], found: Findings) -> None:
     """Labels against Hugging Face in float32, clip by clip, with float64 scores."""
     some = clips[:50]
-    truth = units.truth_of(folder, codebook, some, day.device)
-    theirs = units.agreement(units.Reference(folder, codebook, "bfloat16", day.device)(some), truth)
+    truth = units_data.truth_of(folder, codebook, some, day.device)
+    theirs = units_data.agreement(units_peer.Reference(folder, codebook, "bfloat16", day.device)(some), truth)
     found["reference_bfloat16"] = theirs["frames_equal"]
-    half = units.agreement(_labeler(folder, codebook, day)(some), truth)
+    half = units_data.agreement(_labeler(folder, codebook, day)(some), truth)
     found.at_least("bfloat16", half["frames_equal"], theirs["frames_equal"] - 0.01)
     exact = Labeler.from_pretrained(folder, codebook, device=day.device)
-    found.at_least("float32", units.agreement(exact(some), truth)["frames_equal"], 0.998)
+    found.at_least("float32", units_data.agreement(exact(some), truth)["frames_equal"], 0.998)
 
 
 def parts(day: Day, folder: str, codebook: Codebook, clips: list[np.ndarray], found: Findings) -> None:
     """Seconds of each part, waited for, and the kernels."""
-    found.figures |= units._parts(folder, codebook, clips, day.device)
+    found.figures |= units.parts(folder, codebook, clips, day.device)
     labeler = _labeler(folder, codebook, day)
     labeler(clips[:20])
     day.keep_text("profile", machine.profile(lambda: labeler(clips[:20]), day.device))

@@ -3,7 +3,7 @@
 Token ids go in and come out. Whoever asks streams; which requests share a step of the model is the engine's business.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -47,6 +47,21 @@ class Stats:
     """Of the model that made tokens of answers: `tokens / steps` is the mean batch."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How a prompt is to be continued."""
+
+    max_new_tokens: int
+    stops: frozenset[int] = frozenset()
+    """Tokens that end an answer and are left out of it."""
+    temperature: float = 0.0
+    """0: the likeliest token each time."""
+    beams: int = 1
+    n: int = 1
+    """Answers."""
+    logprobs: bool = False
+
+
 class Refused(ValueError):
     """What an engine cannot do."""
 
@@ -62,17 +77,8 @@ class Engine(Protocol):
     limits: Limits
     stats: Stats
 
-    def generate(
-        self,
-        prompt: Sequence[int],
-        max_new_tokens: int,
-        stops: Iterable[int] = (),
-        temperature: float = 0.0,
-        beams: int = 1,
-        n: int = 1,
-        logprobs: bool = False,
-    ) -> AsyncGenerator[Token]:
-        """The tokens of an answer, as they are found, up to the first of `stops`, which is left out.
+    def generate(self, prompt: Sequence[int], asked: Asked) -> AsyncGenerator[Token]:
+        """The tokens of an answer, as they are found, up to the first of its stops.
 
         Closing the iterator ends the request. Raises Refused for what the engine cannot do, ValueError for a prompt that it
         cannot hold, and EngineDead.

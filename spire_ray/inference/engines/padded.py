@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from spire_ray.inference.engines import ENGINES, EngineDead, Limits, Stats, Token, require, require_room
+from spire_ray.inference.engines import ENGINES, Asked, EngineDead, Limits, Stats, Token, require, require_room
 from spire_ray.inference.engines._weights import Weights
 
 _HANG_SECONDS = 600.0
@@ -24,8 +24,8 @@ class _Request:
     """A prompt that waits for its answers."""
 
     prompt: list[int]
-    how: tuple[int, tuple[int, ...], float, int, int, bool]
-    """max_new_tokens, stops, temperature, beams, n, logprobs: what a batch has in common."""
+    asked: Asked
+    """What a batch has in common."""
     loop: asyncio.AbstractEventLoop
     answers: asyncio.Future[list[list[Token]]] = field(init=False)
 
@@ -63,25 +63,15 @@ class PaddedEngine:
         self._thread = threading.Thread(target=self._run, name="padded-engine", daemon=True)
         self._thread.start()
 
-    async def generate(
-        self,
-        prompt: Sequence[int],
-        max_new_tokens: int,
-        stops: Iterable[int] = (),
-        temperature: float = 0.0,
-        beams: int = 1,
-        n: int = 1,
-        logprobs: bool = False,
-    ) -> AsyncGenerator[Token]:
+    async def generate(self, prompt: Sequence[int], asked: Asked) -> AsyncGenerator[Token]:
         """See `Engine`; the tokens come together when the batch has ended."""
-        if beams > 1 or n > 1:
-            require(f"{self.name} with beams or several answers", logprobs=(logprobs, False))
-        if n > 1 and beams < n:
-            require(f"{self.name} with several answers", temperature=(bool(temperature), True))
-        require_room(self.limits, prompt, max_new_tokens)
+        if asked.beams > 1 or asked.n > 1:
+            require(f"{self.name} with beams or several answers", logprobs=(asked.logprobs, False))
+        if asked.n > 1 and asked.beams < asked.n:
+            require(f"{self.name} with several answers", temperature=(bool(asked.temperature), True))
+        require_room(self.limits, prompt, asked.max_new_tokens)
         self.check()
-        how = (max_new_tokens, tuple(sorted(stops)), float(temperature), beams, n, logprobs)
-        request = _Request([int(i) for i in prompt], how, asyncio.get_running_loop())
+        request = _Request([int(i) for i in prompt], asked, asyncio.get_running_loop())
         with self._changed:
             self._waiting.append(request)
             self._changed.notify()
@@ -137,7 +127,7 @@ class PaddedEngine:
             if self._closed:
                 return []
             first = self._waiting[0]
-            alike = [request for request in self._waiting if request.how == first.how]
+            alike = [request for request in self._waiting if request.asked == first.asked]
             alike.sort(key=lambda request: len(request.prompt))
             place = alike.index(first)
             start = max(0, min(place, len(alike) - self.limits.at_once))
@@ -149,38 +139,41 @@ class PaddedEngine:
     @torch.inference_mode()
     def _answer(self, batch: list[_Request]) -> list[list[list[Token]]]:
         """The answers of a batch."""
-        max_new_tokens, stops, temperature, beams, n, logprobs = batch[0].how
+        asked = batch[0].asked
         longest = max(len(request.prompt) for request in batch)
         inputs = torch.zeros(len(batch), longest, dtype=torch.long)
         mask = torch.zeros_like(inputs)
         for row, request in enumerate(batch):
             inputs[row, longest - len(request.prompt) :] = torch.tensor(request.prompt)
             mask[row, longest - len(request.prompt) :] = 1
-        sampling = (
-            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
-        )
+        sampling: dict[str, Any] = {"do_sample": False}
+        if asked.temperature:
+            sampling = {"do_sample": True, "temperature": asked.temperature, "top_k": 0, "top_p": 1.0}
         generated: Any = self.weights.model.generate(
             input_ids=inputs.to(self.weights.device),
             attention_mask=mask.to(self.weights.device),
-            max_new_tokens=max_new_tokens,
-            num_beams=beams,
-            num_return_sequences=n,
-            eos_token_id=[*stops] or None,
-            pad_token_id=next(iter(stops), 0),
+            max_new_tokens=asked.max_new_tokens,
+            num_beams=asked.beams,
+            num_return_sequences=asked.n,
+            eos_token_id=sorted(asked.stops) or None,
+            pad_token_id=min(asked.stops, default=0),
             return_dict_in_generate=True,
-            output_logits=logprobs,
+            output_logits=asked.logprobs,
             **sampling,
         )
         rows = generated.sequences[:, longest:]
         scores: list[list[float | None]] = [[None] * rows.shape[1] for _ in rows]
-        if logprobs:
+        if asked.logprobs:
             scores = _logprobs(generated.logits, rows)
-        made = [until(ids, score, stops) for ids, score in zip(rows.tolist(), scores, strict=True)]
+        made = [until(ids, score, asked.stops) for ids, score in zip(rows.tolist(), scores, strict=True)]
         self.stats.prompt_tokens += sum(len(request.prompt) for request in batch)
         self.stats.tokens += sum(map(len, made))
         self.stats.steps += max((len(answer) for answer in made), default=0)
         return [
-            [[token._replace(candidate=i) for token in answer] for i, answer in enumerate(made[row * n : (row + 1) * n])]
+            [
+                [token._replace(candidate=i) for token in answer]
+                for i, answer in enumerate(made[row * asked.n : (row + 1) * asked.n])
+            ]
             for row in range(len(batch))
         ]
 

@@ -9,14 +9,14 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from inspect import signature
 from typing import Any
 
 import torch
 
-from spire_ray.inference.engines import ENGINES, EngineDead, Limits, Stats, Token, require, require_room
+from spire_ray.inference.engines import ENGINES, Asked, EngineDead, Limits, Stats, Token, require, require_room
 from spire_ray.inference.engines._pages import Pages
 from spire_ray.inference.engines._weights import Weights
 
@@ -99,21 +99,12 @@ class TransformersEngine:
         self._pages = Pages(int(cache.num_blocks) - _TRASH_PAGES)
         self._count_reuse(cache)
 
-    async def generate(
-        self,
-        prompt: Sequence[int],
-        max_new_tokens: int,
-        stops: Iterable[int] = (),
-        temperature: float = 0.0,
-        beams: int = 1,
-        n: int = 1,
-        logprobs: bool = False,
-    ) -> AsyncGenerator[Token]:
+    async def generate(self, prompt: Sequence[int], asked: Asked) -> AsyncGenerator[Token]:
         """See `Engine`; greedy, one answer."""
-        require(self.name, temperature=(temperature, 0.0), beams=(beams, 1), n=(n, 1))
-        require_room(self.limits, prompt, max_new_tokens)
+        require(self.name, temperature=(asked.temperature, 0.0), beams=(asked.beams, 1), n=(asked.n, 1))
+        require_room(self.limits, prompt, asked.max_new_tokens)
         self.check()
-        pages = -(-(len(prompt) + max_new_tokens) // self._page) + 1
+        pages = -(-(len(prompt) + asked.max_new_tokens) // self._page) + 1
         self.stats.waiting += 1
         try:
             await self._slots.take(1)
@@ -125,17 +116,16 @@ class TransformersEngine:
         finally:
             self.stats.waiting -= 1
         self.stats.running += 1
-        ends = set(stops)
         try:
-            async with aclosing(self._asked([int(i) for i in prompt], max_new_tokens, ends)) as tokens:
+            async with aclosing(self._told([int(i) for i in prompt], asked)) as tokens:
                 async for token in tokens:
-                    yield token if logprobs else Token(token.id)
+                    yield token if asked.logprobs else Token(token.id)
         finally:
             self.stats.running -= 1
             self._pages.give(pages)
             self._slots.give(1)
 
-    async def _asked(self, prompt: list[int], max_new_tokens: int, stops: set[int]) -> AsyncGenerator[Token]:
+    async def _told(self, prompt: list[int], asked: Asked) -> AsyncGenerator[Token]:
         """The tokens of a request that has its pages."""
         name, sink, seen, finished = f"spire-{next(self._numbers)}", _Sink(), 0, False
         self._router.sinks[name] = sink
@@ -143,7 +133,11 @@ class TransformersEngine:
             self._router.last = time.monotonic()  # the loop had nothing to do before
         try:
             accepted = self._manager.add_request(
-                prompt, request_id=name, max_new_tokens=max_new_tokens, streaming=True, eos_token_id=sorted(stops) or [-1]
+                prompt,
+                request_id=name,
+                max_new_tokens=asked.max_new_tokens,
+                streaming=True,
+                eos_token_id=sorted(asked.stops) or [-1],
             )
             if accepted is None:
                 raise EngineDead("the loop of continuous batching has ended")
@@ -156,7 +150,7 @@ class TransformersEngine:
                     raise RuntimeError(f"continuous batching failed: {output.error}")
                 for token, logprob in zip(output.generated_tokens[seen:], output.logprobs[seen:], strict=True):
                     self.stats.tokens += 1
-                    if token not in stops:
+                    if token not in asked.stops:
                         yield Token(token, logprob)
                 seen = len(output.generated_tokens)
         finally:

@@ -7,11 +7,11 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from spire_ray.inference.engines import ENGINES, EngineDead, Limits, Stats, Token, require, require_room
+from spire_ray.inference.engines import ENGINES, Asked, EngineDead, Limits, Stats, Token, require, require_room
 
 _HANG_SECONDS = 120.0
 """Without a token while there is work."""
@@ -52,31 +52,21 @@ class VllmEngine:
         self.limits = Limits(int(self._engine.model_config.max_model_len), at_once)
         self.stats = Stats()
 
-    async def generate(
-        self,
-        prompt: Sequence[int],
-        max_new_tokens: int,
-        stops: Iterable[int] = (),
-        temperature: float = 0.0,
-        beams: int = 1,
-        n: int = 1,
-        logprobs: bool = False,
-    ) -> AsyncGenerator[Token]:
+    async def generate(self, prompt: Sequence[int], asked: Asked) -> AsyncGenerator[Token]:
         """See `Engine`; it samples, but does not search by beams."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        require(self.name, beams=(beams, 1))
-        require_room(self.limits, prompt, max_new_tokens)
-        ends = sorted(set(stops))
+        require(self.name, beams=(asked.beams, 1))
+        require_room(self.limits, prompt, asked.max_new_tokens)
         how = SamplingParams(
-            n=n,
-            temperature=temperature,
-            max_tokens=max_new_tokens,
-            stop_token_ids=ends,
+            n=asked.n,
+            temperature=asked.temperature,
+            max_tokens=asked.max_new_tokens,
+            stop_token_ids=sorted(asked.stops),
             ignore_eos=True,
             detokenize=False,
-            logprobs=0 if logprobs else None,
+            logprobs=0 if asked.logprobs else None,
             output_kind=RequestOutputKind.DELTA,
         )
         async with aclosing(self._outputs(prompt, how)) as outputs:
@@ -84,8 +74,8 @@ class VllmEngine:
                 for answer in output.outputs:
                     for place, token in enumerate(answer.token_ids):
                         self.stats.tokens += 1
-                        chance = answer.logprobs[place][token].logprob if logprobs else None
-                        if token not in ends:
+                        chance = answer.logprobs[place][token].logprob if asked.logprobs else None
+                        if token not in asked.stops:
                             yield Token(token, chance, answer.index)
 
     async def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spire_ray.inference.engines import ENGINES, EngineDead, Refused
+from spire_ray.inference.engines import ENGINES, Asked, EngineDead, Refused
 from spire_ray.inference.engines._pages import Pages
 
 
@@ -39,7 +39,7 @@ def prompts(number, seed=0):
 
 
 async def ids(engine, prompt, new=12, **how):
-    return [token.id async for token in engine.generate(prompt, new, **how)]
+    return [token.id async for token in engine.generate(prompt, Asked(new, **how))]
 
 
 def greedy(model, prompt, new=12):
@@ -77,7 +77,7 @@ def test_an_answer_ends_before_its_stop(engine, model):
     prompt = prompts(1)[0]
     expected = greedy(model, prompt)
     stop = expected[5]
-    found = asyncio.run(ids(engine, prompt, stops=[stop]))
+    found = asyncio.run(ids(engine, prompt, stops=frozenset([stop])))
     assert found == expected[: expected.index(stop)]
 
 
@@ -86,7 +86,7 @@ def test_logprobs_and_scores_are_those_of_the_plain_model(engine, model):
     answer = greedy(model, prompt, 6)
 
     async def both():
-        made = [token async for token in engine.generate(prompt, 6, logprobs=True)]
+        made = [token async for token in engine.generate(prompt, Asked(6, logprobs=True))]
         return made, await engine.score(prompt, answer)
 
     made, scored = asyncio.run(both())
@@ -108,7 +108,7 @@ def test_a_prompt_that_does_not_fit_is_refused_and_harms_nobody(engine, length):
 
 def test_a_closed_request_makes_room(paged):
     async def close_one():
-        async with aclosing(paged.generate(prompts(1)[0], 300)) as stream:
+        async with aclosing(paged.generate(prompts(1)[0], Asked(300))) as stream:
             async for _ in stream:
                 break
         assert paged.stats.running == 0 and not paged._router.sinks
@@ -150,7 +150,7 @@ def test_the_padded_engine_searches_and_samples(tiny_model, model):
     prompt = prompts(1)[0]
 
     async def several(**how):
-        return [token async for token in engine.generate(prompt, 8, **how)]
+        return [token async for token in engine.generate(prompt, Asked(8, **how))]
 
     torch.manual_seed(0)
     sampled = asyncio.run(several(temperature=2.0, n=3))
@@ -172,7 +172,7 @@ def test_one_prefill_is_shared_by_ten_languages(paged):
 
     async def fan_out():
         before = paged.stats.reused_tokens
-        stream = paged.generate([*speech, *range(20, 27)], 4)
+        stream = paged.generate([*speech, *range(20, 27)], Asked(4))
         first = [(await anext(stream)).id]
         rest = await asyncio.gather(*(ids(paged, [*speech, *range(30 + n, 37 + n)], 4) for n in range(9)))
         first += [token.id async for token in stream]

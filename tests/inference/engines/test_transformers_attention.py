@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from spire_ray.inference.continuous import ContinuousGenerator
 from spire_ray.inference.engines import transformers as continuous
+from spire_ray.inference.generate import EngineGenerator
 from spire_ray.text import prompts
 from spire_ray.text.prompts import Turn
 
@@ -34,7 +34,7 @@ def kernels(monkeypatch):
 
 
 def test_no_kernel_is_fetched_from_a_hub_in_its_place(tiny_model, kernels):
-    generator = ContinuousGenerator(tiny_model, max_new_tokens=4)
+    generator = EngineGenerator.from_pretrained(tiny_model, "transformers", max_new_tokens=4)
     assert len(generator(ASKED)) == len(ASKED)
     assert "sdpa" in generator.engine.weights.model.config._attn_implementation
     assert kernels == []
