@@ -31,7 +31,7 @@ def pieces(
 
     Pieces are at most `longest` seconds. `begin` and `end` move back to the quietest place of the half piece before them,
     except for a beginning at `origin`, an exact end and the end of the recording (None). Raises AudioError as decoding does,
-    and for an end that comes too early.
+    and for an end that comes too early, after the pieces before it.
     """
     first = max(0.0, begin - longest / 2)
     with decode.reader(source, first, float("inf") if end is None else end - first, whole=False) as sound:
@@ -56,18 +56,24 @@ def _split(sound: Any, start: int, stop: int | None, longest: float) -> Iterator
     rate = sound.samplerate
     limit, rest = round(longest * rate), round(_LEAST_SECONDS * rate)
     waiting = np.zeros(0, np.float32)
-    for block in decode.blocks(sound, None if stop is None else stop - start):
-        waiting = np.concatenate([waiting, block])
-        while len(waiting) >= limit + rest:
-            cut = limit // 2 + _quietest(waiting[limit // 2 : limit], rate)
-            yield waiting[:cut]
-            waiting = waiting[cut:]
+    broken: AudioError | None = None
+    try:
+        for block in decode.blocks(sound, None if stop is None else stop - start):
+            waiting = np.concatenate([waiting, block])
+            while len(waiting) >= limit + rest:
+                cut = limit // 2 + _quietest(waiting[limit // 2 : limit], rate)
+                yield waiting[:cut]
+                waiting = waiting[cut:]
+    except AudioError as error:  # after what stands before the break
+        broken = error
     if len(waiting) > limit:
         cut = limit // 2 + _quietest(waiting[limit // 2 : len(waiting) - rest], rate)
         yield waiting[:cut]
         waiting = waiting[cut:]
     if len(waiting):
         yield waiting
+    if broken:
+        raise broken
 
 
 def _boundary(sound: Any, second: float, longest: float) -> int:

@@ -5,6 +5,7 @@ averaged and lengths enforced block by block. Float samples above 1, such as tho
 their peak.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,8 @@ LEVEL = "float samples above 1 are scaled by their peak"
 
 _BLOCK = 1 << 19
 """Samples of one channel decoded at once: an utterance at 16 kHz, so that nothing has to be joined."""
+_FINE = 1 << 12
+"""The same, up to where a file breaks off."""
 _LEAD_SECONDS = 1
 """A frame of an MP3 may use up to 511 bytes of those before it, which for the smallest, of 24 bytes, is 0.8 s."""
 ROUNDED_SECONDS = 0.01
@@ -126,16 +129,26 @@ def resampled(mono: np.ndarray, rate: float) -> np.ndarray:
 
 def blocks(sound: Any, count: int | None = None, dtype: str = "float32") -> Iterator[np.ndarray]:
     """The next samples, channels averaged, in blocks; at most `count` of them."""
-    left = count
+    left, size, place = count, _BLOCK, sound.tell()
     while left is None or left > 0:
         try:
-            samples = sound.read(_BLOCK if left is None else min(_BLOCK, left), dtype=dtype, always_2d=True)
+            samples = sound.read(size if left is None else min(size, left), dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
+            if size == _BLOCK and _back(sound, place):  # what stands before the break was lost with the block
+                size = _FINE
+                continue
             raise AudioError(f"truncated or damaged: {error.error_string}") from None
         if len(samples) == 0:
             return
         yield sound.effects.heard(samples)
+        place += len(samples)
         left = None if left is None else left - len(samples)
+
+
+def _back(sound: Any, place: int) -> bool:
+    with contextlib.suppress(soundfile.LibsndfileError):
+        return bool(sound.seekable() and sound.seek(place) == place)
+    return False
 
 
 def _read(sound: Any, start: int, count: int | None, max_seconds: float, dtype: str) -> np.ndarray:

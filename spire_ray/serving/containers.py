@@ -3,6 +3,8 @@
 import re
 import struct
 
+from spire_ray.audio import mpeg
+
 _RAW = re.compile(r"audio/(pcm|l16|x-raw)", re.IGNORECASE)
 _DEFAULT_RATE = 24_000
 """Of raw PCM whose type does not say it, as OpenAI's."""
@@ -18,7 +20,7 @@ def mended(data: bytes, content_type: str = "") -> bytes:
         return _sized(data)
     if data[:4] == b"OggS":
         return _whole_pages(data)
-    return data
+    return mpeg.unpromised(data) if mpeg.recognizes(data[:16]) else data
 
 
 def _wav(data: bytes, content_type: str) -> bytes:

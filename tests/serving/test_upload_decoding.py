@@ -59,18 +59,18 @@ def test_it_is_heard_as_far_as_it_goes(data, content_type):
     assert 2.9 < len(clip.samples) / 16_000 < 3.2
 
 
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "MP3", "OGG"])
 @pytest.mark.parametrize("part", [0.5, 0.9])
-def test_a_stream_that_is_cut_short_is_heard_to_where_it_ends(part):
-    data = audio(speech(60), "OGG")
+def test_a_file_that_is_cut_short_never_fails(container, part):
+    data = audio(speech(60), container)
     found = clips(data[: int(len(data) * part)], longest=10.0)
-    assert found[-1].start + len(found[-1].samples) / 16_000 > 60 * part * 0.8
+    assert found[-1].start + len(found[-1].samples) / 16_000 > 60 * part * 0.93
 
 
-@pytest.mark.parametrize("part", [0.5, 0.9])
-def test_a_file_that_states_more_than_it_holds_is_refused_by_both_numbers(part):
-    data = audio(speech(60), "MP3")
-    with pytest.raises(Refusal, match=r"truncated: \d+ of \d+ frames"):
-        clips(data[: int(len(data) * part)], longest=10.0)
+def test_two_mp3_joined_and_cut_are_heard_as_far_as_they_go():
+    data = audio(speech(20), "MP3") * 2
+    found = clips(data[: len(data) * 3 // 4], longest=10.0)
+    assert found[-1].start + len(found[-1].samples) / 16_000 == pytest.approx(30, abs=1.5)
 
 
 def test_pieces_are_those_of_the_offline_object():
