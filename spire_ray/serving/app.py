@@ -22,7 +22,7 @@ from spire_ray.inference.asking import Wanted
 from spire_ray.inference.conversation import Message
 from spire_ray.inference.engines import EngineDead
 from spire_ray.model import license
-from spire_ray.serving import keys
+from spire_ray.serving import checks, keys
 from spire_ray.serving.api import application as api
 from spire_ray.serving.hearing import Description, Event, Hearing
 from spire_ray.serving.refusal import overloaded
@@ -172,13 +172,7 @@ def needed(settings: ServeSettings) -> dict[str, float]:
 
 
 def _check(settings: ServeSettings) -> None:
-    if not 1 <= settings.replicas <= settings.max_replicas:
-        raise ValueError(f"replicas={settings.replicas}: must be at least 1 and at most max_replicas={settings.max_replicas}")
-    if not 0 <= settings.gpus_per_replica <= 1:
-        raise ValueError(f"gpus_per_replica={settings.gpus_per_replica:g}: must be between 0 and 1")
-    for name in ("max_batch_size", "max_upload_mb", "max_new_tokens", "max_requests", "max_audio_minutes"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
+    checks.check(settings)
     from spire_ray.inference.speech_to_text import codebook_of
 
     place = references.described(settings.model)

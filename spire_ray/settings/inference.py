@@ -26,8 +26,9 @@ class ServeSettings(StageSettings):
     """Other names that it answers to."""
     host: Operational[str] = "127.0.0.1"
     port: Operational[int] = 8000
-    engine: Operational[Literal["transformers", "padded", "vllm"]] = "transformers"
-    """What writes the answers: continuous batching, padded batches, or vLLM, which needs an environment of its own."""
+    engine: Operational[str] = "transformers"
+    """What writes the answers: `transformers` by continuous batching, `padded` batches, `vllm`, which needs an environment of its
+    own, or the engine of a plugin."""
     replicas: Operational[PositiveInt] = 1
     """Replicas of the model that always run."""
     max_replicas: Operational[PositiveInt] = 1

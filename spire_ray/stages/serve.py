@@ -33,7 +33,10 @@ _PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK
 
 
 def plan(settings: ServeSettings) -> Iterable[str]:
-    """Where it listens, how many replicas, and what is checked."""
+    """Where it listens, how many replicas, and what is checked. Raises ValueError for what cannot be served."""
+    from spire_ray.serving import checks
+
+    checks.check(settings)
     replicas = f"{settings.replicas} to {settings.max_replicas} replicas with {settings.gpus_per_replica:g} GPUs each"
     asked = ["transcript", *([f"translation into {language(settings.to_language).name}"] if settings.to_language else [])]
     check = f"one clip of {settings.split}: {', '.join(asked)}" if settings.manifest else "no check: manifest is empty"

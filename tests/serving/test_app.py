@@ -14,7 +14,9 @@ import pytest
 import soundfile
 
 from spire_ray.core import config
+from spire_ray.inference.engines import ENGINES
 from spire_ray.settings import ServeSettings
+from spire_ray.stages import serve
 from tests.serving.conftest import NEW_TOKENS, audio, free_port, speech
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,8 +34,6 @@ def settings(tiny_model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(ray_session, settings):
     """URL of the running application."""
-    from spire_ray.stages import serve
-
     with serve.running(replace(settings, replicas=2, max_replicas=2)):
         yield serve.url(settings)
 
@@ -78,8 +78,6 @@ def test_no_request_dies_with_a_replica(server):
 
 
 def test_the_job_asks_about_a_held_out_clip(server, settings, tmp_path, capsys):
-    from spire_ray.stages import serve
-
     rows = [
         {"utt_id": "a", "text": "one", "split": "train", "translations": {"de": "eins"}},
         {"utt_id": "b", "text": "two", "split": "test", "translations": {"fr": "deux"}},
@@ -101,8 +99,6 @@ def test_the_job_asks_about_a_held_out_clip(server, settings, tmp_path, capsys):
 
 
 def test_a_second_application_is_refused(server, settings):
-    from spire_ray.stages import serve
-
     with pytest.raises(ValueError, match="this cluster serves spire already"), serve.running(replace(settings, port=free_port())):
         pass
     assert HTTP.get(f"{server}/health").is_success
@@ -120,7 +116,6 @@ def test_the_job_finds_the_application_beside_itself(settings, tmp_path):
 
 def test_a_cluster_that_is_too_small_is_refused_in_one_line(ray_session, settings):
     from spire_ray.serving.app import needed
-    from spire_ray.stages import serve
 
     assert needed(settings)["CPU"] <= 2  # the quickstart's machine
     large = replace(settings, port=free_port(), replicas=9, max_replicas=9)
@@ -129,8 +124,6 @@ def test_a_cluster_that_is_too_small_is_refused_in_one_line(ray_session, setting
 
 
 def test_a_port_in_use_is_refused(settings):
-    from spire_ray.stages import serve
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -142,9 +135,8 @@ def test_a_port_in_use_is_refused(settings):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"replicas": 3}, "replicas=3: must be at least 1 and at most max_replicas=1"),
-        ({"gpus_per_replica": 2.0}, "gpus_per_replica=2: must be between 0 and 1"),
-        ({"max_batch_size": 0}, "max_batch_size=0: must be at least 1"),
+        ({"replicas": 3}, "replicas=3: must be at most max_replicas=1"),
+        ({"engine": "padde"}, "engine='padde': did you mean padded"),
         ({"model": "."}, "stage extend_model"),
         ({"host": "0.0.0.0"}, "set api_keys"),
     ],
@@ -154,6 +146,20 @@ def test_what_cannot_be_served_is_refused_before_it_starts(settings, changed, wo
 
     with pytest.raises(ValueError, match=words):
         application(replace(settings, **changed))
+    if "model" not in changed:  # the rest is told by a dry run
+        with pytest.raises(ValueError, match=words):
+            serve.plan(replace(settings, **changed))
+
+
+@pytest.mark.parametrize("wrong", ["gpus_per_replica=2.0", "max_batch_size=0", "max_requests=0", "deadline_seconds=0"])
+def test_a_number_that_makes_no_sense_is_refused_as_it_is_read(wrong):
+    with pytest.raises(ValueError, match=wrong.partition("=")[0]):
+        config.load("configs/quickstart/serve.yaml", [wrong], "serve")
+
+
+def test_the_engine_of_a_plugin_can_be_asked_for(settings, monkeypatch):
+    monkeypatch.setitem(ENGINES._things, "mine", object)
+    assert list(serve.plan(replace(settings, engine="mine")))
 
 
 def test_the_builder_takes_a_file_and_overrides(settings, tmp_path):
