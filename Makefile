@@ -6,7 +6,7 @@ EXTRAS := train,serve,eval,cpu,quickstart,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install quickstart variants test test-all serve ui lint clean gpu-parcels gpu-rehearsal
+.PHONY: install demo quickstart variants test test-all serve ui lint clean gpu-parcels gpu-rehearsal
 
 install: .venv/installed
 
@@ -17,6 +17,10 @@ install: .venv/installed
 	if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[$(EXTRAS)]"; \
 	else $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"; fi
 	touch $@
+
+# a toy model of the package hears a clip, then the page of the service
+demo: install
+	$(BIN)/spire demo
 
 quickstart: install
 	$(BIN)/spire run configs/quickstart/$(SIZE).yaml

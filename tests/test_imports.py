@@ -57,7 +57,7 @@ def test_ray_is_imported_in_runtime_stages_and_serving_alone():
     [
         ("runtime", ("runtime", "stages", "serving", "recipes")),
         ("stages", ("stages",)),
-        ("serving", ("serving", "stages")),
+        ("serving", ("serving", "stages", "tools")),
         ("recipes", ("recipes", "quickstart", "tools")),
     ],
 )

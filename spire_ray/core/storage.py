@@ -201,12 +201,22 @@ def new_file(uri: str) -> Iterator[IO[bytes]]:
             yield file  # type: ignore[misc]
             file.close()
             if local:
+                temporary.chmod(
+                    0o666 & ~_umask()
+                )  # a temporary file is for its owner alone, an output for who may read the folder
                 temporary.replace(local)
             else:
                 fs, path = filesystem(uri)
                 fs.put_file(str(temporary), path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def read_json(uri: str) -> Any:

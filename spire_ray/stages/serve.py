@@ -9,7 +9,6 @@ import logging
 import os
 import shlex
 import signal
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from spire_ray.core import storage
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest.schema import in_split
 from spire_ray.runtime.job import Job
+from spire_ray.serving.address import require_free_port, url
 from spire_ray.settings import ServeSettings
 from spire_ray.text.languages import language
 
@@ -146,24 +146,6 @@ def _await(settings: ServeSettings) -> None:
                 return
         time.sleep(1)
     raise ValueError(f"host={settings.host}: the server has started, but {url(settings)} does not answer on this machine")
-
-
-def require_free_port(settings: ServeSettings) -> None:
-    """Raise ValueError if nothing can listen at `host` and `port`."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ValueError(f"{settings.host}:{settings.port}: {reason}; set port to a free one") from None
-
-
-def url(settings: ServeSettings) -> str:
-    """Where this machine reaches the server."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"http://{host}:{settings.port}"
 
 
 def curl(settings: ServeSettings, clip: str, to_language: str = "") -> str:

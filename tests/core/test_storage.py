@@ -167,3 +167,14 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     (tmp_path / "x.json").write_text("stage: label")
     with pytest.raises(ValueError, match=f"{tmp_path}/x.json: not JSON: "):
         storage.read_json(str(tmp_path / "x.json"))
+
+
+def test_an_output_can_be_read_by_whom_the_mask_allows(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        with storage.new_file(str(tmp_path / "large")) as file:
+            file.write(b"x")
+        storage.write_bytes(str(tmp_path / "small"), b"x")
+    finally:
+        os.umask(mask)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("large", "small")} == {0o644}

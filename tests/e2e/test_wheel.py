@@ -71,6 +71,11 @@ def test_every_stage_and_tool_answers(spire):
         assert done.returncode == 0 and done.stdout.startswith(f"usage: spire {name} "), (name, done.stderr)
 
 
+def test_the_bundled_model_hears(spire):
+    done = spire("demo", "--no-page")
+    assert done.returncode == 0 and "(right)" in done.stdout, done.stderr
+
+
 def test_the_smoke_recipe_runs_from_an_empty_folder(spire):
     done = spire("init", ".", "--recipe", "quickstart")
     assert done.returncode == 0, done.stderr
