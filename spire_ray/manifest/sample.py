@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray.manifest import parquet, reader
+from spire_ray.manifest import parquet, reader, splits
 from spire_ray.manifest.schema import EVERY_SPLIT, Columns
 
 _KEPT = ("utt_id", "duration", "speaker")
@@ -90,7 +90,7 @@ def draw(
             if name in pools:
                 pools[name].add(_keyed(table.filter(pc.equal(corpora, name)), seed))
     if not seen:
-        raise ValueError(f"split={split}: no row of {uri} belongs to it; split={EVERY_SPLIT} takes every row")
+        raise ValueError(splits.missing(split, uri))
     if absent := sorted(set(pools) - seen):
         raise ValueError(f"weights: no row of the split {split} is of {', '.join(absent)}; there are {', '.join(sorted(seen))}")
     return {name: pool.drawn(pool.seconds) for name, pool in pools.items()}

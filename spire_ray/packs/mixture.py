@@ -73,6 +73,14 @@ def check(sources: Iterable[SourceSettings]) -> None:
         names.add(name(source))
 
 
+def in_its_language(source: SourceSettings, row: dict[str, Any]) -> dict[str, Any]:
+    """The row; one that names no language is in that of the source, unless it is translated into that."""
+    code = source.source_language
+    if row.get("language") or not code or code in dict(row.get("translations") or ()):
+        return row
+    return {**row, "language": code}
+
+
 def each_target(source: SourceSettings, row: Mapping[str, Any]) -> list[SourceSettings]:
     """The source, with one target language at a time where it takes any. Raises SkipRow for a row without translations."""
     if source.target_language != ANY:
@@ -125,6 +133,8 @@ def _text(row: Mapping[str, Any], code: str, lacking: str) -> str:
     try:
         language(code)
     except ValueError as error:
+        if not code:
+            raise SkipRow("no language, which source_language would say") from None
         raise SkipRow("unknown language", str(error)) from None
     text = row.get("text") if code == row.get("language") else dict(row.get("translations") or ()).get(code)
     if not text or not text.strip():

@@ -86,7 +86,7 @@ class Tokeniser:
         source = self._settings.sources[number]
         usable: list[tuple[Prompted, dict[str, Any]]] = []
         rejected: list[dict[str, str]] = []
-        for row in rows:
+        for row in (mixture.in_its_language(source, row) for row in rows):
             try:
                 singles = mixture.each_target(source, row)
             except SkipRow as reason:

@@ -45,7 +45,6 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     tracker.start(storage.absolute(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
 
     def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
-        print(f"── {step.name}\n", end="", flush=True)  # one write: steps start beside each other
         process = processes.Process(target=_run_stage, args=(settings.stage, arguments, environment))
         process.start()
         process.join()
@@ -89,7 +88,6 @@ def remote(address: str) -> tuple[Launch, Close]:
         return status
 
     def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
-        print(f"── {step.name} → {address}\n", end="", flush=True)
         mark = {"spire.step": step.name, "spire.output": settings.output}
         for other in client.list_jobs():
             if other.submission_id and other.metadata == mark and not other.status.is_terminal():

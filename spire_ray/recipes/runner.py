@@ -7,6 +7,7 @@ Ray's Jobs API and waited for. A stage that is done is not done again, so a kill
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -18,6 +19,7 @@ from spire_ray.core import config, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.provenance import Output
 from spire_ray.recipes import launching, plan, report
+from spire_ray.recipes.outlook import Outlook
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
@@ -87,6 +89,7 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
     began = time.monotonic()
     planned = stages(recipe)
     report.check(recipe)
+    deque(plan.lines(planned), 0)  # what the plan of any step refuses
     if missing := plan.absent(planned):
         raise ValueError(
             f"{missing[0]}: not found, and no step makes it" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
@@ -125,10 +128,12 @@ def _in_order(
     waiting = [step for step in recipe.steps if step.name not in finished]
     running: dict[Future[float], str] = {}
     needs = {name: _needs(name, planned) for name in planned}
+    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while waiting or running:
             for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
                 waiting.remove(step)
+                print(outlook.line(step.name), flush=True)
                 arguments = _arguments(recipe, step)
                 running[pool.submit(_timed, launch, step, planned[step.name], arguments)] = step.name
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -136,6 +141,7 @@ def _in_order(
                 name = running.pop(future)
                 seconds = future.result()
                 finished.add(name)
+                outlook.ended(name)
                 yield name, seconds
 
 

@@ -34,4 +34,6 @@ class RecipeSettings(StageSettings):
     """Python module whose `write(root)` makes the recipe's report when its last step has ended; empty: none."""
     seed: int | None = None
     """Seed of every step that takes one; empty: each step's own."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Step → seconds that it took where the recipe was measured, from which the time that is left is told."""
     steps: tuple[StepSettings, ...]

@@ -66,7 +66,7 @@ class SourceSettings:
     split: str = "train"
     """`all`: every row, also those without a split."""
     source_language: str = ""
-    """Empty: the language of each row."""
+    """Empty: the language of each row; a row that names none is in this one."""
     target_language: str = ""
     """Empty for asr and text in the source language; `any` for a document of each translation that a row has."""
     weight: PositiveFloat = 1.0

@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_safetensors
 
 from spire_ray.core import references, storage, tables
 from spire_ray.core.stage import STAGES, Stage
-from spire_ray.manifest import sample
+from spire_ray.manifest import sample, splits
 from spire_ray.model import license
 from spire_ray.runtime import cluster, collectives, frames, group
 from spire_ray.runtime.job import Job
@@ -45,6 +45,7 @@ def plan(settings: FitCodebookSettings) -> Iterable[str]:
         raise ValueError(
             f"engine=faiss: works on CPUs; with gpus_per_worker={settings.gpus_per_worker:g} use engine=torch, which is exact"
         )
+    splits.require(settings.manifest, settings.split, settings.columns)
     encoder = settings.encoder.name
     encoder += f", layer {settings.encoder.layer}" if references.has_weights(encoder) else ""
     how = f"mini-batches of {settings.batch_frames} frames" if settings.batch_frames else "Lloyd"

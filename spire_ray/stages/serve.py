@@ -17,6 +17,7 @@ import requests
 
 from spire_ray.core import storage
 from spire_ray.core.stage import STAGES, Stage
+from spire_ray.manifest import splits
 from spire_ray.manifest.schema import in_split
 from spire_ray.runtime.job import Job
 from spire_ray.serving.address import require_free_port, url
@@ -37,6 +38,8 @@ def plan(settings: ServeSettings) -> Iterable[str]:
     from spire_ray.serving import checks
 
     checks.check(settings)
+    if settings.manifest:
+        splits.require(settings.manifest, settings.split)
     replicas = f"{settings.replicas} to {settings.max_replicas} replicas with {settings.gpus_per_replica:g} GPUs each"
     asked = ["transcript", *([f"translation into {language(settings.to_language).name}"] if settings.to_language else [])]
     check = f"one clip of {settings.split}: {', '.join(asked)}" if settings.manifest else "no check: manifest is empty"

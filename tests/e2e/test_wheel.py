@@ -32,7 +32,8 @@ def spire(wheel, tmp_path_factory):
     (site,) = (home / "env" / "lib").glob("python3.*/site-packages")
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--prefix", str(home / "env")]
-    subprocess.run([*install, "--force-reinstall", str(wheel)], check=True)
+    # not --force-reinstall, which would take the package out of the environment that runs this test
+    subprocess.run([*install, "--ignore-installed", str(wheel)], check=True)
     work = home / "work"
     work.mkdir()
 

@@ -89,7 +89,7 @@ UNUSABLE = [
     ("asr", {"text": None}, "no text: in en"),
     ("asr", {"text": " \n"}, "no text: in en"),
     ("asr", {"language": "xx"}, "unknown language: language 'xx' is unknown"),
-    ("asr", {"language": None}, "unknown language: language '' is unknown"),
+    ("asr", {"language": None}, "no language, which source_language would say"),
     ("asr", {"status": "rejected", "error": "not readable as audio"}, "not labelled: not readable as audio"),
     ("mt", {"translations": None}, "no translation: in de"),
     ("mt", {"translations": [("fr", "le chien")]}, "no translation: in de"),
@@ -211,3 +211,22 @@ def test_a_good_recipe_passes():
     mixture.check(
         [source("asr"), source("asr", name="more"), source("mt"), source("st", format="it"), source("text", weight=0.1)]
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "changes", "made"),
+    [
+        ("asr", {"source_language": "en"}, {"language": None}, "English: the dog"),
+        ("mt", {"source_language": "en"}, {"language": None}, "English: the dog\nGerman: der Hund"),
+        # the row's text is not German: its translation is
+        ("mt", {"source_language": "de", "target_language": "en"}, {"language": None}, "no translation: in en"),
+        ("asr", {}, {"language": None}, "no language, which source_language would say"),
+    ],
+)
+def test_a_row_that_names_no_language_is_in_that_of_its_source(task, given, changes, made):
+    asked = source(task, **given)
+    try:
+        found = text(mixture.prompted(asked, mixture.in_its_language(asked, row(**changes))))
+    except SkipRow as reason:
+        found = str(reason)
+    assert made in found
