@@ -31,7 +31,9 @@ _BLOCK = 1 << 19
 _FINE = 1 << 12
 """The same, up to where a file breaks off."""
 _LEAD_SECONDS = 1
-"""A frame of an MP3 may use up to 511 bytes of those before it, which for the smallest, of 24 bytes, is 0.8 s."""
+"""A frame of an MP3 may use up to 511 bytes of those before it, which for the smallest, of 24 bytes, is 0.8 s; of Vorbis, that
+was read elsewhere before, the first block after a seek is wrong, of up to 8,192 samples."""
+_LED = ("MPEG", "VORBIS")
 ROUNDED_SECONDS = 0.01
 """By which a duration in a manifest may be too long: they are written with two or three decimals."""
 
@@ -166,7 +168,7 @@ def seek(sound: Any, sample: int) -> None:
     """Go to a sample. Raises AudioError where there is none."""
     if sound.tell() == sample:  # an MP3 that is sought in, even to its beginning, is decoded a little differently
         return
-    lead = min(sample, sound.samplerate * _LEAD_SECONDS) if sound.subtype.startswith("MPEG") else 0
+    lead = min(sample, sound.samplerate * _LEAD_SECONDS) if sound.subtype.startswith(_LED) else 0
     try:
         sound.seek(sample - lead)
         if lead:

@@ -44,6 +44,9 @@ def mapped(corpus: Corpus, row: Mapping[str, Any], place: str) -> dict[str, Any]
     samples = found.pop("samples", None)
     if samples is not None:
         found["duration"] = float(samples) / 16_000
+    for name in ("offset", "duration"):
+        if found.get(name) is not None:
+            found[name] = _seconds(corpus, name, found[name], place)
     if found.get("speaker") is not None:
         found["speaker"] = str(found["speaker"])
     if found.get("language"):
@@ -53,6 +56,13 @@ def mapped(corpus: Corpus, row: Mapping[str, Any], place: str) -> dict[str, Any]
     if extra:
         found["extra"] = json.dumps(extra, ensure_ascii=False)
     return {**found, "translations": translations}
+
+
+def _seconds(corpus: Corpus, name: str, value: Any, place: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{corpus.name}: {place}: {name}={value!r} is not a number of seconds") from None
 
 
 def _require(corpus: Corpus, row: Mapping[str, Any], name: str, own: str, place: str) -> None:

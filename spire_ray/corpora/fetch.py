@@ -1,6 +1,7 @@
 """A recipe's corpora and models → a folder or `s3://`, after which nothing is asked of the network.
 
-A data recipe is YAML with `corpora`, `models`, `splits`, `casing`. Each file of a corpus becomes part files of rows of its
+A data recipe is YAML with `corpora`, `models`, `splits`, `casing`, `license`. Licenses that are not accepted are refused before
+anything is downloaded. Each file of a corpus becomes part files of rows of its
 own as soon as it is there, and is marked done, so that a fetch that was stopped goes on.
 """
 
@@ -17,6 +18,8 @@ from spire_ray.core.provenance import CORPUS_FILE, FETCHED
 from spire_ray.corpora import catalogue, places, readers
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.preparation import Casing
+from spire_ray.model import license
+from spire_ray.settings.common import LicenseSettings
 
 _ROWS_IN_A_PART = 1000
 _REJECTED = pa.schema([("utt_id", pa.string()), ("reason", pa.string()), ("text_raw", pa.string())])
@@ -34,6 +37,8 @@ class Recipe:
     casing: Casing = "keep"
     local: dict[str, str] = field(default_factory=dict)
     """Corpus → folder of a copy that is here already, for those that cannot be downloaded by themselves."""
+    license: LicenseSettings = field(default_factory=LicenseSettings)
+    """`accept`: licenses, corpora and models by name."""
 
 
 def load(path: str) -> Recipe:
@@ -52,7 +57,14 @@ def load(path: str) -> Recipe:
     if data.get("casing", "keep") not in get_args(Casing):
         raise ValueError(f"{path}: casing={data['casing']!r}: expected {', '.join(get_args(Casing))}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return Recipe(**values)
+    return Recipe(**{**values, "license": _license(path, data.get("license", {}))})
+
+
+def _license(path: str, given: Any) -> LicenseSettings:
+    accepted = given.get("accept", []) if isinstance(given, dict) and set(given) <= {"accept"} else None
+    if not isinstance(accepted, list):
+        raise ValueError(f"{path}: license={given!r}: expected {{accept: [name, …]}}")
+    return LicenseSettings(accept=tuple(map(str, accepted)))
 
 
 def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, dict[str, int]]:
@@ -73,6 +85,11 @@ def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, 
             corpus.patterns(split)
         if corpus.translations_of and corpus.translations_of not in recipe.corpora:
             raise ValueError(f"corpora: {corpus.name} takes its translations of {corpus.translations_of}; add that")
+    for corpus in corpora:
+        license.check_corpus(corpus.name, corpus.license, recipe.license.accept)
+    for model in recipe.models:
+        there = storage.join(to, "models", _short(model))
+        license.check(model, recipe.license.accept, there if storage.exists(there) else "")
     for model in recipe.models:
         _fetch_model(model, to)
     found = {}
@@ -82,11 +99,16 @@ def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, 
     return found
 
 
+def _short(model: str) -> str:
+    """The folder of a model: its id without organization and revision."""
+    return model.partition("@")[0].rsplit("/", 1)[-1]
+
+
 def _fetch_model(model: str, to: str) -> None:
     from huggingface_hub import snapshot_download
 
     name, _, revision = model.partition("@")
-    short = name.rsplit("/", 1)[-1]
+    short = _short(model)
     mark = storage.join(to, "models", FETCHED, f"{short}.json")
     if not storage.exists(mark):
         with places.asked(name):

@@ -3,10 +3,12 @@
 A reader gets the place that `fetch` brought or found, the corpus's own name of the split, and gives rows with `text_raw`.
 """
 
-import csv
+import gzip
 import json
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,21 @@ import pyarrow.parquet as pq
 
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.columns import mapped
+from spire_ray.manifest import jsonl
+from spire_ray.manifest.formats import table
 from spire_ray.text.languages import language
 
 Rows = Iterator[dict[str, Any]]
 
 
-def _table(file: Path, delimiter: str = "\t", *, quoted: bool = False) -> list[dict[str, str]]:
+def _table(file: Path, comma: str = "\t") -> list[dict[str, Any]]:
     if not file.exists():
         raise ValueError(f"{file}: not found")
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
+    return [row for _, row in table.lines(str(file), comma)]
+
+
+def _lines(file: Path) -> list[str]:
+    return [line.rstrip("\r\n") for line in jsonl.text(str(file))]
 
 
 # --- folders of clips -----------------------------------------------------------------------------------------------
@@ -68,7 +75,7 @@ def covost2(corpus: Corpus, folder: Path, split: str) -> Rows:
                     "translations": [],
                 },
             )
-            known["translations"].append((code, row["translation"]))
+            known["translations"] += [(code, row["translation"])] if row["translation"] else []
     yield from rows.values()
 
 
@@ -80,7 +87,11 @@ def europarl_st(corpus: Corpus, folder: Path, split: str) -> Rows:
         raise ValueError(f"{folder}: no en/*/{split}/segments.lst there")
     for segments in lists:
         code = segments.parent.parent.name
-        columns = [path.read_text().splitlines() for path in (segments, *(segments.with_suffix(f".{c}") for c in ("en", code)))]
+        files = (segments, *(segments.with_suffix(f".{c}") for c in ("en", code)))
+        columns = [_lines(path) for path in files]
+        if len({len(column) for column in columns}) > 1:
+            counts = ", ".join(f"{path.name} {len(column)}" for path, column in zip(files, columns, strict=True))
+            raise ValueError(f"{segments.parent}: lists of different lengths: {counts} lines")
         for line, text, translation in zip(*columns, strict=True):
             name, begin, end = line.split()[:3]
             known = rows.setdefault(
@@ -118,28 +129,34 @@ def spgispeech_table(archive: str) -> str:
 
 def gigaspeech(corpus: Corpus, archive: Path, split: str) -> Rows:
     """A tar of WAV files named by segment, and its own CSV."""
-    table = {row["sid"]: row for row in _table(Path(gigaspeech_table(str(archive))), ",", quoted=True)}
-    return _archived(corpus, archive, table, lambda member: Path(member).stem)
+    rows = {row["sid"]: row for row in _table(Path(gigaspeech_table(str(archive))), ",")}
+    yield from _archived(corpus, archive, rows, lambda member: Path(member).stem)
+    for sid, row in rows.items():  # what is left of its own table
+        yield {**mapped(corpus, {**row, "audio": None}, sid), "error": f"no audio: not in {archive.name}"}
 
 
 def spgispeech(corpus: Corpus, archive: Path, split: str) -> Rows:
     """A tar of WAV files, two of whose folders name a recording and a segment, and a table for all of them."""
-    table = {row["wav_filename"]: row for row in _table(Path(spgispeech_table(str(archive))), "|")}
-    return _archived(corpus, archive, table, lambda member: "/".join(Path(member).parts[-2:]))
+    rows = {row["wav_filename"]: row for row in _table(Path(spgispeech_table(str(archive))), "|")}
+    return _archived(corpus, archive, rows, lambda member: "/".join(Path(member).parts[-2:]))
 
 
-def _archived(corpus: Corpus, archive: Path, table: dict[str, dict[str, str]], key: Callable[[str], str]) -> Rows:
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if not member.isfile() or not member.name.endswith(".wav"):
-                continue
-            row = table.get(key(member.name))
-            if row is None:
-                raise ValueError(f"{corpus.name}: {archive.name}: {member.name} is in no row of its table")
-            file = tar.extractfile(member)
-            assert file is not None
-            audio = {"bytes": file.read(), "path": Path(member.name).name}
-            yield mapped(corpus, {**row, "audio": audio}, f"{archive.name}:{member.name}")
+def _archived(corpus: Corpus, archive: Path, rows: dict[str, dict[str, Any]], key: Callable[[str], str]) -> Rows:
+    """The members of a tar with their rows, which are taken out of the table."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if not member.isfile() or not member.name.endswith(".wav"):
+                    continue
+                row = rows.pop(key(member.name), None)
+                if row is None:
+                    raise ValueError(f"{corpus.name}: {archive.name}: {member.name} is in no row of its table, or twice there")
+                file = tar.extractfile(member)
+                assert file is not None
+                audio = {"bytes": file.read(), "path": Path(member.name).name}
+                yield mapped(corpus, {**row, "audio": audio}, f"{archive.name}:{member.name}")
+    except (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{corpus.name}: {archive.name}: cut short or damaged: {error}") from None
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -167,8 +184,7 @@ def flores_plus(corpus: Corpus, folder: Path, split: str) -> Rows:
 def tower_eval(corpus: Corpus, file: Path, split: str) -> Rows:
     """`TASK.SOURCE-TARGET/{split}.jsonl` with `src` and `ref`, and `mt` where there is something to correct."""
     source, _, target = file.parent.name.rpartition(".")[2].partition("-")
-    for number, line in enumerate(file.read_text().splitlines()):
-        row = json.loads(line)
+    for number, (_, row) in enumerate(jsonl.lines(str(file))):
         made = mapped(corpus, row, f"{file.parent.name}:{number}")
         yield {**made, "language": language(source).code, "translations": [(language(target).code, str(row["ref"]))]}
 
@@ -176,10 +192,10 @@ def tower_eval(corpus: Corpus, file: Path, split: str) -> Rows:
 def conll(corpus: Corpus, file: Path, split: str) -> Rows:
     """`XX-Language/xx_{split}.conll`: a line `# id …` before each sentence, a token and its tag a line."""
     code = language(file.name.partition("_")[0]).code
-    for block in file.read_text().split("\n\n"):
-        lines = [line for line in block.splitlines() if line.strip()]
-        if not lines:
+    for full, block in groupby(_lines(file), lambda line: bool(line.strip())):
+        if not full:
             continue
+        lines = list(block)
         if not lines[0].startswith("# id "):
             raise ValueError(f"{corpus.name}: {file.name}: expected `# id …` before a sentence, got {lines[0][:40]!r}")
         pairs = [(line.split()[0], line.split()[-1]) for line in lines[1:]]

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from spire_ray.corpora import layouts
 from spire_ray.corpora.catalogue import Corpus
 from spire_ray.corpora.columns import ROWS, mapped
 from spire_ray.corpora.preparation import Casing, Unfit, prepare
+from spire_ray.manifest import jsonl
+from spire_ray.manifest.formats import table
 
 __all__ = ["ROWS", "prepared", "read"]
 
@@ -44,21 +43,17 @@ def read(corpus: Corpus, place: Path, split: str) -> Iterator[dict[str, Any]]:
 
 def _table(corpus: Corpus, file: Path, split: str) -> Iterator[dict[str, Any]]:
     """A Parquet, CSV, TSV or JSONL file whose columns the catalogue names; of several splits in one file the wanted one."""
-    for number, batch in enumerate(_batches(file)):
-        for place, row in enumerate(batch.to_pylist()):
-            made = mapped(corpus, row, f"{file.name}:{number * _BATCH + place}")
-            if made.get("split", split) == split:
-                yield made
+    for number, row in enumerate(_rows(file)):
+        made = mapped(corpus, row, f"{file.name}:{number}")
+        if made.get("split", split) == split:
+            yield made
 
 
-def _batches(file: Path) -> Iterator[pa.RecordBatch]:
-    suffix = file.suffix
-    if suffix == ".parquet":
-        yield from pq.ParquetFile(file).iter_batches(_BATCH)
-        return
-    if suffix in (".csv", ".tsv"):
-        delimiter = "," if suffix == ".csv" else "\t"
-        table = pyarrow.csv.read_csv(file, parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter))
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+            yield from batch.to_pylist()
+    elif file.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        yield from (row for _, row in table.lines(str(file)))
     else:
-        table = pyarrow.json.read_json(file)
-    yield from table.to_batches(_BATCH)
+        yield from (row for _, row in jsonl.lines(str(file)))

@@ -1,35 +1,37 @@
-"""JSON lines, as several formats of manifests have them."""
+"""Text files line by line, and JSON lines, as several formats of manifests have them; gzipped where the name ends so."""
 
 import gzip
 import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import IO
 
 from spire_ray.core import storage
 from spire_ray.manifest.schema import Row
 
 
 def lines(uri: str) -> Iterator[tuple[str, Row]]:
-    """(place, object) of every line, gzipped where the name ends so. Raises ValueError naming a line that is no object."""
-    with storage.open_file(uri) as raw, gzip.open(raw) if uri.endswith(".gz") else raw as file:
-        for number, line in enumerate(text(uri, file), 1):  # type: ignore[arg-type]
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{uri}: line {number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{uri}: line {number}: not an object of keys and values")
-            yield f"{uri}: line {number}", row
+    """(place, object) of every line. Raises ValueError naming a line that is no object."""
+    for number, line in enumerate(text(uri), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{uri}: line {number}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{uri}: line {number}: not an object of keys and values")
+        yield f"{uri}: line {number}", row
 
 
-def text(uri: str, file: IO[bytes], newline: str | None = None) -> Iterator[str]:
-    """Lines of UTF-8, with or without a byte order mark. Raises ValueError for other bytes and half a gzip file."""
+def text(uri: str, newline: str | None = None) -> Iterator[str]:
+    """Lines of UTF-8, with or without a byte order mark. Raises ValueError for other bytes and half a gzip file.
+
+    A line ends at a line feed, a carriage return or both, and at no other character that Unicode calls a break.
+    """
     try:
-        yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)
+        with storage.open_file(uri) as raw, gzip.open(raw) if uri.endswith(".gz") else raw as file:
+            yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)  # type: ignore[arg-type]
     except UnicodeDecodeError as error:
         raise ValueError(f"{uri}: not UTF-8: {error.reason}, byte {error.object[error.start]:#x}") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

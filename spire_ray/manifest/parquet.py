@@ -42,9 +42,12 @@ def tables(file: str, columns: Columns, audio_bytes: bool) -> Iterator[pa.Table]
     fs, path = storage.filesystem(file)
     with fs.open(path, "rb") as raw:
         parquet = _opened(raw, file)
-        first = 0
+        first, audio = 0, columns.get("audio", "audio")
         for batch in parquet.iter_batches(_BATCH, columns=_needed(parquet.schema_arrow, columns, audio_bytes, file)):
-            yield _normalized(pa.Table.from_batches([batch]), columns, file, first)
+            table = pa.Table.from_batches([batch])
+            if audio in parquet.schema_arrow.names and audio not in table.column_names:  # it has bytes alone, which are not read
+                table = table.append_column(audio, pa.array([{"path": None}] * len(table), pa.struct([AUDIO.field("path")])))
+            yield _normalized(table, columns, file, first)
             first += len(batch)
 
 
@@ -96,7 +99,8 @@ def _needed(schema: pa.Schema, columns: Columns, audio_bytes: bool, file: str) -
     wanted = [*columns.values(), *(name for name in MANIFEST.names if name in schema.names and name not in columns)]
     audio = columns.get("audio", "audio")
     if audio in schema.names and pa.types.is_struct(schema.field(audio).type) and not audio_bytes:
-        return [f"{audio}.path" if name == audio else name for name in wanted]
+        told = [field.name for field in schema.field(audio).type if field.name == "path"]
+        return [name for name in wanted if name != audio] + [f"{audio}.path" for _ in told]
     return wanted
 
 
@@ -114,7 +118,7 @@ def _normalized(table: pa.Table, columns: Columns, file: str, first: int) -> pa.
 def _column(table: pa.Table, field: pa.Field, columns: Columns, file: str) -> pa.Array:
     source = columns.get(field.name, field.name)
     if field.name == "translations":
-        return _translations(table, source, columns)
+        return _translations(table, source, columns, file)
     if source not in table.column_names:
         return pa.nulls(len(table), field.type)
     column = table[source].combine_chunks()
@@ -139,8 +143,25 @@ def _audio(column: pa.Array) -> pa.Array:
     return pa.StructArray.from_arrays(arrays, fields=list(AUDIO), mask=column.is_null())
 
 
-def _translations(table: pa.Table, source: str, columns: Columns) -> pa.Array:
-    """A map, a struct of languages or a list of pairs, and columns mapped to `translations.LANGUAGE`."""
+def _tells_languages(kind: pa.DataType) -> bool:
+    """Whether a column of this kind says which text is of which language."""
+    if pa.types.is_map(kind) or pa.types.is_null(kind):
+        return True
+    if pa.types.is_struct(kind):
+        return all(_is_text(field.type) for field in kind)
+    pairs = pa.types.is_list(kind) and pa.types.is_list(kind.value_type)
+    return pairs and _is_text(kind.value_type.value_type)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+
+def _translations(table: pa.Table, source: str, columns: Columns, file: str) -> pa.Array:
+    """A map, a struct of languages or a list of pairs of texts, and columns mapped to `translations.LANGUAGE`.
+
+    Raises ValueError for a column of another kind: which of its fields is the language would be a guess.
+    """
     single = {name.partition(".")[2]: source for name, source in columns.items() if name.startswith("translations.")}
     kind = MANIFEST.field("translations").type
     if not single and source in table.column_names and table[source].type == kind:
@@ -148,6 +169,10 @@ def _translations(table: pa.Table, source: str, columns: Columns) -> pa.Array:
     if not single and source not in table.column_names:
         return pa.nulls(len(table), kind)
     given = table[source].to_pylist() if source in table.column_names else [None] * len(table)
+    if source in table.column_names and not _tells_languages(table[source].type):
+        raise ValueError(
+            f"{file}: column {source!r} is {table[source].type}; expected a map or struct of languages and texts, or lists of two"
+        )
     singles = {code: table[name].to_pylist() for code, name in single.items()}
     rows: list[list[tuple[str, Any]]] = []
     for number, value in enumerate(given):

@@ -38,28 +38,39 @@ class _Pool:
     speaker_seconds: float
     tables: list[pa.Table] = field(default_factory=list)
     waiting: float = 0.0
+    kept: float = 0.0
+    """Seconds that were left when it was last thinned out."""
 
     def add(self, table: pa.Table) -> None:
         self.tables.append(table)
         self.waiting += float(table["duration"].to_numpy().sum())
-        if self.waiting > 4 * self.seconds:
-            self.tables = [self.drawn(2 * self.seconds)]  # more than wanted: a later row may shut out an earlier one
-            self.waiting = float(self.tables[0]["duration"].to_numpy().sum())
+        if self.waiting > 4 * self.seconds + self.kept:
+            self.tables = [self.drawn(whatever_follows=True)]
+            self.kept = self.waiting = float(self.tables[0]["duration"].to_numpy().sum())
 
-    def drawn(self, seconds: float) -> pa.Table:
-        """The rows with the smallest keys that make up so many seconds, at least one."""
+    def drawn(self, whatever_follows: bool = False) -> pa.Table:
+        """The rows with the smallest keys that make up the seconds, at least one.
+
+        `whatever_follows`: those of them, and of the rows behind, that may be drawn once more rows have come. A later row with
+        a smaller key may shut out a longer one of its speaker, so that of a speaker no more counts then than the limit: the
+        sum up to a key never falls, and what lies behind the seconds stays there.
+        """
         rows = pa.concat_tables(self.tables).sort_by(_KEY)
         durations, speakers = rows["duration"].to_numpy(), rows["speaker"].to_pylist()
         spoken: dict[str, float] = defaultdict(float)
         total = 0.0
         chosen: list[int] = []
         for number, speaker in enumerate(speakers):
-            if chosen and total + durations[number] > seconds:
+            counted = float(durations[number])
+            if chosen and total + (0 if whatever_follows else counted) > self.seconds:
                 break
-            if speaker and self.speaker_seconds and spoken[speaker] >= self.speaker_seconds:
-                continue
-            spoken[speaker] += durations[number]
-            total += durations[number]
+            if speaker and self.speaker_seconds:
+                left = self.speaker_seconds - spoken[speaker]
+                spoken[speaker] += counted
+                if left <= 0:
+                    continue
+                counted = min(counted, left) if whatever_follows else counted
+            total += counted
             chosen.append(number)
         return rows.take(chosen)
 
@@ -93,7 +104,7 @@ def draw(
         raise ValueError(splits.missing(split, uri))
     if absent := sorted(set(pools) - seen):
         raise ValueError(f"weights: no row of the split {split} is of {', '.join(absent)}; there are {', '.join(sorted(seen))}")
-    return {name: pool.drawn(pool.seconds) for name, pool in pools.items()}
+    return {name: pool.drawn() for name, pool in pools.items()}
 
 
 def write(uri: str, chosen: Iterable[str], target: str, columns: Columns | None = None) -> int:

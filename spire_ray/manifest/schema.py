@@ -106,12 +106,15 @@ def _clean(row: Row, place: str, strict: bool) -> Row:
     translations = row.get("translations") or {}
     if not isinstance(translations, Mapping):
         raise ValueError(f"{place}: translations={translations!r} is not a mapping of languages to texts")
-    clean["translations"] = [(code, text) for code, text in translations.items() if text is not None]
+    told = {code: _text(text, f"translations.{code}", place) for code, text in translations.items()}
+    clean["translations"] = [(code, text) for code, text in told.items() if text is not None]
     audio = row.get("audio")
     clean["audio"] = {"path": audio} if isinstance(audio, str) else audio
     if clean["audio"] is not None and not isinstance(clean["audio"], Mapping):
         raise ValueError(f"{place}: audio={audio!r} is neither a path nor bytes with a path")
     path = (clean["audio"] or {}).get("path")
+    if not isinstance(path, str | None):
+        raise ValueError(f"{place}: audio={audio!r}: its path is no text")
     clean["utt_id"] = clean["utt_id"] or derived_id(path, clean["offset"], clean["duration"])
     return clean
 

@@ -10,6 +10,8 @@ from spire_ray.core import references, storage
 
 CARD = "README.md"
 OTHER = "other"
+ELSEWHERE = "see the card"
+"""In the catalogue: terms of several sources, which its card lists."""
 _NON_COMMERCIAL = re.compile(r"(^|[-_ ])nc([-_ ]|$)|non-?commercial|research", re.IGNORECASE)
 _BY_STRICTNESS = (
     *("cc0-1.0", "unlicense", "mit", "bsd-3-clause", "apache-2.0", "cc-by-3.0", "cc-by-4.0", "odc-by"),
@@ -41,9 +43,30 @@ def check(model: str, accepted: tuple[str, ...], fetched: str = "") -> str:
     if found:
         print(f"  license of {model}: {found}")
     for each in filter(None, found.split(", ")):
-        if _NON_COMMERCIAL.search(each) and each.lower() not in accepts:
+        if is_non_commercial(each) and each.lower() not in accepts:
             raise ValueError(f"model={model}: its license {each} is non-commercial; to accept it set license.accept=[{each}]")
     return found
+
+
+def is_non_commercial(stated: str) -> bool:
+    """Whether a license, by its name or its own words, is for some uses only."""
+    return _NON_COMMERCIAL.search(stated) is not None
+
+
+def check_corpus(corpus: str, stated: str, accepted: tuple[str, ...]) -> None:
+    """The license of a corpus as the catalogue states it, printed.
+
+    Raises ValueError for a non-commercial one, and for one that its card alone states, unless it or the corpus is accepted.
+    """
+    accepts = {name.lower() for name in accepted}
+    print(f"  license of {corpus}: {stated}")
+    if accepts & {corpus.lower(), stated.lower()}:
+        return
+    name = corpus if " " in stated else stated
+    if is_non_commercial(stated):
+        raise ValueError(f"corpus={corpus}: its license {stated} is non-commercial; to accept it set license.accept=[{name}]")
+    if ELSEWHERE in stated:
+        raise ValueError(f"corpus={corpus}: its license is stated on its card alone; read it and set license.accept=[{corpus}]")
 
 
 def check_encoder(encoder: str, accepted: tuple[str, ...], revision: str = "") -> None:

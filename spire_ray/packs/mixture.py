@@ -62,6 +62,8 @@ def check(sources: Iterable[SourceSettings]) -> None:
         for code in (source.source_language, source.target_language, *source.filters.languages):
             if code and code != ANY:
                 language(code)
+        if source.source_language and source.source_language == source.target_language:
+            raise ValueError(f"{field}.target_language={source.target_language}: is the source language itself")
         if source.tokens and source.units:
             raise ValueError(f"{field}: a budget is either tokens or units")
         if source.units and source.task not in SPEECH_TASKS:
@@ -85,7 +87,8 @@ def each_target(source: SourceSettings, row: Mapping[str, Any]) -> list[SourceSe
     """The source, with one target language at a time where it takes any. Raises SkipRow for a row without translations."""
     if source.target_language != ANY:
         return [source]
-    codes = [code for code in sorted(dict(row.get("translations") or ())) if code != source.source_language]
+    own = source.source_language or row.get("language")
+    codes = [code for code in sorted(dict(row.get("translations") or ())) if code != own]
     if not codes and row.get("status") != "rejected":
         raise SkipRow("no translation", "in any language")
     return [replace(source, target_language=code) for code in codes or [source.source_language]]
@@ -107,6 +110,10 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
         raise SkipRow("no conversations", "the task text in the format it needs rows with conversations")
     spoken = _units(row) if source.task in SPEECH_TASKS else None
     code = source.source_language or str(row.get("language") or "")
+    if spoken is not None and row.get("language") not in (None, code):
+        raise SkipRow("another language", f"{row['language']} is spoken, not {code}")
+    if code and source.target_language == code:
+        raise SkipRow("no translation", f"{code} is the language of the row itself")
     text = _text(row, code, "no text")
     target = _text(row, source.target_language, "no translation") if source.target_language else ""
     direction = _direction(source, code)

@@ -16,7 +16,7 @@ from spire_ray.manifest.schema import LABELLED, Columns
 from spire_ray.shards import audit, marks, parts, planning
 from spire_ray.shards.shard import Shard
 
-_READ = ["utt_id", "corpus", "duration", "status", "error", "units", "durations"]
+_READ = ["utt_id", "corpus", "status", "error", "units", "durations"]
 
 
 @dataclass
@@ -27,8 +27,10 @@ class Audit(audit.Audit):
     rows: int = 0
     """In the part files."""
     labelled: int = 0
+    heard_hours: float = 0.0
+    """Audio that was decoded and labelled, as the shards counted its samples; whatever the manifest says of its length."""
     hours: dict[str, float] = field(default_factory=dict)
-    """Labelled, by corpus."""
+    """By corpus, of the frames that became units: some hundredths of a second less of each clip."""
     frames: int = 0
     units: int = 0
     histogram: list[int] = field(default_factory=list)
@@ -49,8 +51,8 @@ def audit_folder(folder: str) -> Audit:
     found = Audit()
     shards = list(audit.shards(folder))
     columns = storage.read_json(storage.join(folder, RUN_FILE))["resolved"]["columns"]
-    clusters = storage.read_json(storage.join(folder, "fingerprint.json"))["identity"]["clusters"]
-    counts = np.zeros(clusters, np.int64)
+    identity = storage.read_json(storage.join(folder, "fingerprint.json"))["identity"]
+    counts = np.zeros(identity["clusters"], np.int64)
     for shard, is_done in shards:
         rows = 0 if shard.begin else shard.rows  # the row of a long recording counts once, with its first window
         found.shards += 1
@@ -61,7 +63,8 @@ def audit_folder(folder: str) -> Audit:
         part = marks.part(folder, shard.shard)
         table = tables.read(part, _READ) if storage.exists(part) else _EMPTY
         _compare(shard, table["utt_id"].to_pylist(), columns, found)
-        _count(table, found, counts)
+        _count(table, found, counts, identity["frame_rate"])
+    found.heard_hours = marks.total(marks.read(folder)).audio_seconds / 3600
     found.histogram = counts.tolist()
     found.numerics = [dict(pairs) for pairs in sorted({tuple(sorted(mark.numerics.items())) for mark in marks.read(folder)})]
     return found
@@ -74,7 +77,8 @@ def lines(found: Audit) -> list[str]:
         f"labelled {found.labelled}, rejected {sum(found.rejected.values())}",
         found.line(),
         *(f"rejected {count}: {reason}" for reason, count in sorted(found.rejected.items())),
-        *(f"{hours:.2f} h labelled: {corpus}" for corpus, hours in sorted(found.hours.items())),
+        f"{found.heard_hours:.2f} h of audio labelled",
+        *(f"{hours:.2f} h of frames: {corpus}" for corpus, hours in sorted(found.hours.items())),
     ]
     used = sum(count > 0 for count in found.histogram)
     repeated = found.frames / max(found.units, 1)
@@ -120,17 +124,20 @@ def _compare(shard: Shard, there: list[str], columns: Columns, found: Audit) -> 
         found.compare(Counter(wanted), Counter([*pieces, *(utt_id for utt_id in there if utt_id not in set(whole))]))
 
 
-def _count(table: pa.Table, found: Audit, counts: np.ndarray) -> None:
+def _count(table: pa.Table, found: Audit, counts: np.ndarray, frame_rate: float) -> None:
     found.rows += len(table)
     found.reject(table["error"].to_pylist())
     labelled = table.filter(pc.equal(table["status"], LABELLED)) if len(table) else table
     found.labelled += len(labelled)
     if not len(labelled):
         return
-    for corpus, seconds in zip(labelled["corpus"].to_pylist(), labelled["duration"].to_pylist(), strict=True):
+    lengths = pc.list_value_length(labelled["durations"]).to_numpy()
+    sums = np.concatenate([[0], np.cumsum(pc.list_flatten(labelled["durations"]).to_numpy(), dtype=np.int64)])
+    frames = sums[np.cumsum(lengths)] - sums[np.cumsum(lengths) - lengths]
+    for corpus, count in zip(labelled["corpus"].to_pylist(), frames.tolist(), strict=True):
         name = corpus or "no corpus named"
-        found.hours[name] = found.hours.get(name, 0.0) + (seconds or 0.0) / 3600
+        found.hours[name] = found.hours.get(name, 0.0) + count / frame_rate / 3600
     units = pc.list_flatten(labelled["units"]).to_numpy()
     found.units += len(units)
-    found.frames += pc.sum(pc.list_flatten(labelled["durations"])).as_py() or 0
+    found.frames += int(sums[-1])
     counts += np.bincount(units, minlength=len(counts))

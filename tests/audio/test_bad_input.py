@@ -68,6 +68,17 @@ def test_a_damaged_file_has_its_own_reason(data, reason, where, tmp_path):
         decode.load(source)
 
 
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "AU", "AU little", "W64", "RF64", "NIST", "CAF", "FLAC", "OGG"])
+def test_half_a_file_of_any_container_is_no_shorter_recording(form, in_pieces):
+    name, _, order = form.partition(" ")
+    data = encoded(format=name, endian="LITTLE" if order else None)
+    hear = (lambda data: [*cut.pieces(data, 2.0)]) if in_pieces else decode.load
+    hear(data)
+    with pytest.raises(AudioError, match=r"^(truncated|not readable as audio)"):
+        hear(data[: len(data) // 2])
+
+
 def test_no_permission(tmp_path, monkeypatch):
     (tmp_path / "clip.wav").write_bytes(WAV)
     (tmp_path / "clip.wav").chmod(0)

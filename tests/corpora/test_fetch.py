@@ -1,6 +1,7 @@
 """A data recipe → everything it names, from a hub that is played here or from copies, and then no network."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,11 @@ import soundfile
 
 from spire_ray.corpora import fetch
 from spire_ray.corpora.fetch import Recipe
+from spire_ray.settings.common import LicenseSettings
 from spire_ray.tools import data
 from tests.corpora.small import TABLES, flores_plus, gigaspeech, tar, tower_eval
+
+ACCEPTED = LicenseSettings(accept=("gigaspeech", "towerblocks", "wmt23", "cc-by-nc-4.0"))
 
 
 @pytest.fixture
@@ -48,6 +52,12 @@ def hub(tmp_path, monkeypatch, tiny_base):
         asked.append(file)
         return str(roots[name] / file)
 
+    def info(self, name, **given):
+        if name == "org/unread":
+            raise OSError("no network")
+        return SimpleNamespace(card_data={"license": "cc-by-nc-4.0"})
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", info)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", files)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **given: asked.append(name) or tiny_base)
@@ -60,10 +70,13 @@ def test_what_was_fetched_is_enough_without_a_network(hub, tmp_path, monkeypatch
     from spire_ray.text.tokenizer import SpeechTokenizer
 
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("{corpora: [gigaspeech, fleurs, flores-plus], models: [some/model@v1], casing: sentence}")
+    recipe.write_text(
+        "{corpora: [gigaspeech, fleurs, flores-plus], models: [some/model@v1], casing: sentence,"
+        " license: {accept: [gigaspeech, some/model]}}"
+    )
     to = str(tmp_path / "data")
     assert data.main(["fetch", str(recipe), "--to", to]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert [line for line in capsys.readouterr().out.splitlines() if "license of" not in line] == [
         f"flores-plus: 2 rows, 0 refused → {to}/flores-plus",
         f"gigaspeech: 1 rows, 1 refused → {to}/gigaspeech",
         f"fleurs: 2 rows, 0 refused, 1 without a translation → {to}/fleurs",
@@ -90,7 +103,7 @@ def test_what_was_fetched_is_enough_without_a_network(hub, tmp_path, monkeypatch
 
 
 def test_an_archive_on_the_hub_is_unpacked(hub, tmp_path):
-    counts = fetch.fetch(Recipe(corpora=("wmt23",), splits=("test",)), str(tmp_path / "to"))
+    counts = fetch.fetch(Recipe(corpora=("wmt23",), splits=("test",), license=ACCEPTED), str(tmp_path / "to"))
     assert counts == {"wmt23": {"rows": 1, "refused": 0}}
     assert hub == ["data.tar.gz"]
 
@@ -103,7 +116,7 @@ def test_files_that_are_not_there_are_named_with_what_is(hub, tmp_path):
     with pytest.raises(ValueError, match="corpora: fleurs takes its translations of flores-plus; add that"):
         fetch.fetch(Recipe(corpora=("fleurs",)), str(tmp_path / "to"))
     with pytest.raises(ValueError, match=r"local\.gigaspeech=.*: no data/audio/\[xsml\]\*_files\*/\*\.tar\.gz there"):
-        fetch.fetch(Recipe(corpora=("gigaspeech",), local={"gigaspeech": str(tmp_path)}), str(tmp_path / "to"))
+        fetch.fetch(Recipe(corpora=("gigaspeech",), local={"gigaspeech": str(tmp_path)}, license=ACCEPTED), str(tmp_path / "to"))
 
 
 def test_what_cannot_be_downloaded_is_said_before_anything_is(hub, tmp_path):
@@ -126,7 +139,9 @@ def test_the_audio_of_a_copy_comes_along(hub, tmp_path):
     (europarl / "en" / "audios" / "speech.m4a").write_bytes(b"m4a")
     for name, lines in (("lst", "speech 0.0 2.5\nspeech 2.5 4.0\n"), ("en", "One.\nTwo.\n"), ("de", "Eins.\nZwei.\n")):
         (segments / f"segments.{name}").write_text(lines)
-    recipe = Recipe(corpora=("covost2", "europarl-st"), local={"covost2": str(covost), "europarl-st": str(europarl)})
+    recipe = Recipe(
+        corpora=("covost2", "europarl-st"), local={"covost2": str(covost), "europarl-st": str(europarl)}, license=ACCEPTED
+    )
     assert fetch.fetch(recipe, str(to)) == {"covost2": {"rows": 1, "refused": 1}, "europarl-st": {"rows": 2, "refused": 0}}
     assert not hub
     (clip,) = pq.read_table(next((to / "covost2").glob("part-*.parquet"))).to_pylist()
@@ -137,7 +152,7 @@ def test_the_audio_of_a_copy_comes_along(hub, tmp_path):
     assert [(row["audio"]["path"], row["offset"]) for row in rows] == [("audio/speech.m4a", 0.0), ("audio/speech.m4a", 2.5)]
     assert (to / "europarl-st" / "audio" / "speech.m4a").read_bytes() == b"m4a"
     with pytest.raises(ValueError, match=r"covost2: covost was prepared with casing=keep; choose another folder"):
-        fetch.fetch(Recipe(corpora=("covost2",), casing="lower", local=recipe.local), str(to))
+        fetch.fetch(Recipe(corpora=("covost2",), casing="lower", local=recipe.local, license=ACCEPTED), str(to))
 
 
 def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
@@ -150,7 +165,7 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
     from tests.stages.test_label import labelled_here
 
     to = tmp_path / "to"
-    fetch.fetch(Recipe(corpora=("gigaspeech", "towerblocks")), str(to))
+    fetch.fetch(Recipe(corpora=("gigaspeech", "towerblocks"), license=ACCEPTED), str(to))
 
     def blocked(*_, **__):
         raise AssertionError("a network was asked")
@@ -183,7 +198,15 @@ def test_speech_is_labelled_and_packed_of_what_was_fetched_with_sockets_blocked(
         ("{corpora: [wmt23], casing: upper}", "casing='upper': expected keep, lower, sentence"),
         ("{corpora: [wmt23], splits: [train]}", "splits: wmt23 has no 'train'; it has test"),
         ("{corpora: [commonvoice], local: {commonvoice: /nowhere}}", "local.commonvoice=/nowhere: not found"),
-        ("{corpus: [wmt23]}", "expected a mapping with any of casing, corpora, local, models, splits"),
+        ("{corpora: [gigaspeech]}", "is non-commercial; to accept it set license.accept=[gigaspeech]"),
+        ("{corpora: [fleurs, flores-plus, towerblocks]}", "on its card alone; read it and set license.accept=[towerblocks]"),
+        (
+            "{models: [org/nc]}",
+            "its license cc-by-nc-4.0 is non-commercial; to accept it set license.accept=[cc-by-nc-4.0]",
+        ),
+        ("{models: [org/unread]}", "if you know and accept it, set license.accept=[org/unread]"),
+        ("{corpora: [wmt23], license: yes}", "license=True: expected {accept: [name, …]}"),
+        ("{corpus: [wmt23]}", "expected a mapping with any of casing, corpora, license, local, models, splits"),
     ],
 )
 def test_a_wrong_recipe_is_one_line_before_anything_is_asked(hub, tmp_path, capsys, recipe, reason):
@@ -192,6 +215,14 @@ def test_a_wrong_recipe_is_one_line_before_anything_is_asked(hub, tmp_path, caps
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("data: error: ") and line.endswith(reason)
     assert not hub
+
+
+def test_a_license_of_a_corpus_is_accepted_by_its_name_before_a_copy_is_taken(hub, tmp_path):
+    copy = {"local": {"covost2": str(tmp_path)}, "corpora": ("covost2",)}
+    with pytest.raises(ValueError, match=r"corpus=covost2: its license cc-by-nc-4\.0 .* set license\.accept=\[cc-by-nc-4\.0\]"):
+        fetch.fetch(Recipe(**copy), str(tmp_path / "to"))
+    with pytest.raises(ValueError, match=r"no covost_v2"):  # the next thing that is asked
+        fetch.fetch(Recipe(**copy, license=LicenseSettings(accept=("CC-BY-NC-4.0",))), str(tmp_path / "to"))
 
 
 def test_a_hub_that_cannot_be_asked_is_one_line(monkeypatch, tmp_path, capsys):
@@ -204,7 +235,7 @@ def test_a_hub_that_cannot_be_asked_is_one_line(monkeypatch, tmp_path, capsys):
         raise GatedRepoError("403 Client Error.\nAccess is restricted.")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", refuse)
-    (tmp_path / "r.yaml").write_text("{corpora: [gigaspeech]}")
+    (tmp_path / "r.yaml").write_text("{corpora: [gigaspeech], license: {accept: [gigaspeech]}}")
     assert data.main(["fetch", str(tmp_path / "r.yaml"), "--to", str(tmp_path / "to")]) == 2
     assert capsys.readouterr().err == (
         "data: error: speechcolab/gigaspeech: the Hub gave nothing: 403 Client Error. Access is restricted.; "

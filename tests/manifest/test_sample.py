@@ -95,6 +95,37 @@ def test_a_speaker_who_has_given_enough_gives_no_more_and_unnamed_ones_are_not_c
     assert all(50 <= total < 55 for total in spoken.values())
 
 
+def test_the_limit_of_a_speaker_does_not_depend_on_the_order_of_the_rows(tmp_path):
+    """The first long clips are shut out by short ones of their speakers, for which more long ones have to move up."""
+
+    def key(utt_id):
+        return sample.chance(utt_id, 1, "sample")
+
+    long = [{"utt_id": f"long{n}", "duration": 20.0, "speaker": f"s{n}"} for n in range(600)]
+    first = [row for row in long if key(row["utt_id"]) < 0.3]
+    short = [
+        {**row, "utt_id": next(name for k in range(10**6) if key(name := f"{row['utt_id']}.{k}") < key(row["utt_id"]))}
+        for row in first
+    ]
+    rows = [
+        row | {"duration": seconds, "split": "train", "audio": {"path": row["utt_id"]}}
+        for several, seconds in ((long, 20.0), (short, 1.0))
+        for row in several
+    ]
+    wanted, heard, total = [], set(), 0.0
+    for row in sorted(rows, key=lambda row: key(row["utt_id"])):
+        if row["speaker"] not in heard and total + row["duration"] <= 600:
+            wanted.append(row["utt_id"])
+            heard.add(row["speaker"])
+            total += row["duration"]
+    assert any(row["utt_id"] in wanted for row in long) and total > 580
+    for number, ordered in enumerate((rows, rows[::-1], random.Random(0).sample(rows, len(rows)))):
+        (folder := tmp_path / str(number)).mkdir()
+        for part, start in enumerate(range(0, len(rows), 50)):  # rows are thrown away between two tables
+            pq.write_table(pa.Table.from_pylist(ordered[start : start + 50], MANIFEST), folder / f"part-{part:02d}.parquet")
+        assert ids(sample.draw(str(folder), "train", 600, seed=1, speaker_seconds=1.0)) == {"": wanted}
+
+
 def test_the_sample_is_written_with_its_audio_in_the_order_of_the_manifest(tmp_path):
     source = tmp_path / "source"
     source.mkdir()

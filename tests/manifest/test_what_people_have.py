@@ -112,7 +112,7 @@ def test_a_table_with_a_map_of_its_columns(ending, comma, tmp_path):
     assert (second["text"], second["duration"], second["translations"]) == (None, None, [])
     assert len(heard(first)) == 8_000
     (tmp_path / f"m.{ending}").write_text(f"audio{comma}text\na.wav{comma}a{comma}b\n")
-    with pytest.raises(ValueError, match=r"line 2: more cells than the 2 names"):
+    with pytest.raises(ValueError, match=r"line 2: 3 cells for the 2 names"):
         read(str(tmp_path / f"m.{ending}"))
 
 

@@ -108,6 +108,20 @@ def test_a_row_that_lacks_what_the_task_needs_is_refused_with_the_reason(task, l
         mixture.prompted(given, row(0, **lacking))
 
 
+@pytest.mark.parametrize("task", ["st", "st_multiturn", "mt"])
+def test_no_row_is_translated_into_its_own_language(task):
+    given = row(translations=[("de", "der Hund"), ("en", "the dog"), ("fr", None)])
+    chosen = source(task, target_language=mixture.ANY, format="it")
+    assert [each.target_language for each in mixture.each_target(chosen, given)] == ["de", "fr"]
+    with pytest.raises(SkipRow, match="no translation: en is the language of the row itself"):
+        mixture.prompted(source(task, target_language="en", format="it"), given)
+
+
+def test_what_is_spoken_in_another_language_is_no_transcript():
+    with pytest.raises(SkipRow, match="another language: en is spoken, not de"):
+        mixture.prompted(source("asr", source_language="de"), row())
+
+
 def test_text_tasks_need_no_units():
     lean = {key: value for key, value in row().items() if key not in ("units", "conversations")}
     assert mixture.prompted(source("mt"), lean).utt_id == "u0"
@@ -196,6 +210,7 @@ def test_a_filter_leaves_out_what_is_beyond_its_limit_and_says_by_how_much(limit
         ([source("mt", target_language="")], r"sources\.mt\.target_language: mt needs one"),
         ([source("st", format="cpt")], r"sources\.st\.de\.format=cpt: the task st exists in the format it only"),
         ([source("mt", target_language="xx")], "language 'xx' is unknown"),
+        ([source("mt", source_language="de")], r"sources\.mt\.de-de\.target_language=de: is the source language itself"),
         ([source("mt", units=1e6)], r"sources\.mt\.de\.units: mt has no speech"),
         ([source("asr", units=1e6, tokens=1e6)], r"sources\.asr: a budget is either tokens or units"),
         ([source("asr", units=1e6, weight=2)], r"sources\.asr\.weight=2: a source with a budget is repeated by max_epochs"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,13 +34,23 @@ def test_rows_too_short_for_a_frame_are_rejected_with_both_numbers():
     assert shard.errors == ["shorter than one frame: 399 of 400 samples", "", "empty file"]
 
 
-def test_parts_of_one_recording_share_its_decoder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("gap", [1.0, 3.3])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": 0.5},
+        {"format": "OGG", "subtype": "VORBIS"},
+        {"format": "OGG", "subtype": "OPUS"},
+        {"format": "FLAC"},
+    ],
+)
+def test_parts_of_one_recording_share_its_decoder(form, gap, tmp_path, monkeypatch):
     samples = np.random.default_rng(0).standard_normal(16_000 * 60).astype(np.float32) / 8
-    soundfile.write(tmp_path / "long.mp3", samples, 16_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
-    whole = decode.load(str(tmp_path / "long.mp3"))
-    starts = [float(start) for start in np.random.default_rng(1).permutation(55)]
+    soundfile.write(tmp_path / "long", samples, 16_000, **form)
+    whole = decode.load(str(tmp_path / "long"))
+    starts = [gap * float(start) for start in np.random.default_rng(1).permutation(int(55 / gap))]
     rows = [
-        {"utt_id": f"u{n}", "audio": {"path": f"{tmp_path}/long.mp3", "bytes": None}, "offset": start, "duration": 2.0}
+        {"utt_id": f"u{n}", "audio": {"path": f"{tmp_path}/long", "bytes": None}, "offset": start, "duration": 2.0}
         for n, start in enumerate(starts)
     ]
     opened, original = [], sound.opened

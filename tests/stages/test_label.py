@@ -55,6 +55,12 @@ def manifest(folder, kinds):
     return str(folder / "m.parquet")
 
 
+def as_if_by_a_job(output):
+    """What the frame of a job and the driver write beside the shards."""
+    storage.write_json(f"{output}/run.json", {"resolved": {"columns": {}}, "stage": "label", "status": "began"})
+    storage.write_json(f"{output}/fingerprint.json", {"identity": {"clusters": 20, "frame_rate": 25.0}})
+
+
 def settings_of(folder, codebook, **changes):
     where = {"manifest": f"{folder}/m.parquet", "codebook": str(codebook), "output": f"{folder}/units"}
     return LabelSettings(**{"shard_seconds": 3.0, "max_seconds": 2.0, "silence": "reject", **where, **changes})
@@ -137,8 +143,7 @@ def test_a_long_recording_becomes_pieces_that_are_joined_by_its_id(tmp_path, cod
     assert all(row["duration"] <= 2 and row["text"] is None for row in pieces)
     assert {row["error"] for row in found if row["utt_id"].startswith("gone")} == {"no such file"}
     assert found[0]["text"] == "the dog"
-    storage.write_json(f"{job.output}/run.json", {"resolved": {"columns": {}}, "stage": "label", "status": "began"})
-    storage.write_json(f"{job.output}/fingerprint.json", {"identity": {"clusters": 20}})
+    as_if_by_a_job(job.output)
     account = audit_folder(job.output)
     assert (account.planned_rows, account.faults, account.waiting) == (3, 0, 0)
 
@@ -147,11 +152,11 @@ def test_audit_finds_what_is_missing_doubled_and_from_nowhere(tmp_path, codebook
     manifest(tmp_path, ["good", "text"] * 10)
     job = settings_of(tmp_path, codebook)
     labelled_here(job)
-    storage.write_json(f"{job.output}/run.json", {"resolved": {"columns": {}}, "stage": "label", "status": "began"})
-    storage.write_json(f"{job.output}/fingerprint.json", {"identity": {"clusters": 20}})
+    as_if_by_a_job(job.output)
     sound = audit_folder(job.output)
     assert (sound.faults, sound.planned_rows, sound.labelled, sound.rejected) == (0, 20, 10, {"not readable as audio": 10})
-    assert sum(sound.histogram) == sound.units and sound.hours == {"good": pytest.approx(10 * 0.5 / 3600)}
+    assert sum(sound.histogram) == sound.units and sound.hours == {"good": pytest.approx(sound.frames / 25 / 3600)}
+    assert sound.heard_hours == pytest.approx(10 * 0.5 / 3600) and sound.frames / 25 == pytest.approx(10 * 0.5, rel=0.1)
     assert audit.main([job.output]) == 0
     part = marks.part(job.output, 1)
     table = tables.read(part)
@@ -164,6 +169,19 @@ def test_audit_finds_what_is_missing_doubled_and_from_nowhere(tmp_path, codebook
     assert audit.main([job.output]) == audit.FAULTS_FOUND
     assert json.loads(storage.read_bytes(f"{job.output}/audit.json"))["missing"] == 1
     assert any("stopped before its end" in line for line in status.lines(job.output, 0.0))
+
+
+def test_an_audit_counts_what_was_labelled_and_not_what_the_manifest_says(tmp_path, codebook):
+    manifest(tmp_path, ["good"] * 4)
+    rows = pq.read_table(tmp_path / "m.parquet").to_pylist()
+    stated = [{**row, "duration": seconds} for row, seconds in zip(rows, (0.9, 0.9, 0.5, None), strict=True)]
+    pq.write_table(pa.Table.from_pylist(stated, MANIFEST), tmp_path / "m.parquet")
+    job = settings_of(tmp_path, codebook)
+    labelled_here(job)
+    as_if_by_a_job(job.output)
+    found = audit_folder(job.output)
+    assert (found.labelled, found.heard_hours) == (4, pytest.approx(2 / 3600))
+    assert found.hours == {"good": pytest.approx(2 / 3600, rel=0.1)}
 
 
 def test_the_job_on_ray_labels_resumes_and_grows(ray_session, tmp_path, codebook, capsys):

@@ -43,6 +43,8 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
             if not path.startswith("/"):
                 raise ValueError(f"{row['utt_id']}: a fairseq TSV lists local files, not {path or 'bytes'}")
             check_whole(row, "a fairseq TSV lists whole files")
+            if {"\n", "\r"} & set(row["text"] or ""):
+                raise ValueError(f"{row['utt_id']}: its text has several lines; a .wrd holds one for each row")
             audio = probe.probe(path)
             if audio.rate != SAMPLE_RATE:
                 raise ValueError(f"{row['utt_id']}: {path} has {audio.rate} Hz; a fairseq TSV counts samples at 16000 Hz")
@@ -51,9 +53,7 @@ def write(uri: str, table_rows: Iterable[Row]) -> None:
 
 
 def _lines(uri: str) -> Iterator[str]:
-    with storage.open_file(uri) as file:
-        for line in jsonl.text(uri, file):
-            yield line.rstrip("\r\n")
+    return (line.rstrip("\r\n") for line in jsonl.text(uri))
 
 
 def recognizes(file: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from spire_ray.audio.media import is_audio
 from spire_ray.core import storage
+from spire_ray.manifest import jsonl
 from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.schema import Row
 
@@ -18,21 +19,22 @@ def rows(uri: str) -> Iterator[tuple[str, Row]]:
     audio = [file for file in files if is_audio(file.rpartition(".")[2]) and not file.rpartition("/")[2].startswith(".")]
     if not audio:
         raise ValueError(f"{uri}: holds no Parquet files and no audio files")
-    listed = [storage.join(uri, file) for file in files if file.endswith(".trans.txt")]
-    spoken = {name: text for file in listed for name, text in _transcripts(file)}
+    spoken = dict(said for file in files if file.endswith(".trans.txt") for said in _transcripts(uri, file))
     there = set(files)
     for file in audio:
         stem = file.rpartition(".")[0]
-        text = spoken.get(stem.rpartition("/")[2])
+        text = spoken.get(stem)
         if text is None and f"{stem}.txt" in there:
-            text = storage.read_bytes(storage.join(uri, f"{stem}.txt")).decode("utf-8-sig").strip()
+            text = "".join(jsonl.text(storage.join(uri, f"{stem}.txt"))).strip()
         yield storage.join(uri, file), {"utt_id": stem, "audio": file, "text": text}
 
 
-def _transcripts(file: str) -> Iterator[tuple[str, str]]:
-    for line in storage.read_bytes(file).decode("utf-8-sig").splitlines():
-        name, _, text = line.partition(" ")
-        yield name, text
+def _transcripts(uri: str, file: str) -> Iterator[tuple[str, str]]:
+    """Path without ending, and text, of what a list tells of the clips beside it: other folders may have clips of its names."""
+    folder, slash, _ = file.rpartition("/")
+    for line in jsonl.text(storage.join(uri, file)):
+        if parts := line.split(maxsplit=1):
+            yield f"{folder}{slash}{parts[0]}", "".join(parts[1:]).strip()
 
 
 FORMATS.register("folder", Format(storage.is_folder, rows, takes_the_rest=True))

@@ -3,7 +3,7 @@
 Source: Kaldi's "Data preparation". What a pipe in `wav.scp` would make is refused: write it to files first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from spire_ray.core import storage
 from spire_ray.manifest import jsonl
@@ -15,9 +15,9 @@ _WAVS = "wav.scp"
 
 def rows(uri: str) -> Iterator[tuple[str, Row]]:
     """One row a segment, or a recording where there are none. Raises ValueError for pipes and for what is not in `wav.scp`."""
-    wavs = dict(_wavs(storage.join(uri, _WAVS)))
+    wavs = _table(storage.join(uri, _WAVS), _wavs)
     columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang", "duration": "utt2dur"}
-    told = {column: dict(_pairs(storage.join(uri, name))) for column, name in columns.items()}
+    told = {column: _table(storage.join(uri, name), _pairs) for column, name in columns.items()}
 
     def row(utt_id: str, recording: str, **more: float) -> Row:
         named = {column: values.get(utt_id) for column, values in told.items()}
@@ -56,14 +56,21 @@ def _wavs(uri: str) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
+def _table(uri: str, read: Callable[[str], Iterator[tuple[str, str]]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in read(uri):
+        if found.setdefault(name, value) != value:
+            raise ValueError(f"{uri}: {name}: twice, as {found[name]!r} and as {value!r}")
+    return found
+
+
 def _pairs(uri: str) -> Iterator[tuple[str, str]]:
     if not storage.exists(uri):
         return
-    with storage.open_file(uri) as file:
-        for line in jsonl.text(uri, file):
-            name, _, value = line.strip().partition(" ")
-            if name:
-                yield name, value.strip()
+    for line in jsonl.text(uri):
+        name, *value = line.split(maxsplit=1) or [""]
+        if name:
+            yield name, "".join(value).strip()
 
 
 FORMATS.register("kaldi", Format(recognizes, rows))

@@ -13,6 +13,10 @@ from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.recording import check_file
 from spire_ray.manifest.schema import Row
 
+_TRANSLATIONS = "translations"
+_BEYOND = 0.1
+"""Seconds by which a supervision may reach beyond its cut: times of speech are rounded."""
+
 
 def rows(uri: str) -> Iterator[tuple[str, Row]]:
     """Rows of a file of recordings, supervisions or cuts.
@@ -29,16 +33,25 @@ def rows(uri: str) -> Iterator[tuple[str, Row]]:
             if recordings is None:
                 beside = uri.rpartition("/")
                 name = beside[2].replace("supervisions", "recordings")
-                recordings = {row["id"]: row for _, row in jsonl.lines(f"{beside[0]}{beside[1]}{name}")}
+                recordings = _recordings(f"{beside[0]}{beside[1]}{name}")
             if line["recording_id"] not in recordings:
                 raise ValueError(f"{place}: recording {line['recording_id']!r} is not among the recordings")
             recording = recordings[line["recording_id"]]
-            yield place, _segment(line, recording, line["start"], line["duration"], [line], place)
+            alone = {**line, "start": 0.0}
+            yield place, _segment(line, recording, line["start"], line["duration"], [alone], place)
         elif line.get("type") in ("MonoCut", "MultiCut") and line.get("recording"):
             supervisions = line.get("supervisions") or []
             yield place, _segment(line, line["recording"], line["start"], line["duration"], supervisions, place)
         else:
             raise ValueError(f"{place}: a {line.get('type', 'line')} without a recording; cuts must be MonoCut with one")
+
+
+def _recordings(uri: str) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for place, row in jsonl.lines(uri):
+        if found.setdefault(row["id"], row) != row:
+            raise ValueError(f"{place}: a second recording {row['id']!r}")
+    return found
 
 
 def recognizes(file: str) -> bool:
@@ -50,41 +63,43 @@ def recognizes(file: str) -> bool:
 
 
 def to_cuts(table_rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows as MonoCuts; the audio is opened for its rate and length."""
+    """Rows as MonoCuts, of several channels as MultiCuts of all; the audio is opened for its rate and length."""
     for row in table_rows:
         path = check_file(row, "a Lhotse cut")
         try:
             audio = probe.probe(path)
         except AudioError as error:
             raise ValueError(f"{row['utt_id']}: {path}: {error}") from None
+        channels = list(range(audio.channels))
+        kind, chosen = ("MonoCut", 0) if audio.channels == 1 else ("MultiCut", channels)
         start = row["offset"] or 0.0
         duration = row["duration"] if row["duration"] is not None else audio.seconds - start
         recording = {
             "id": row["utt_id"],
-            "sources": [{"type": "file", "channels": list(range(audio.channels)), "source": path}],
+            "sources": [{"type": "file", "channels": channels, "source": path}],
             "sampling_rate": audio.rate,
             "num_samples": audio.samples,
             "duration": audio.seconds,
-            "channel_ids": list(range(audio.channels)),
+            "channel_ids": channels,
         }
         supervision = {
             "id": row["utt_id"],
             "recording_id": row["utt_id"],
             "start": 0.0,
             "duration": duration,
-            "channel": 0,
+            "channel": chosen,
             **{key: row[key] for key in ("text", "language", "speaker") if row[key] is not None},
         }
-        if custom := {key: row[key] for key in ("corpus", "split") if row[key]} | dict(row["translations"] or ()):
-            supervision["custom"] = custom
+        custom = {key: row[key] for key in ("corpus", "split")} | {_TRANSLATIONS: dict(row[_TRANSLATIONS] or ())}
+        supervision["custom"] = {key: value for key, value in custom.items() if value}
         yield {
             "id": row["utt_id"],
             "start": start,
             "duration": duration,
-            "channel": 0,
+            "channel": chosen,
             "supervisions": [supervision],
             "recording": recording,
-            "type": "MonoCut",
+            "type": kind,
         }
 
 
@@ -93,14 +108,22 @@ def write(uri: str, rows: Iterable[Row]) -> None:
     jsonl.write_lines(uri, to_cuts(rows))
 
 
-def spoken(supervisions: list[Row]) -> Row:
-    """Text, language and speaker of a cut, and what `custom` says in words."""
+def spoken(supervisions: list[Row], seconds: float, place: str) -> Row:
+    """Text in the order of time, language and speaker of a cut of so many seconds, and what `custom` says in words.
+
+    Raises ValueError for a supervision that reaches beyond its cut: its text says more than is heard.
+    """
+    for one in supervisions:
+        start = one.get("start") or 0.0
+        if start < -_BEYOND or start + (one.get("duration") or 0.0) > seconds + _BEYOND:
+            raise ValueError(f"{place}: supervision {one.get('id')!r} reaches beyond its cut; use trim_to_supervisions first")
+    supervisions = sorted(supervisions, key=lambda one: one.get("start") or 0.0)
     row: Row = {"text": " ".join(s["text"] for s in supervisions if s.get("text")) or None}
     for key in ("language", "speaker"):
         values = {s[key] for s in supervisions if s.get(key)}
         row[key] = values.pop() if len(values) == 1 else None
     custom: Row = next((s["custom"] for s in supervisions if s.get("custom")), {})
-    return {**{key: value for key, value in custom.items() if isinstance(value, str)}, **row}
+    return {**{key: value for key, value in custom.items() if isinstance(value, str) or key == _TRANSLATIONS}, **row}
 
 
 def _segment(line: Row, recording: Row, start: float, seconds: float, supervisions: list[Row], place: str) -> Row:
@@ -108,7 +131,7 @@ def _segment(line: Row, recording: Row, start: float, seconds: float, supervisio
     channels = [chosen] if isinstance(chosen, int) else list(chosen)
     whole = start == 0 and abs(seconds - recording["duration"]) < 1 / recording["sampling_rate"]
     row = {"utt_id": line["id"], "offset": None if whole else start, "duration": seconds}
-    return {**spoken(supervisions), **row, "audio": _path(recording, channels, place)}
+    return {**spoken(supervisions, seconds, place), **row, "audio": _path(recording, channels, place)}
 
 
 def _channels(recording: Row) -> list[int]:

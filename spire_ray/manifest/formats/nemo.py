@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from spire_ray.manifest import jsonl
 from spire_ray.manifest.formats import FORMATS, Format, lhotse, nemo_tarred
 from spire_ray.manifest.recording import check_file
-from spire_ray.manifest.schema import Row
+from spire_ray.manifest.schema import LOCALE, Row
 
 PATHS = ("audio_filepath", "path", "file_name")
 _LANGUAGES = ("source_lang", "lang")
@@ -23,9 +23,9 @@ def named(given: Row) -> Row:
     for name, others in (("audio", PATHS), ("language", _LANGUAGES)):
         if name not in row and (found := next((key for key in others if key in row), None)):
             row[name] = row[found]
-    target = row.get("target_lang")
-    if target and target != row.get("language"):
-        row["translations"] = {target: row.pop("text", None)}
+    target, source = (LOCALE.sub(r"\1", str(code or "")).lower() for code in (row.get("target_lang"), row.get("language")))
+    if target and target != source:
+        row["translations"] = {**(row.get("translations") or {}), target: row.pop("text", None)}
     return row
 
 

@@ -3,11 +3,10 @@
 Many manifests are named as NeMo names them, `manifest__OP_0..63_CL_.json`; the tars are read where they lie.
 """
 
-import tarfile
 from collections.abc import Iterator
 
 from spire_ray.core import storage
-from spire_ray.manifest import jsonl
+from spire_ray.manifest import jsonl, tars
 from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.schema import Row
 
@@ -17,14 +16,16 @@ _FOLDERS = ("", "..")
 
 def rows(uri: str) -> Iterator[tuple[str, Row]]:
     """Rows whose audio is a member of a tar. Raises ValueError for a tar that is not there; a member that is not has no audio."""
-    from spire_ray.manifest.formats.nemo import PATHS, named
+    from spire_ray.manifest.formats.nemo import named
 
     members: dict[int, dict[str, str]] = {}
     for place, line in jsonl.lines(uri):
+        if missing := [key for key in ("shard_id", "audio_filepath") if key not in line]:
+            raise ValueError(f"{place}: no {missing[0]}, which the lines before it have")
         shard = int(line["shard_id"])
         if shard not in members:
             members[shard] = _members(uri, shard, place)
-        name = str(line[next(key for key in PATHS if key in line)])
+        name = str(line["audio_filepath"])
         found = members[shard].get(name) or members[shard].get(name.rpartition("/")[2])
         yield place, {"utt_id": name.rpartition(".")[0], **named(line), "audio": found}
 
@@ -36,12 +37,11 @@ def recognizes(file: str) -> bool:
 
 def _members(uri: str, shard: int, place: str) -> dict[str, str]:
     above = uri.rpartition("/")[0] or "."
-    tars = {folder: "/".join(part for part in (folder, f"audio_{shard}.tar") if part) for folder in _FOLDERS}
-    name = next((tar for tar in tars.values() if storage.exists(storage.join(above, tar))), None)
+    places = {folder: "/".join(part for part in (folder, f"audio_{shard}.tar") if part) for folder in _FOLDERS}
+    name = next((tar for tar in places.values() if storage.exists(storage.join(above, tar))), None)
     if name is None:
         raise ValueError(f"{place}: no audio_{shard}.tar in {above} or above it, which shard_id={shard} stands for")
-    with storage.open_file(storage.join(above, name)) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
-        return {member.name: f"{name}:{member.offset_data}:{member.size}" for member in tar if member.isfile()}
+    return {member.name: member.part for member in tars.members(storage.join(above, name), name)}
 
 
 FORMATS.register("nemo_tarred", Format(recognizes, rows))

@@ -1,12 +1,11 @@
 """Lhotse Shar: a folder of `cuts.000000.jsonl.gz` and `recording.000000.tar`, which holds just the audio of each cut."""
 
 import re
-import tarfile
 from collections.abc import Iterator
 
 from spire_ray.audio.media import is_audio
 from spire_ray.core import storage
-from spire_ray.manifest import jsonl
+from spire_ray.manifest import jsonl, tars
 from spire_ray.manifest.formats import FORMATS, Format, lhotse
 from spire_ray.manifest.schema import Row
 
@@ -25,7 +24,7 @@ def rows(uri: str) -> Iterator[tuple[str, Row]]:
         for place, cut in jsonl.lines(storage.join(uri, cuts)):
             if cut.get("type") not in ("MonoCut", "MultiCut"):
                 raise ValueError(f"{place}: a {cut.get('type')} is not read; make it a MonoCut first")
-            spoken = lhotse.spoken(cut.get("supervisions") or [])
+            spoken = lhotse.spoken(cut.get("supervisions") or [], cut["duration"], place)
             found = {"utt_id": cut["id"], "audio": audio.get(cut["id"]), "duration": cut["duration"]}
             yield place, {**spoken, **found}
 
@@ -36,11 +35,10 @@ def recognizes(file: str) -> bool:
 
 
 def _members(uri: str, name: str) -> Iterator[tuple[str, str]]:
-    with storage.open_file(uri) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
-        for member in tar:
-            key, _, ending = member.name.rpartition(".")
-            if member.isfile() and is_audio(ending):
-                yield key, f"{name}:{member.offset_data}:{member.size}"
+    for member in tars.members(uri, name):
+        key, _, ending = member.name.rpartition(".")
+        if is_audio(ending):
+            yield key, member.part
 
 
 FORMATS.register("shar", Format(recognizes, rows))

@@ -9,6 +9,7 @@ from itertools import groupby
 from spire_ray.audio.media import is_audio
 from spire_ray.audio.source import read
 from spire_ray.core import storage
+from spire_ray.manifest import tars
 from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.recording import check_whole
 from spire_ray.manifest.schema import Row
@@ -21,24 +22,19 @@ def rows(uri: str) -> Iterator[tuple[str, Row]]:
 
     The id is `utt_id` or `id` of the JSON, else the key; a number, which every tar counts anew, with the name of the tar.
     """
-    name = uri.rpartition("/")[2]
-    with storage.open_file(uri) as raw:
-        try:
-            with tarfile.open(fileobj=raw, mode="r:") as tar:
-                for key, members in groupby(filter(_is_own, tar), lambda member: _split(member.name)[0]):
-                    row: Row = {"utt_id": f"{name.removesuffix('.tar')}/{key}" if key.isdigit() else key, "audio": None}
-                    for member in members:
-                        ending = _split(member.name)[1].lower()
-                        if is_audio(ending):
-                            row["audio"] = f"{name}:{member.offset_data}:{member.size}"
-                        elif ending in ("json", "txt"):
-                            content = tar.extractfile(member)
-                            assert content is not None
-                            row |= _fields(ending, content.read(), f"{uri}: {member.name}")
-                    row["utt_id"] = row.pop("id", None) or row["utt_id"]
-                    yield f"{uri}: {key}", row
-        except tarfile.TarError as error:
-            raise ValueError(f"{uri}: not a plain tar file: {error}") from None
+    stem = uri.rpartition("/")[2].removesuffix(".tar")
+    for key, members in groupby(filter(_is_own, tars.members(uri)), lambda member: _split(member.name)[0]):
+        row: Row = {"audio": None}
+        for member in members:
+            ending = _split(member.name)[1].lower()
+            if is_audio(ending):
+                if row["audio"]:
+                    raise ValueError(f"{uri}: {member.name}: a second file of audio of the key {key!r}; it needs its own")
+                row["audio"] = member.part
+            elif ending in ("json", "txt"):
+                row |= _fields(ending, member.read(), f"{uri}: {member.name}")
+        row["utt_id"] = row.get("utt_id") or row.get("id") or (f"{stem}/{key}" if key.isdigit() else key)
+        yield f"{uri}: {key}", row
 
 
 def write(uri: str, table_rows: Iterable[Row]) -> None:
@@ -79,9 +75,9 @@ class _Tar:
         return self._buffer.getvalue()
 
 
-def _is_own(member: tarfile.TarInfo) -> bool:
-    """Not a folder, nor what macOS puts beside each file."""
-    return member.isfile() and not member.name.rpartition("/")[2].startswith("._")
+def _is_own(member: tars.Member) -> bool:
+    """Not what macOS puts beside each file."""
+    return not member.name.rpartition("/")[2].startswith("._")
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -92,10 +88,12 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _fields(ending: str, content: bytes, place: str) -> Row:
-    if ending == "txt":
-        return {"text": content.decode().strip()}
     try:
+        if ending == "txt":
+            return {"text": content.decode("utf-8-sig").strip()}
         fields = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: not UTF-8: {error.reason}, byte {error.object[error.start]:#x}") from None
     except ValueError as error:
         raise ValueError(f"{place}: not JSON: {error}") from None
     if not isinstance(fields, dict):
