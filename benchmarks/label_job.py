@@ -188,7 +188,7 @@ def _bare(settings: LabelSettings) -> None:
 def _loop(settings: LabelSettings, planned: list[Shard]) -> None:
     import pyarrow as pa
 
-    actor = label.LabelShard(settings, decoding.Decode({}, settings.max_seconds))
+    actor = label.LabelShard(settings, None, label.Hearing(decoding.Decode({}, settings.max_seconds), None, 1.0))
     for shard in planned:
         actor(pa.Table.from_pylist([vars(shard)]))
 

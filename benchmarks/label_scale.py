@@ -24,7 +24,7 @@ from spire_ray.core import provenance, storage, tables
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import UNITS
 from spire_ray.settings import EncoderSettings, LabelSettings
-from spire_ray.shards import decoding, marks, planning
+from spire_ray.shards import marks, planning
 from spire_ray.shards.shard import Shard, check
 from spire_ray.stages import label
 from spire_ray.tools._audit_units import audit_folder
@@ -40,7 +40,7 @@ _WATCHED_EVERY = 2.0
 class LabelShard:
     """In place of decoding, encoder and codebook: 8 fixed units a row; files and marks as in the job."""
 
-    def __init__(self, settings: LabelSettings, _: decoding.Decode | None) -> None:
+    def __init__(self, settings: LabelSettings, *_: Any) -> None:
         self._output = settings.output
 
     def __call__(self, batch: pa.Table) -> pa.Table:

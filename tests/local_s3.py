@@ -15,6 +15,8 @@ class Flaky:
         self._application, self._lock = application, threading.Lock()
         self.every = self.requests = self.refused = self.uploads = 0
         self.gone = False
+        self.refusal = ""
+        """The code that every request for an object is refused with."""
 
     def __call__(self, environment, respond):
         with self._lock:
@@ -22,12 +24,21 @@ class Flaky:
             busy = self.every and self.requests % self.every == 0
             self.refused += bool(busy)
             self.uploads += environment["REQUEST_METHOD"] == "POST" and environment["QUERY_STRING"].startswith("uploads")
+        if self.refusal:
+            return self._refused(environment, respond)
         if not busy and not self.gone:
             return self._application(environment, respond)
         environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
         told = b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>"
         body = b"" if busy or environment["REQUEST_METHOD"] == "HEAD" else told
         respond("503 Slow Down" if busy else "404 Not Found", [("Content-Length", str(len(body)))])
+        return [body]
+
+    def _refused(self, environment, respond):
+        environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+        told = f"<Error><Code>{self.refusal}</Code><Message>refused</Message></Error>".encode()
+        body = b"" if environment["REQUEST_METHOD"] == "HEAD" else told
+        respond("403 Forbidden", [("Content-Length", str(len(body)))])
         return [body]
 
 
@@ -57,7 +68,7 @@ def s3(s3_server, monkeypatch):
     client = boto3.client("s3")
     client.create_bucket(Bucket="spire")
     yield flaky, client
-    flaky.every, flaky.gone = 0, False
+    flaky.every, flaky.gone, flaky.refusal = 0, False, ""
     for entry in client.list_objects_v2(Bucket="spire").get("Contents", []):
         client.delete_object(Bucket="spire", Key=entry["Key"])
     client.delete_bucket(Bucket="spire")

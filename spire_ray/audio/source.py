@@ -19,6 +19,12 @@ _PASSING = {
     errno.ENETUNREACH, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.EREMOTEIO, errno.EBUSY,
     errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
 }  # fmt: skip
+_CREDENTIALS = {
+    "RequestTimeTooSkewed", "RequestExpired", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
+    "TokenRefreshRequired", "InvalidClientTokenId", "AuthorizationHeaderMalformed", "MissingSecurityHeader", "AccountProblem",
+    "AllAccessDisabled", "NotSignedUp", "InvalidSecurity", "NoSuchBucket",
+}  # fmt: skip
+"""S3's codes for what no row has done: its clock, its keys, a bucket that is gone."""
 _NETWORKS = ("botocore", "aiobotocore", "aiohttp", "urllib3", "requests", "httpx")
 
 
@@ -71,10 +77,11 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
         return storage.open_file(source)
     except AudioError:
         raise
-    except FileNotFoundError:
-        raise _missing(part[1] if part else source) from None
-    except PermissionError:
-        raise AudioError("no permission") from None
+    except (FileNotFoundError, PermissionError) as error:
+        place = part[1] if part else source
+        if code := _withheld_by(error, place):
+            raise Unreachable(code) from None
+        raise _missing(place) if isinstance(error, FileNotFoundError) else AudioError("no permission") from None
     except OSError as error:
         raise withheld(error, source) from None
     except (ValueError, ImportError, OverflowError) as error:  # a scheme, a name that cannot be
@@ -92,12 +99,39 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
 
 def withheld(error: OSError, source: bytes | str = b"") -> AudioError:
     """What an error of reading is to a row: its own fault, or the environment's."""
+    if (code := _code(error)) in _CREDENTIALS:
+        return Unreachable(code)
     remote = isinstance(source, str) and not storage.is_local(source)
     if isinstance(error, IsADirectoryError):
         return AudioError("a folder, not a file")
     if error.errno in _PASSING or isinstance(error, TimeoutError | ConnectionError) or remote:
         return Unreachable(error.strerror or f"{type(error).__name__}: {error}")
     return AudioError(f"not readable: {' '.join(str(error).split())}")
+
+
+def _withheld_by(error: BaseException, source: str) -> str:
+    """S3's code where it is the environment's fault that nothing can be read; else empty.
+
+    The answer to a HEAD has no code but a number, so that one byte is asked for.
+    """
+    if not source.startswith("s3://"):
+        return ""
+    code = _code(error)
+    if not code or code.isdecimal():
+        try:
+            storage.read_bytes(source, 0, 1)
+        except Exception as found:  # whatever it is, its code tells
+            code = _code(found)
+    return code if code in _CREDENTIALS else ""
+
+
+def _code(error: BaseException | None) -> str:
+    """What S3 has answered, however deep below an error."""
+    while error is not None:
+        if code := (getattr(error, "response", None) or {}).get("Error", {}).get("Code"):
+            return str(code)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _missing(source: str) -> AudioError:

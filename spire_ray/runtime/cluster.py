@@ -2,10 +2,13 @@
 
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spire_ray.core import storage
+from spire_ray.runtime import nodes
 from spire_ray.settings import StageSettings
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ _SMALLEST_CLUSTER = 4
 
 _ALONE = "this_machine_alone"
 """Resource that a cluster of `local_cluster` has: it will never grow."""
+
+_ASKED_EVERY = 5.0
+"""Seconds between two looks at a cluster that is to grow."""
 
 _ACTOR_POOLS = {"label", "pack", "pseudo_label"}
 """Stages that use Ray Data's pools of actors, which log a known warning as an error; silencing it costs a line of Ray's own."""
@@ -93,46 +99,67 @@ def enter_working_directory() -> None:
         os.chdir(directory)
 
 
-def require(field: str, workers: int, cpus: float, gpus: float, beside: float = 0) -> None:
+def require(
+    field: str, workers: int, cpus: float, gpus: float, beside: float = 0, *, least: int = 1, wait_minutes: float = 0.0
+) -> None:
     """Say what is lacking when the cluster has no room for so many workers at once, and for `beside` CPUs more.
 
-    A cluster that may grow is waited for. Raises ValueError on one of this machine alone, which would wait for ever.
+    A cluster that may grow is asked to, and waited for until it holds the `least` that work can begin with. Raises ValueError on
+    one of this machine alone, which would wait for ever, and when nothing has come in `wait_minutes`.
     """
+    if nodes.room(cpus, gpus, beside) >= workers:
+        return
+    lacking, alone = _lacking(workers, cpus, gpus, beside)
+    if alone:
+        raise ValueError(f"{field}={workers}: {lacking} on this machine; set a smaller number, or RAY_ADDRESS to a cluster")
+    print(f"{field}={workers}: {lacking}; waiting for the cluster to grow", flush=True)
+    deadline = time.monotonic() + 60 * wait_minutes
+    while nodes.room(cpus, gpus, beside) < least:
+        if time.monotonic() > deadline:
+            lacking, _ = _lacking(workers, cpus, gpus, beside)
+            raise ValueError(
+                f"{field}={workers}: {lacking}, and no node came in wait_minutes={wait_minutes:g}; run it again to go on"
+            )
+        _ask_for(workers, cpus, gpus)
+        time.sleep(_ASKED_EVERY)
+
+
+def _ask_for(workers: int, cpus: float, gpus: float) -> None:
+    """Let an autoscaler know; it sees no work that waits until there are tasks and actors."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[{"CPU": cpus, **({"GPU": gpus} if gpus else {})}] * workers)
+
+
+def _lacking(workers: int, cpus: float, gpus: float, beside: float) -> tuple[str, bool]:
+    """What the cluster lacks, in words, and whether it is of this machine alone."""
     import ray
 
-    have = ray.cluster_resources()
+    have = Counter[str]()
+    for node in ray.nodes():
+        have.update(node["Resources"] if node["Alive"] else {})
     needed = {"CPU": workers * cpus + beside, "GPU": workers * gpus}
     short = [
         f"{number:g} {kind}s are needed, there are {have.get(kind, 0):g}"
         for kind, number in needed.items()
         if number > have.get(kind, 0)
     ]
-    if short and _ALONE in have:
-        raise ValueError(
-            f"{field}={workers}: {', '.join(short)} on this machine; set a smaller number, or RAY_ADDRESS to a cluster"
-        )
-    if short:
-        print(f"{field}={workers}: {', '.join(short)}; waiting for the cluster to grow", flush=True)
+    shape = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    fits = f"each needs {shape} of one node, which is room for {nodes.room(cpus, gpus, beside)}"
+    return ", ".join(short) or fits, _ALONE in have
 
 
-def ready_for_ray_train() -> None:
+def ready_for_ray_train(wait_minutes: float) -> None:
     """Settings of Ray Train, which are environment variables.
 
-    The group may wait an hour for nodes to come. On one node, spare the processes that watch for lost nodes: each costs seconds
-    of imports at every start.
+    The group may wait so many minutes for its workers to start. On one node, spare the processes that watch for lost nodes:
+    each costs seconds of imports at every start.
     """
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "3600")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{max(60.0, 60 * wait_minutes):.0f}")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    if nodes() == 1:
+    if nodes.alive() == 1:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-
-
-def nodes() -> int:
-    """Nodes that are alive."""
-    import ray
-
-    return sum(node["Alive"] for node in ray.nodes())
 
 
 def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
@@ -145,12 +172,27 @@ def blocks(rows: list[dict[str, Any]]) -> "ray.data.Dataset":
     return ray.data.from_items(rows, override_num_blocks=len(rows))
 
 
-def actors(workers: int, blocks: int, cpus: float = 1, gpus: float = 0, beside: int = 1) -> "ray.data.ActorPoolStrategy":
-    """A fixed pool of actors, no larger than the work, with `beside` CPUs for the tasks that feed it."""
+def actors(
+    workers: int,
+    blocks: int,
+    cpus: float = 1,
+    gpus: float = 0,
+    beside: int = 1,
+    *,
+    wait_minutes: float = 0.0,
+    without: Collection[str] = (),
+) -> "ray.data.ActorPoolStrategy":
+    """A pool of actors, no larger than the work, with `beside` CPUs for the tasks that feed it.
+
+    Where the nodes, `without` some, have no room for all it begins smaller and grows with them: a fixed one would take the CPUs
+    of the tasks, and wait for them for ever.
+    """
     import ray.data
 
     size = max(1, min(workers, blocks))
-    require("workers", size, cpus, gpus, beside)
+    require("workers", size, cpus, gpus, beside, wait_minutes=wait_minutes)
+    if (now := max(1, nodes.room(cpus, gpus, beside, without))) < size:
+        return ray.data.ActorPoolStrategy(min_size=now, max_size=size)
     return ray.data.ActorPoolStrategy(size=size)
 
 
@@ -168,7 +210,7 @@ def check_shared(settings: StageSettings, tracking_uri: str, inputs: Mapping[str
 
     Raises ValueError for an input or output outside `storage.shared_root` and for an sqlite or file MLflow store.
     """
-    alive = nodes()
+    alive = nodes.alive()
     if alive < 2:
         return
     root = settings.storage.shared_root

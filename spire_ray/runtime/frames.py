@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from spire_ray.audio.pcm import from_pcm
+from spire_ray.audio.source import UNREACHABLE
 from spire_ray.core import storage
 from spire_ray.manifest import alignments, sample
+from spire_ray.runtime import nodes
 from spire_ray.settings import FitCodebookSettings
 from spire_ray.shards import account, decoding
 from spire_ray.shards.shard import Shard
@@ -25,6 +27,8 @@ from spire_ray.units.quality import Tally
 _FOLDER = "_frames"
 _HELD_OUT = 0.1
 """Share of the utterances whose frames only measure."""
+_WITHHELD = 0.5
+"""Share of the rows of a shard that the environment may withhold; more, and the shard is decoded on another node."""
 _DECODED_AHEAD = 2
 """Shards of audio that wait for an encoder."""
 
@@ -198,19 +202,35 @@ def _decoded(todo: Sequence[Shard], task: decoding.Decode) -> Iterator[decoding.
     # the workers may hold every CPU: decoding must not wait for one
     decode = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_decode)
     waiting = [decode.remote(task, asdict(shard)) for shard in todo[:_DECODED_AHEAD]]
-    for ahead in range(_DECODED_AHEAD, _DECODED_AHEAD + len(todo)):
-        try:
-            decoded = ray.get(waiting.pop(0))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        if ahead < len(todo):
+    for number, shard in enumerate(todo):
+        tried: set[str] = set()
+        while (found := _got(waiting.pop(0)))[0] is None:
+            tried.add(found[1])
+            if not nodes.others(tried):
+                where = ", ".join(sorted(map(nodes.name, tried)))
+                raise ValueError(f"rows {shard.first} to {shard.first + shard.rows - 1} of the sample: {found[2]}, on {where}")
+            elsewhere = ray.remote(num_cpus=0, **nodes.avoiding(tried))(_decode)
+            waiting.insert(0, elsewhere.remote(task, asdict(shard)))
+        if (ahead := number + _DECODED_AHEAD) < len(todo):
             waiting.append(decode.remote(task, asdict(todo[ahead])))
-        yield decoding.Decoded.from_table(decoded)
+        yield decoding.Decoded.from_table(found[0])
 
 
-def _decode(task: decoding.Decode, shard: dict[str, Any]) -> pa.Table:
-    """A Ray task: the audio of a shard."""
-    return task(pa.Table.from_pylist([shard]))
+def _got(reference: Any) -> tuple[pa.Table | None, str, str]:
+    import ray
+
+    try:
+        found: tuple[pa.Table | None, str, str] = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    return found
+
+
+def _decode(task: decoding.Decode, shard: dict[str, Any]) -> tuple[pa.Table | None, str, str]:
+    """A Ray task: the audio of a shard, the node that decoded it, and why it is no use where too much of it is withheld."""
+    decoded = task.shard(pa.Table.from_pylist([shard]))
+    why = account.too_many([error for error in decoded.errors if error.startswith(UNREACHABLE)], shard["rows"], _WITHHELD)
+    return None if why else decoded.to_table(), nodes.here(), why
 
 
 def _name(number: int, ending: str) -> str:

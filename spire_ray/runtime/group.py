@@ -34,6 +34,8 @@ class Group:
     """Of torch's process group."""
     patience: float
     """Seconds that a worker waits for the others."""
+    wait_minutes: float
+    """For nodes that the cluster lacks."""
     restarts: int
     output: str
     smaller: str
@@ -52,8 +54,8 @@ def run(group: Group, worker: Callable[[dict[str, Any]], Any], given: dict[str, 
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    cluster.ready_for_ray_train()
-    cluster.require(group.field, group.count, group.cpus, group.gpus)
+    cluster.ready_for_ray_train(group.wait_minutes)
+    cluster.require(group.field, group.count, group.cpus, group.gpus, least=group.count, wait_minutes=group.wait_minutes)
     scratch = _scratch(group.output)
     trainer = TorchTrainer(
         _work,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from spire_ray.settings.types import Operational
+from spire_ray.settings.types import NonNegativeFloat, Operational
 
 SAMPLE_RATE = 16_000
 """Hz. Every waveform inside the platform is mono float32 at this rate."""
@@ -58,6 +58,8 @@ class StageSettings:
     """The folder this stage makes. One folder belongs to one configuration."""
     plugins: Operational[tuple[str, ...]] = ()
     """Python modules that declare encoders, metrics, stages and the like; imported before anything else is read."""
+    wait_minutes: Operational[NonNegativeFloat] = 60.0
+    """How long a cluster is waited for that has no room for the work; then the job ends with what is lacking."""
     storage: Operational[StorageSettings] = field(default_factory=StorageSettings)
     tracking: Operational[TrackingSettings] = field(default_factory=TrackingSettings)
     license: Operational[LicenseSettings] = field(default_factory=LicenseSettings)

@@ -110,6 +110,8 @@ class WorkerSettings:
     """CPUs, and threads, of each worker."""
     max_failures: NonNegativeInt = 3
     """Restarts of the group before the run fails."""
+    collective_minutes: Operational[PositiveFloat] = 30.0
+    """A worker that waits so long for the others in a collective (NCCL, gloo) gives up, and the group is restarted."""
     gpu_memory_gb: PositiveFloat = 80.0
     """Memory of one GPU, for the plan: a training that cannot fit is refused."""
     gpu_tflops: PositiveFloat = 989.0

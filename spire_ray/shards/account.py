@@ -23,6 +23,12 @@ def by_reason(errors: Iterable[str | None]) -> dict[str, int]:
     return dict(Counter(reason(error) for error in errors if error))
 
 
+def too_many(errors: Sequence[str], rows: int, most: float) -> str:
+    """The most frequent of the reasons where they reject more than a share of so many rows; else empty."""
+    found = Counter(error for error in errors if error)
+    return found.most_common(1)[0][0] if found.total() > most * rows else ""
+
+
 def again(mark: Counts, retry: str) -> list[str]:
     """Of the reasons in a shard those whose rows are tried again: what could not be reached, and what `retry` names."""
     return [kind for kind in mark.rejected if kind == UNREACHABLE or retry in (REJECTED, kind)]

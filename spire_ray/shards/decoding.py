@@ -23,6 +23,7 @@ from spire_ray.shards.shard import Shard, check
 
 _ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
 _SILENCE = "digital silence"
+_NOTHING = np.zeros(0, np.int16)
 _WHOLE = Shard(0, "", 0, 0)
 """For rows that are no part of a plan: recordings are whole."""
 _PAUSES = (1.0, 4.0)
@@ -48,6 +49,11 @@ class Decoded:
     carried: str = ""
     """Hashes of the shard as it was planned."""
 
+    @staticmethod
+    def nothing(shard: int) -> "Decoded":
+        """Of a shard that is not decoded here."""
+        return Decoded(shard, _ROWS.empty_table(), [_NOTHING], [])
+
     def to_table(self) -> pa.Table:
         """One row, as Ray carries it: samples one buffer, never lists of numbers."""
         pcm = np.concatenate(self.samples)
@@ -57,7 +63,7 @@ class Decoded:
                 "rows": pa.array([_to_ipc(self.rows)], pa.large_binary()),
                 "pcm": pa.LargeListArray.from_arrays([0, len(pcm)], pcm),
                 "lengths": [[len(samples) for samples in self.samples]],
-                "errors": [self.errors],
+                "errors": pa.array([self.errors], pa.list_(pa.string())),
                 "again": [self.again],
                 "digest": [self.digest],
                 "carried": [self.carried],
@@ -228,9 +234,6 @@ def _whole_folders(rows: list[Row], made: dict[int, list[Clip]]) -> None:
         if folder and len(numbers) >= _FOLDER and all(error in _MISSING for *_, error in clips):
             for number in numbers:
                 made[number] = [(row, samples, f"{UNREACHABLE}: no file of {folder}") for row, samples, _ in made[number]]
-
-
-_NOTHING = np.zeros(0, np.int16)
 
 
 def _piece(row: Row, start: float) -> Row:

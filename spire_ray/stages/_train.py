@@ -12,7 +12,7 @@ from typing import Any
 from spire_ray.core import storage
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.model import license
-from spire_ray.runtime import cluster, group
+from spire_ray.runtime import cluster, group, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import TrainSettings
 from spire_ray.training import checks, plan
@@ -31,7 +31,7 @@ def run(job: Job[TrainSettings]) -> None:
     settings = job.settings
     checks.check_layout(settings)
     license.check(settings.model, settings.license.accept)
-    given = {"settings": settings, "tracker": job.tracker, "watched": cluster.nodes() > 1}
+    given = {"settings": settings, "tracker": job.tracker, "watched": nodes.alive() > 1}
     with group.watched(job.progress, settings.output, lambda: _progress(settings)):
         group.run(_group(settings), _worker, given)
     metrics = {key: value for line in read_metrics(settings.output) for key, value in line.items()}
@@ -48,7 +48,8 @@ def _group(settings: TrainSettings) -> group.Group:
         cpus=workers.cpus,
         gpus=float(workers.gpus),
         backend="nccl" if workers.gpus else "gloo",
-        patience=1800.0,
+        patience=60 * workers.collective_minutes,
+        wait_minutes=settings.wait_minutes,
         restarts=workers.max_failures,
         output=settings.output,
         smaller="fewer training.micro_batch_size",

@@ -90,6 +90,7 @@ def _group(settings: FitCodebookSettings, planned: int) -> group.Group:
         cpus=settings.threads,
         gpus=settings.gpus_per_worker,
         patience=_PATIENCE,
+        wait_minutes=settings.wait_minutes,
         backend="gloo",  # sums of K · d float64 an iteration, which the passes leave on the CPU
         restarts=_RESTARTS,
         output=settings.output,

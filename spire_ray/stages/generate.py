@@ -146,7 +146,7 @@ def _ask(job: Job[Any], settings: GenerationSettings, todo: "list[tuple[Evaluate
     import ray
 
     workers = min(settings.workers, len(todo))
-    cluster.require("workers", workers, settings.threads, settings.gpus_per_worker)
+    cluster.require("workers", workers, settings.threads, settings.gpus_per_worker, wait_minutes=settings.wait_minutes)
     actor = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus_per_worker)(_Worker)
     idle = [actor.remote(settings) for _ in range(workers)]
     waiting, busy = list(todo), dict[Any, tuple[Any, EvaluatedModel]]()

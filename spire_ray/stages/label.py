@@ -6,9 +6,8 @@ wait, in the actors themselves. Each shard is written and marked done by the act
 without a mark. The driver keeps nothing for a row.
 """
 
-import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,15 +20,16 @@ from spire_ray.core import storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
-from spire_ray.runtime import cluster
+from spire_ray.runtime import asides, cluster, nodes
+from spire_ray.runtime.asides import Aside
 from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
-from spire_ray.shards import account, decoding, marks, parts, planning
+from spire_ray.shards import account, decoding, marks, parts, planning, proof
 from spire_ray.shards.shard import Shard, check, labelling
+from spire_ray.stages._hearing import Guard, Hearing
+from spire_ray.stages._label_report import Report, summarise
 
 FINGERPRINT_FILE = "fingerprint.json"
-_REPORTED_EVERY = 10.0
-"""Seconds between two reports to MLflow."""
 _PCM_BYTES = 2 * SAMPLE_RATE
 _DECODE_COPIES, _LABEL_COPIES = 4, 8
 """Memory of a task and of an actor, in sizes of the PCM of a shard; Ray places no more of them on a node than fit."""
@@ -66,14 +66,17 @@ def run(job: Job[LabelSettings]) -> None:
         )
         print(f"  taken over into {sum(1 for _ in carrying.iter_rows())} shards: columns beside the audio that have changed")
     if todo:
-        report = _Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
-        results = _labelled(settings, todo)
-        for labelled in results.iter_rows():
-            report.add(labelled)
-        report.end()
-        job.tracker.log_artifact("ray_data.txt", results.stats().encode())
+        report = Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
+        asked = proof.of(settings.output, planned, settings.columns)
+        pipeline = _Pipeline(settings, asked)
+        try:
+            for labelled in asides.results(todo, settings.columns, pipeline):
+                report.add(labelled)
+        finally:
+            report.end()
+            job.tracker.log_artifact("ray_data.txt", pipeline.stats().encode())
     marks.check_numerics([settings.output], settings.units.strict)
-    _summarise(job, codebook.fingerprint.identity.clusters)
+    summarise(job, codebook.fingerprint.identity.clusters)
 
 
 def _todo(settings: LabelSettings, planned: list[Shard]) -> tuple[list[dict[str, Any]], list[Shard]]:
@@ -111,9 +114,12 @@ class CarryOver:
 
 
 class LabelShard:
-    """A Ray Data actor: decoded shard → part file, done mark, and a row of counts. With `decode` it takes rows of the plan."""
+    """A Ray Data actor: decoded shard → part file, done mark, and a row of counts; or why the shard is set aside.
 
-    def __init__(self, settings: LabelSettings, decode: decoding.Decode | None = None) -> None:
+    With `hearing` it takes rows of the plan.
+    """
+
+    def __init__(self, settings: LabelSettings, guard: Guard | None = None, hearing: Hearing | None = None) -> None:
         if settings.gpus_per_worker:
             cluster.allow_compiling()
         import torch
@@ -124,7 +130,8 @@ class LabelShard:
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.gpus_per_worker else "cpu"
         self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
-        self._output, self._decode, self._tolerance = settings.output, decode, settings.length_tolerance
+        self._output, self._tolerance = settings.output, settings.length_tolerance
+        self._guard, self._hearing = guard, hearing
         self._numerics = {**self._labeler.numerics, **NUMERICS}
         if settings.units.strict:
             self._check_numerics()
@@ -138,8 +145,25 @@ class LabelShard:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See the class."""
+        number = batch["shard"][0].as_py()
+        aside = Aside.of(batch.to_pylist()[0] if self._hearing is None and "aside_why" in batch.column_names else {})
+        if not aside.why and self._guard:
+            aside = self._guard.refuse("labelling", number)
+        if aside.why:
+            return _told(number, aside)
+        table = self._label(batch)
+        if self._guard:
+            self._guard.done("labelling", number)
+        return table
+
+    def _label(self, batch: pa.Table) -> pa.Table:
         began = time.monotonic()
-        decoded = self._decode.shard(batch) if self._decode else decoding.Decoded.from_table(batch)
+        if self._hearing:
+            decoded, aside = self._hearing.shard(batch)
+            if aside.why:
+                return _told(decoded.shard, aside)
+        else:
+            decoded = decoding.Decoded.from_table(batch)
         decoded.refuse_shorter(self._labeler.encoder.shortest)
         decoded.refuse_other_lengths(self._tolerance)
         audio, errors, shard = decoded.samples, decoded.errors, decoded.shard
@@ -163,68 +187,66 @@ class LabelShard:
             numerics=self._numerics,
         )
         marks.write(self._output, shard, counts)
-        made = {"shard": shard, "audio_seconds": heard, "busy": counts.seconds, "rejected": len(errors) - len(good)}
-        return pa.table({name: [value] for name, value in made.items()})
+        return _told(shard, Aside(), heard, counts.seconds, len(errors) - len(good))
 
 
-class _Report:
-    """Progress line and MLflow metrics of the shards of this run."""
-
-    def __init__(self, job: Job[LabelSettings], seconds: dict[int, float]) -> None:
-        """`seconds` of each shard by the plan; what is rejected counts as done, too."""
-        self._job, self._seconds, self._total = job, seconds, sum(seconds.values())
-        self._began = self._reported = time.monotonic()
-        self._done = self._audio = self._busy = 0.0
-        self._rejected = self._shards = 0
-
-    def add(self, labelled: dict[str, Any]) -> None:
-        """Count a shard."""
-        self._shards += 1
-        self._done += self._seconds[labelled["shard"]]
-        self._audio += labelled["audio_seconds"]
-        self._busy += labelled["busy"]
-        self._rejected += labelled["rejected"]
-        speed = self._audio / (time.monotonic() - self._began)
-        done = self._done if self._shards < len(self._seconds) else self._total  # sums in another order differ
-        hours = f"{self._audio / 3600:.2f} of {self._total / 3600:.2f} h labelled"
-        text = f"{hours}  {speed:.0f} × real time  {self._rejected} rejected"
-        self._job.progress.update(done, self._total, text)
-        if time.monotonic() - self._reported > _REPORTED_EVERY:
-            self.end()
-
-    def end(self) -> None:
-        """Log what this run has done so far."""
-        self._reported = time.monotonic()
-        elapsed = self._reported - self._began
-        metrics = {
-            "label/hours": self._audio / 3600,
-            "label/hours_per_second": self._audio / 3600 / elapsed,
-            "label/x_real_time": self._audio / elapsed,
-            "label/rejected": self._rejected,
-            "label/actor_busy": self._busy / elapsed / self._job.settings.workers,
-        }
-        self._job.tracker.log_metrics(metrics, self._shards)
+def _told(shard: int, aside: Aside, audio_seconds: float = 0.0, busy: float = 0.0, rejected: int = 0) -> pa.Table:
+    """The row that the driver gets."""
+    counts = {"shard": [shard], "audio_seconds": [audio_seconds], "busy": [busy], "rejected": [rejected]}
+    return aside.beside(pa.table(counts))
 
 
-def _labelled(settings: LabelSettings, todo: list[dict[str, Any]]) -> Any:
+class _Pipeline:
     """The Ray Data pipeline: a row of counts for every shard."""
-    cut, silence, tolerance = settings.cut_seconds, settings.silence, settings.length_tolerance
-    decode = decoding.Decode(dict(settings.columns), settings.max_seconds, cut, silence, tolerance, settings.output)
-    apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
-    pcm = settings.shard_seconds * _PCM_BYTES
-    rows = cluster.blocks(todo)
-    if apart:
-        rows = rows.map_batches(decode, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm)
-    return rows.map_batches(
-        LabelShard,
-        fn_constructor_args=(settings, None if apart else decode),
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=cluster.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker, beside=int(apart)),
-        num_cpus=settings.threads,
-        num_gpus=settings.gpus_per_worker or None,
-        memory=(_LABEL_COPIES if apart else _LABEL_COPIES + _DECODE_COPIES) * pcm,
-    )
+
+    def __init__(self, settings: LabelSettings, asked: proof.Proof) -> None:
+        self._settings, self._asked = settings, asked
+        self._made: list[Any] = []
+
+    def __call__(self, todo: list[dict[str, Any]], without: Collection[str]) -> Any:
+        """Rows of the plan, and the nodes that they must not be worked on."""
+        settings, placed = self._settings, nodes.avoiding(without)
+        decode = decoding.Decode(
+            dict(settings.columns),
+            settings.max_seconds,
+            settings.cut_seconds,
+            settings.silence,
+            settings.length_tolerance,
+            settings.output,
+        )
+        guard = Guard(self._asked, nodes.deaths())
+        hearing = Hearing(decode, guard, settings.max_rejected_share)
+        apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
+        pcm = settings.shard_seconds * _PCM_BYTES
+        rows = cluster.blocks(todo)
+        if apart:
+            rows = rows.map_batches(hearing, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm, **placed)
+        pool = cluster.actors(
+            settings.workers,
+            len(todo),
+            settings.threads,
+            settings.gpus_per_worker,
+            int(apart),
+            wait_minutes=settings.wait_minutes,
+            without=without,
+        )
+        made = rows.map_batches(
+            LabelShard,
+            fn_constructor_args=(settings, guard, None if apart else hearing),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=pool,
+            num_cpus=settings.threads,
+            num_gpus=settings.gpus_per_worker or None,
+            memory=(_LABEL_COPIES if apart else _LABEL_COPIES + _DECODE_COPIES) * pcm,
+            **placed,
+        )
+        self._made.append(made)
+        return made
+
+    def stats(self) -> str:
+        """What Ray Data says of its operators."""
+        return "\n".join(made.stats() for made in self._made)
 
 
 def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]], errors: list[str]) -> pa.Table:
@@ -254,31 +276,6 @@ def _grown(settings: LabelSettings) -> bool:
         return True
     todo, carried = _todo(settings, planning.read(settings.output))
     return bool(todo or carried)
-
-
-def _summarise(job: Job[LabelSettings], clusters: int) -> None:
-    """Add up the done marks: every row is labelled or rejected, and the counts say so."""
-    total = marks.total(marks.read(job.settings.output))
-    rejected = sum(total.rejected.values())
-    facts: dict[str, Any] = {
-        "rows": total.rows,
-        "labelled": total.rows - rejected,
-        "rejected": rejected,
-        "hours": round(total.audio_seconds / 3600, 4),
-        "frames": total.frames,
-        "units": total.units,
-        "clusters": clusters,
-    }
-    job.facts |= facts | {"rejected_by_reason": total.rejected}
-    job.tracker.log_metrics({metric(reason): count for reason, count in total.rejected.items()})
-    for line in account.lines(total.rejected):
-        print(f"  {line}")
-    account.check(total, job.settings.max_rejected_share, job.settings.output)
-
-
-def metric(reason: str) -> str:
-    """The name of a count of rejected rows, of characters that MLflow takes."""
-    return f"label/rejected/{re.sub(r'[^a-zA-Z0-9_. -]', '', reason)}"
 
 
 STAGES.register("label", Stage(LabelSettings, plan, run, uses="Ray Data", grown=_grown))

@@ -13,7 +13,7 @@ from spire_ray.core import storage, tables
 from spire_ray.core.provenance import datasets_of, licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.packs import card, choice, mixture, tokens
-from spire_ray.runtime import cluster
+from spire_ray.runtime import cluster, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
 from spire_ray.shards import marks
@@ -83,13 +83,14 @@ def run(job: Job[PackSettings]) -> None:
 class Tokenise:
     """A Ray Data actor: a block of rows → the file of its tokens and the file of what was refused."""
 
-    def __init__(self, settings: PackSettings) -> None:
-        self._tokeniser = tokens.Tokeniser(settings)
+    def __init__(self, settings: PackSettings, deaths: Any = None) -> None:
+        self._tokeniser, self._deaths = tokens.Tokeniser(settings), deaths
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a block as `_blocks` describes it. Out: its number."""
         block = {key: value[0] for key, value in batch.items()}
-        self._tokeniser.write(block)
+        with nodes.counted(self._deaths, f"block {block['block']}"):
+            self._tokeniser.write(block)
         return {"block": [block["block"]]}
 
 
@@ -99,9 +100,9 @@ def _tokenise(settings: PackSettings, blocks: list[dict[str, Any]]) -> Iterator[
         return
     tokenised = cluster.blocks(blocks).map_batches(
         Tokenise,
-        fn_constructor_args=(settings,),
+        fn_constructor_args=(settings, nodes.deaths()),
         batch_size=1,
-        compute=cluster.actors(settings.workers, len(blocks)),
+        compute=cluster.actors(settings.workers, len(blocks), wait_minutes=settings.wait_minutes),
     )
     for count, _ in enumerate(tokenised.iter_rows(), 1):
         yield count

@@ -18,7 +18,7 @@ from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut
-from spire_ray.runtime import cluster
+from spire_ray.runtime import cluster, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PseudoLabelSettings
 from spire_ray.shards import account, marks, planning
@@ -103,11 +103,17 @@ def run(job: Job[PseudoLabelSettings]) -> None:
     if todo:
         translated = cluster.blocks(todo).map_batches(
             ChooseShard if settings.candidates else TranslateShard,
-            fn_constructor_args=(settings,),
+            fn_constructor_args=(settings, nodes.deaths()),
             batch_size=1,
             num_cpus=settings.threads,
             num_gpus=settings.gpus_per_worker,
-            compute=cluster.actors(settings.workers, len(todo), settings.threads, settings.gpus_per_worker),
+            compute=cluster.actors(
+                settings.workers,
+                len(todo),
+                settings.threads,
+                settings.gpus_per_worker,
+                wait_minutes=settings.wait_minutes,
+            ),
         )
         for count, _ in enumerate(translated.iter_rows(), len(shards) - len(todo) + 1):
             job.progress.update(count, len(shards), f"{count}/{len(shards)} shards translated")
@@ -122,7 +128,7 @@ def run(job: Job[PseudoLabelSettings]) -> None:
 class TranslateShard:
     """A Ray Data actor: the transcripts of a shard → its file of translations with scores, and its mark."""
 
-    def __init__(self, settings: PseudoLabelSettings) -> None:
+    def __init__(self, settings: PseudoLabelSettings, deaths: Any = None) -> None:
         import torch
 
         from spire_ray.inference.generate import EngineGenerator
@@ -132,17 +138,21 @@ class TranslateShard:
         self._generator = EngineGenerator.from_pretrained(
             settings.model, "transformers", device=device, max_new_tokens=settings.max_new_tokens, batch_size=_AT_ONCE
         )
-        self._settings = settings
+        self._settings, self._deaths = settings, deaths
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
         shard = _shard(batch)
+        with nodes.counted(self._deaths, f"shard {shard.shard}"):
+            self._make(shard)
+        return {"shard": [shard.shard]}
+
+    def _make(self, shard: Shard) -> None:
         rows = labels.rows(shard, self._settings.split).to_pylist()
         made = [_label(rows[request.row], request) for request in pseudo.requests(rows, self._settings.languages)]
         self._translate([label for label in made if not label["error"]])
         self._score([label for label in made if label["translation"]])
         labels.write(self._settings.output, shard.shard, made, _counts(made, len(rows), shard))
-        return {"shard": [shard.shard]}
 
     def _translate(self, wanted: list[dict[str, Any]]) -> None:
         from spire_ray.inference.tasks import written
@@ -176,19 +186,23 @@ class TranslateShard:
 class ChooseShard:
     """A Ray Data actor: the translations of a shard by several systems → its file of the best, and its mark."""
 
-    def __init__(self, settings: PseudoLabelSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: PseudoLabelSettings, deaths: Any = None) -> None:
+        self._settings, self._deaths = settings, deaths
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
-        shard, settings = _shard(batch), self._settings
-        number = shard.shard
+        shard = _shard(batch)
+        with nodes.counted(self._deaths, f"shard {shard.shard}"):
+            self._choose(shard)
+        return {"shard": [shard.shard]}
+
+    def _choose(self, shard: Shard) -> None:
+        settings, number = self._settings, shard.shard
         candidates = [labels.candidate(given, number) for given in settings.candidates]
         wanted = {"", *settings.languages}
         made = [dict(each) for each in pseudo.better(candidates, settings.quality.by) if each["target_language"] in wanted]
         rows = marks.one(settings.candidates[0].labels, number, Translations).rows
         labels.write(settings.output, number, made, _counts(made, rows, shard))
-        return {"shard": [number]}
 
 
 def _shard(batch: dict[str, Any]) -> Shard:

@@ -1,8 +1,9 @@
 """The stage label, noting in the file SPIRE_TEST_NOTES which shards are decoded, begun and done: for tests that count what is
 done twice. The lines of one run are appended to those of the runs before it. The disk is full for the parts of the shards from
-SPIRE_TEST_FULL_FROM on."""
+SPIRE_TEST_FULL_FROM on, and the shard SPIRE_TEST_FATAL kills whoever labels it."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from spire_ray.stages import label
 
 NOTES = os.environ["SPIRE_TEST_NOTES"]
 FULL_FROM = float(os.environ["SPIRE_TEST_FULL_FROM"])
+FATAL = int(os.environ.get("SPIRE_TEST_FATAL", "-1"))
 
 
 def note(what, batch):
@@ -39,16 +41,18 @@ class Decode:
 
 
 class LabelShard:
-    def __init__(self, settings, decode=None):
+    def __init__(self, settings, *arguments):
         from spire_ray.stages.label import LabelShard as Product
 
-        self.inner, self.output = Product(settings, decode), settings.output
+        self.inner, self.output = Product(settings, *arguments), settings.output
 
     def __call__(self, batch):
         note("begun", batch)
         shard = batch["shard"][0].as_py()
         if shard >= FULL_FROM:
             fill(Path(marks.part(self.output, shard)))
+        if shard == FATAL:
+            self.inner._label = lambda batch: os.kill(os.getpid(), signal.SIGKILL)
         counted = self.inner(batch)
         note("done", batch)
         return counted

@@ -17,7 +17,7 @@ from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import LABELLED, MANIFEST, REJECTED
 from spire_ray.settings import LabelSettings
 from spire_ray.shards import account, decoding, marks, planning
-from spire_ray.stages import label
+from spire_ray.stages import _label_report, label
 from spire_ray.tools import audit, status
 from spire_ray.tools._audit_units import audit_folder
 
@@ -220,5 +220,5 @@ def parts(folder):
 def test_every_reason_makes_the_name_of_a_metric(reason):
     from mlflow.utils.validation import _validate_metric_name
 
-    _validate_metric_name(label.metric(reason))
-    assert label.metric("no samples") == "label/rejected/no samples"
+    _validate_metric_name(_label_report.metric(reason))
+    assert _label_report.metric("no samples") == "label/rejected/no samples"

@@ -113,7 +113,12 @@ def test_a_folder_that_was_not_mounted_is_tried_again_by_every_run(job, tmp_path
     (tmp_path / "wav").rename(tmp_path / "away")
     assert job() == 2
     told = capsys.readouterr().err
-    assert "12 of 12 rows were rejected, most as 'unreachable': nothing was labelled" in told
+    assert (
+        f"3 of 3 shards are set aside: shard 0, rows 0 to 3 of {tmp_path}/units/_manifest/part-000000.parquet: 4 of 4 rows"
+        in told
+    )
+    assert f"unreachable: no such file, nor its folder {tmp_path}/wav (on " in told
+    assert not list((tmp_path / "units").glob("part-*")) and not (tmp_path / "units" / "_done").exists()
     assert storage.read_json(f"{tmp_path}/units/run.json")["status"] == "began"
     (tmp_path / "wav").mkdir()  # the mount point, and still no mount
     assert job() == 2
