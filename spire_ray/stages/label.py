@@ -26,8 +26,8 @@ from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
 from spire_ray.shards import account, decoding, marks, parts, planning
 from spire_ray.shards.shard import Shard, check, labelling
+from spire_ray.units.fingerprint import FINGERPRINT_FILE
 
-FINGERPRINT_FILE = "fingerprint.json"
 _REPORTED_EVERY = 10.0
 """Seconds between two reports to MLflow."""
 _PCM_BYTES = 2 * SAMPLE_RATE
