@@ -85,14 +85,14 @@ def questions_of_the_evaluation(model, tasks, form=None):
     """The prompts about a row, as text."""
     from types import SimpleNamespace
 
-    from spire_ray.evaluation import asking
-    from spire_ray.evaluation.tasks import TASKS
+    from spire_ray.evaluation.systems.llm import LanguageModel
+    from spire_ray.evaluation.tasks import TASKS, Question
     from spire_ray.evaluation.test_set import Row
     from spire_ray.text.tokenizer import SpeechTokenizer
 
-    generator = SimpleNamespace(tokenizer=SpeechTokenizer(model))
+    system = LanguageModel(SimpleNamespace(tokenizer=SpeechTokenizer(model)), form)
     row = Row(utt_id="a", language="en", units=UNITS, text="the dog", translation="der Hund")
-    asked = [TASKS[task].prompt(asking.question(TASKS[task], generator, form, row, "de", "")) for task in tasks]
+    asked = [system.prompt(TASKS[task].request(Question(row, "de"))) for task in tasks]
     return ["".join(span.text if span.units is None else codec.encode(span.units) for span in spans) for spans in asked]
 
 
@@ -103,7 +103,7 @@ def test_the_evaluation_says_what_was_not_trained(trained):
     models = (EvaluatedModel(name="m", model=trained[0], tasks=tasks),)
 
     def settings(code):
-        return EvaluateSettings(data="", models=models, output="", source_language="en", target_language=code)
+        return EvaluateSettings(data="none", models=models, output="", source_language="en", target_language=code)
 
     of = {code: next(iter(evaluate.plan(settings(code)))) for code in ("de", "fr")}
     assert of["de"].endswith("; was not trained to do mt_reverse")
@@ -123,7 +123,7 @@ def test_a_form_that_a_folder_contradicts_is_refused(trained):
     form = "it" if trained[1][0].startswith("Speech") else "cpt"
     model = EvaluatedModel(name="m", model=trained[0], tasks=("asr",), format=form)
     with pytest.raises(ValueError, match=rf"models\.m\.format={form}: {trained[0]} says that it is asked as"):
-        evaluate.plan(EvaluateSettings(data="", models=(model,), output=""))
+        evaluate.plan(EvaluateSettings(data="none", models=(model,), output=""))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     """Every file of the page, and three clips."""
     here = tmp_path_factory.mktemp("mine")
     blocks = dict(BLOCK.findall((ROOT / "docs" / "extending.md").read_text()))
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     for name, content in blocks.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(content)
@@ -77,6 +77,7 @@ def test_a_task_and_a_metric_are_a_file_each(folder, tiny_base):
     found = json.loads((folder / "runs" / "evaluate" / "results.json").read_text())
     [said] = json.loads((folder / "runs" / "evaluate" / "hypotheses.json").read_text())["answers"]["mine"]["mt_shouted"]
     assert found["mine.mt_shouted.length"] == 100 * len(said) / len("der Hund")
+    assert found["words.mt.bleu"] == 100 or found["words.mt.chrf"] == 100
     assert found["figures"][0]["counts"] == {"characters": len(said)} and "mine.mt_shouted.chrf" in found
 
 

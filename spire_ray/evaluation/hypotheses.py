@@ -22,11 +22,13 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
         ("tokens", pa.int32()),
         ("seconds", pa.float64()),
+        ("duration", pa.float64()),
+        ("speaker", pa.string()),
     ]
 )
 """One row of the test set. `prompt` is the form of the prompts and of the model, `source` and `target` are the languages of what
 is asked about and of the answer, `text` is what a metric may compare a translation with. A row that was not asked has an `error`
-instead of a `hypothesis`. `seconds` is its share of its batch."""
+instead of a `hypothesis`. `seconds` is its share of its batch, `duration` is that of the speech."""
 NOT_ASKED = "no "
 """How the `error` of a row begins that lacks what its task needs."""
 
@@ -47,24 +49,36 @@ def done(folder: str, model: str, task: str) -> set[int]:
     return {int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet")}
 
 
-def write_plan(folder: str, tasks: dict[str, list[str]], shards: int) -> None:
-    """Say what there will be: the tasks of each model, in so many shards."""
-    storage.write_json(storage.join(folder, FOLDER, PLAN), {"tasks": tasks, "shards": shards})
+def begin(folder: str, tasks: dict[str, list[str]], shards: int, rows: str, **about: str) -> None:
+    """Say what there will be: the tasks of each model, in so many shards of rows with this digest, and what holds for all."""
+    require_rows(folder, rows)
+    storage.write_json(storage.join(folder, FOLDER, PLAN), {"tasks": tasks, "shards": shards, "rows": rows, **about})
+
+
+def plan(folder: str) -> dict[str, Any]:
+    """What `begin` wrote; empty where nothing has begun."""
+    path = storage.join(folder, FOLDER, PLAN)
+    return dict(storage.read_json(path)) if storage.exists(path) else {}
+
+
+def require_rows(folder: str, rows: str) -> None:
+    """Raise ValueError where the folder holds answers about other rows than those with this digest."""
+    if plan(folder).get("rows", rows) != rows:
+        raise ValueError(f"output={folder}: the rows of the test set have changed since they were asked about; choose another")
 
 
 def everything(folder: str) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
     """(model, task, answers) of a folder. Raises ValueError for one without answers, or with some missing."""
-    path = storage.join(folder, FOLDER, PLAN)
-    if not storage.exists(path):
+    said = plan(folder)
+    if not said:
         raise ValueError(f"hypotheses={folder}: holds no {FOLDER}/{PLAN}; make it with the stage generate")
-    plan = storage.read_json(path)
-    wanted = set(range(plan["shards"]))
-    for model, tasks in plan["tasks"].items():
+    wanted = set(range(said["shards"]))
+    for model, tasks in said["tasks"].items():
         for task in tasks:
             if missing := wanted - done(folder, model, task):
                 path = _part(folder, model, task, min(missing))
                 raise ValueError(f"hypotheses={folder}: {len(missing)} shards are missing, such as {path}; run generate again")
-    for model, tasks in plan["tasks"].items():
+    for model, tasks in said["tasks"].items():
         for task in tasks:
             yield model, task, [row for shard in sorted(wanted) for row in read(folder, model, task, shard)]
 

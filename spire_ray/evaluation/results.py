@@ -48,9 +48,10 @@ def as_json(found: Sequence[Figure], counted: Sequence[Rows], compared: Sequence
     }
 
 
-def as_markdown(found: Sequence[Figure], counted: Sequence[Rows], compared: Sequence[Comparison]) -> str:
+def as_markdown(found: Sequence[Figure], counted: Sequence[Rows], compared: Sequence[Comparison], protocol: str = "") -> str:
     """A table for each task and direction, the best figure bold; then the comparisons and the signatures."""
     parts = ["# Results", "Between brackets: the interval of 95 % by bootstrap over the rows."]
+    parts += [f"Protocol: {protocol}."] if protocol else []
     for task, languages in dict.fromkeys((each.task, each.languages) for each in counted):
         rows = [each for each in counted if (each.task, each.languages) == (task, languages)]
         figures = [each for each in found if (each.task, each.languages) == (task, languages)]
@@ -80,26 +81,29 @@ def by_row(folder: str, model: str, task: str, answers: Sequence[dict[str, Any]]
 
 def _table(rows: Sequence[Rows], figures: Sequence[Figure]) -> str:
     metrics = list(dict.fromkeys(each.metric for each in figures))
-    best = {metric: _best([each for each in figures if each.metric == metric]) for metric in metrics}
+    bold = {metric: best([each for each in figures if each.metric == metric]) for metric in metrics}
     lines = [["model", *(_title(metric) for metric in metrics), "scored", "left out", "failed", "empty"]]
     for row in rows:
         mine = {each.metric: each for each in figures if each.model == row.model}
         scored = min((each.scored for each in mine.values()), default=0)
-        cells = [_cell(mine[metric], best[metric]) if metric in mine else "" for metric in metrics]
+        cells = [_cell(mine[metric], mine[metric] in bold[metric]) if metric in mine else "" for metric in metrics]
         # left out is also a reference that holds nothing once it is normalized
         lines.append([row.model, *cells, *map(str, (scored, row.rows - row.failed - scored, row.failed, row.empty))])
     return _drawn(lines)
 
 
-def _cell(figure: Figure, best: float) -> str:
+def _cell(figure: Figure, bold: bool) -> str:
     value = f"{figure.value:.2f}"
     parts = "".join(f", {count} {name}" for name, count in figure.counts.items())
-    return f"{f'**{value}**' if figure.value == best else value} [{figure.low:.2f}, {figure.high:.2f}]{parts}"
+    return f"{f'**{value}**' if bold else value} [{figure.low:.2f}, {figure.high:.2f}]{parts}"
 
 
-def _best(figures: Sequence[Figure]) -> float:
+def best(figures: Sequence[Figure]) -> list[Figure]:
+    """The best over as many rows as any: one that failed at hard rows would be better without them."""
     choose = max if METRICS[figures[0].metric].higher_is_better else min
-    return choose(each.value for each in figures)
+    most = max(each.scored for each in figures)
+    fair = [each for each in figures if each.scored == most]
+    return [each for each in fair if each.value == choose(other.value for other in fair)]
 
 
 def _errors(rows: Sequence[Rows]) -> str:

@@ -61,7 +61,10 @@ def metrics_of(task: str, answers: Language, settings: ScoringSettings) -> list[
     kind = TASKS[task].kind
     if not (found := [name for name in settings.metrics if METRICS[name].measures == kind]):
         raise ValueError(f"metrics={list(settings.metrics)}: none of them measures a {kind}, the answer of {task}; add one")
-    return found
+    if not (fitting := [name for name in found if METRICS[name].fits(answers)]):
+        own = ", ".join(TASKS[task].metrics(answers))
+        raise ValueError(f"metrics={list(settings.metrics)}: {', '.join(found)} says nothing of {answers.name}; add {own}")
+    return fitting
 
 
 def check(settings: ScoringSettings, asked: Iterable[tuple[str, str]]) -> None:
@@ -155,9 +158,11 @@ def _figure(settings: ScoringSettings, made: Metric, numbers: dict[str, Sequence
     sums = statistics.sum(0)
     samples = significance.sampled(statistics, made.value, settings.bootstrap, settings.seed)
     low, high = significance.interval(samples)
+    if not np.isfinite([value := made.value(sums), low, high]).all():
+        raise ValueError(f"{'.'.join((place['model'], place['task'], place['metric']))}: {value}, which is no number")
     return Figure(
         **place,
-        value=made.value(sums),
+        value=value,
         low=low,
         high=high,
         counts={name: int(count) for name, count in zip(made.counts, sums, strict=False)},

@@ -1,21 +1,32 @@
 """The rows of a test set: of units that the stage label made, or of any manifest."""
 
+import hashlib
+import json
+import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spire_ray.core import storage, tables
-from spire_ray.manifest import reader
+from spire_ray.manifest import formats, reader
 from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED, UNITS, in_split
 from spire_ray.settings import GenerationSettings
-from spire_ray.text.languages import language
+from spire_ray.text.languages import find, language
 
 _READ = ("utt_id", "language", "text", "translations", "split", "speaker", "duration", "units", "durations", "status")
+
+
+class Recording(NamedTuple):
+    """Where the audio of a row is."""
+
+    source: bytes | str
+    offset: float
+    duration: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,15 @@ class Row:
     """uint16 [n]; None for a row without speech."""
     another: np.ndarray | None = None
     """Units of the row after it, for controls."""
+    audio: Recording | None = None
+    """None where no system hears it."""
+    shots: tuple[tuple[str, str], ...] = ()
+    """Texts and translations of other rows, for models that continue text."""
+    tokens: tuple[str, ...] = ()
+    tags: str = ""
+    """A tag for each token, one space between them, as a corpus of named entities has them."""
+    draft: str = ""
+    """A translation that is to be corrected."""
     speaker: str = ""
     duration: float = 0.0
     frames: int = 0
@@ -40,9 +60,15 @@ class Row:
         value = getattr(self, name)
         return bool(value.strip()) if isinstance(value, str) else value is not None and len(value) > 0
 
+    def with_another(self) -> "Row":
+        """The row with the speech of the one after it."""
+        return replace(self, units=self.another)
 
-def rows(settings: GenerationSettings) -> list[Row]:
+
+def rows(settings: GenerationSettings, *, audio: bool = False, extra: bool = False) -> list[Row]:
     """The rows of the split in the order of their ids; those that labelling rejected are left out.
+
+    `audio` says where that of each is, `extra` reads what a corpus says of them beside the columns of a manifest.
 
     Raises ValueError, naming the rows, for a split without rows, for rows whose language is unknown or not said, and for ids that
     occur twice.
@@ -55,10 +81,23 @@ def rows(settings: GenerationSettings) -> list[Row]:
         raise ValueError(f"split={settings.split}: {settings.data} has no rows of it that can be asked about{every}")
     if twice := [utt_id for utt_id, count in Counter(row["utt_id"] for row in found).items() if count > 1]:
         raise ValueError(f"data={settings.data}: utt_id not unique: {', '.join(twice[:5])}")
-    made = [_row(row, settings.source_language, target) for row in found]
+    heard = _recordings(settings, {row["utt_id"] for row in found}) if audio else {}
+    beside = _extra(settings.data) if extra else {}
+    made = [_row(row | beside.get(row["utt_id"], {}), settings.source_language, target, heard) for row in found]
     spoken = [row.units for row in made if row.units is not None]
     following = iter([*spoken[1:], *spoken[:1]] if len(spoken) > 1 else [None] * len(spoken))
-    return [row if row.units is None else replace(row, another=next(following)) for row in made]
+    made = [row if row.units is None else replace(row, another=next(following)) for row in made]
+    return list(_with_shots(made, settings))
+
+
+def digest(found: Iterable[Row]) -> str:
+    """Of all that is asked about rows and that answers are held against."""
+    hashed = hashlib.sha256()
+    for row in found:
+        said = (row.utt_id, row.language, row.text, row.translation, row.shots, row.tokens, row.tags, row.draft)
+        hashed.update(json.dumps(said, ensure_ascii=False).encode())
+        hashed.update(b"" if row.units is None else row.units.tobytes())
+    return hashed.hexdigest()[:20]
 
 
 def has_units(data: str) -> bool:
@@ -90,7 +129,52 @@ def _read(settings: GenerationSettings) -> Iterable[dict[str, Any]]:
     return (row for table in reader.stream(settings.data, settings.columns) for row in table.select(columns).to_pylist())
 
 
-def _row(row: dict[str, Any], source: str, target: str) -> Row:
+def _recordings(settings: GenerationSettings, wanted: set[str]) -> dict[str, Recording]:
+    """The audio of rows: of the manifest, or of the one that the units were made of."""
+    if not settings.audio and has_units(settings.data):
+        raise ValueError(f"audio: {settings.data} holds units alone; name the manifest that they were made of")
+    found = {}
+    for table in reader.stream(settings.audio or settings.data, settings.columns):
+        for row in table.select(["utt_id", "audio", "offset", "duration"]).to_pylist():
+            source = (row["audio"] or {}).get("bytes") or (row["audio"] or {}).get("path")
+            if source and row["utt_id"] in wanted:
+                # the duration of a row without an offset says how long the file is, no part of it
+                cut = row["offset"] is not None
+                found[row["utt_id"]] = Recording(source, row["offset"] or 0.0, row["duration"] if cut else None)
+    return found
+
+
+def _extra(data: str) -> dict[str, dict[str, Any]]:
+    """`extra` of rows by their ids, of Parquet files and of tables in other formats; as an object, or as JSON."""
+    found = {}
+    for file in reader.files(data):
+        if reader.is_parquet(file):
+            there = "extra" in _columns(file)
+            given: Iterator[dict[str, Any]] = iter(tables.read(file, ["utt_id", "extra"]).to_pylist() if there else ())
+        else:
+            given = (row for _, row in formats.of(file).rows(file))
+        for row in given:
+            said = row.get("extra") or {}
+            found[row["utt_id"]] = json.loads(said) if isinstance(said, str) else dict(said)
+    return found
+
+
+def _with_shots(made: list[Row], settings: GenerationSettings) -> Iterator[Row]:
+    """Rows with their examples: drawn anew for each, with replacement, as SpireLM draws them."""
+    shots = settings.shots
+    if not shots.number:
+        yield from made
+        return
+    given = replace(settings, data=shots.data or settings.data, split=shots.split, utterances=0, shots=replace(shots, number=0))
+    pairs = [(row.text, row.translation) for row in rows(given) if row.text and row.translation]
+    if not pairs:
+        raise ValueError(f"shots.split={shots.split}: {given.data} has no texts with translations there")
+    draw = random.Random(shots.seed)
+    for row in made:
+        yield replace(row, shots=tuple(draw.choice(pairs) for _ in range(shots.number)))
+
+
+def _row(row: dict[str, Any], source: str, target: str, heard: dict[str, Recording]) -> Row:
     named = row["language"] or source
     if not named:
         raise ValueError(f"source_language: row {row['utt_id']} names no language; say which it is")
@@ -103,9 +187,19 @@ def _row(row: dict[str, Any], source: str, target: str) -> Row:
         utt_id=row["utt_id"],
         language=code,
         text=(row["text"] or "").strip(),
-        translation=(dict(row["translations"] or ()).get(target) or "").strip(),
+        translation=_translation(dict(row["translations"] or ()), target),
         units=None if units is None else np.asarray(units, np.uint16),
+        audio=heard.get(row["utt_id"]),
+        tokens=tuple(row.get("tokens") or ()),
+        tags=" ".join(row.get("tags") or ()),
+        draft=(row.get("mt") or "").strip(),
         speaker=row["speaker"] or "",
         duration=row["duration"] or 0.0,
         frames=int(sum(row.get("durations") or ())),
     )
+
+
+def _translation(translations: dict[str, str], target: str) -> str:
+    """The one into a language, which a manifest may call `zh`, `zh-CN` or `Chinese`."""
+    named = [code for code in translations if (known := find(code)) and known.code == target]
+    return (translations[target if target in named else named[0]] or "").strip() if named else ""

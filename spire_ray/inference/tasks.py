@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spire_ray.text import prompts
-from spire_ray.text.prompts import Span, Turn
+from spire_ray.text.prompts import Span, Style, Turn
 from spire_ray.text.record import Form
 from spire_ray.text.tokenizer import SpeechTokenizer
 
@@ -15,30 +15,46 @@ if TYPE_CHECKING:
 
 
 def spoken(
-    tokenizer: SpeechTokenizer, units: np.ndarray, language: str = "en", to: str = "", form: Form | None = None
+    tokenizer: SpeechTokenizer,
+    units: np.ndarray,
+    language: str = "en",
+    to: str = "",
+    form: Form | None = None,
+    style: Style | None = None,
 ) -> list[Span]:
     """The prompt that asks a model for the transcript of units or, with `to`, for their translation.
 
-    `form` asks in another form than the model's own.
+    `form` and `style` ask in others than the model's own.
     """
-    style = prompts.STYLES[tokenizer.record.prompts]
+    style = style or prompts.STYLES[tokenizer.record.prompts]
     if (form or tokenizer.record.form) == "cpt":
         return prompts.prompt(prompts.asr_completion(to or language, style), units)
     question = prompts.st_prompt(to, style) if to else prompts.asr_prompt(language, style)
     return prompts.chat([Turn(question)], units, tokenizer.chat)
 
 
-def written(tokenizer: SpeechTokenizer, text: str, source: str, target: str, form: Form | None = None) -> list[Span]:
-    """The prompt that asks a model for the translation of a text."""
-    style = prompts.STYLES[tokenizer.record.prompts]
+def written(
+    tokenizer: SpeechTokenizer,
+    text: str,
+    source: str,
+    target: str,
+    form: Form | None = None,
+    style: Style | None = None,
+    shots: Sequence[tuple[str, str]] = (),
+) -> list[Span]:
+    """The prompt that asks a model for the translation of a text; one that continues text may get examples before it."""
+    style = style or prompts.STYLES[tokenizer.record.prompts]
     if (form or tokenizer.record.form) == "cpt":
-        return prompts.prompt(prompts.mt_completion(text, source, target, style))
+        examples = [prompts.completion(prompts.mt_completion(shot, source, target, style), answer) for shot, answer in shots]
+        return prompts.few_shot(examples, prompts.prompt(prompts.mt_completion(text, source, target, style)))
     return prompts.chat([Turn(prompts.mt_prompt(text, source, target, style))], markup=tokenizer.chat)
 
 
-def in_turns(tokenizer: SpeechTokenizer, units: np.ndarray, transcript: str, source: str, target: str) -> list[Span]:
+def in_turns(
+    tokenizer: SpeechTokenizer, units: np.ndarray, transcript: str, source: str, target: str, style: Style | None = None
+) -> list[Span]:
     """The prompt that asks a model, in a second turn, for the translation of speech that it has transcribed."""
-    style = prompts.STYLES[tokenizer.record.prompts]
+    style = style or prompts.STYLES[tokenizer.record.prompts]
     return prompts.chat(prompts.multiturn(transcript, "", source, target, style), units, tokenizer.chat)
 
 

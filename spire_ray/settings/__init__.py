@@ -14,6 +14,7 @@ from spire_ray.settings.evaluation import (
     GenerationSettings,
     ScoreSettings,
     ScoringSettings,
+    ShotSettings,
 )
 from spire_ray.settings.inference import ServeSettings
 from spire_ray.settings.quickstart import ArchitectureSettings, CorpusSettings, InitModelSettings, SplitSettings
@@ -69,6 +70,7 @@ __all__ = [
     "ScoreSettings",
     "ScoringSettings",
     "ServeSettings",
+    "ShotSettings",
     "SourceSettings",
     "SplitSettings",
     "StageSettings",

@@ -21,19 +21,44 @@ class EvaluatedModel:
 
     name: str
     """Name in the report: base, cpt, it."""
-    model: ModelReference
+    system: str = "llm"
+    """As `spire_ray.evaluation.systems` and plugins name them: `llm` for models of this platform and any text model, whisper,
+    seamless, ctc, endpoint."""
+    model: ModelReference = ""
     tasks: tuple[str, ...]
     """As `spire_ray.evaluation.tasks` and plugins name them: asr, mt, st_direct, …"""
     format: Literal["", "cpt", "it"] = ""
     """Empty: as the folder of the model says it was trained. `cpt` or `it` says it for a folder that does not."""
+    transcripts: str = ""
+    """Name of the model whose transcripts `st_cascade` translates, which is asked `asr`; empty: its own."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Of its system: `url` and `name` of an endpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotSettings:
+    """Examples before each text that a model in the form `cpt` is to translate; drawn anew for each row, with replacement."""
+
+    number: NonNegativeInt = 0
+    data: Manifest = ""
+    """Where they are from; empty: the test set's own `data`."""
+    split: str = "dev"
+    seed: int = 42
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings(StageSettings):
     """What `generate` and `evaluate` share."""
 
-    data: Manifest
-    """The test set: the units that label made or, where tasks are about text alone, any manifest."""
+    test_set: str = ""
+    """Name of a corpus of the catalogue, whose rows are in `{root}/data/NAME`, and its units in `{root}/units/NAME`: instead of
+    `data` and `audio`, and what the results are called."""
+    data: Manifest = ""
+    """The test set: the units that label made or, where no model is asked about units, any manifest."""
+    audio: Manifest = ""
+    """Manifest that the units were made of, for systems that hear audio; empty: `data` is one."""
+    protocol: str = ""
+    """Name of a file of `configs/protocols`, which fixes what moves figures; empty: the settings alone do."""
     columns: dict[str, str] = field(default_factory=dict)
     """Column of a manifest, or `translations.LANGUAGE` → the source's own name for it."""
     split: str = "test"
@@ -42,6 +67,9 @@ class GenerationSettings(StageSettings):
     source_language: str = ""
     """Of rows that name none; empty: every row has to name its own."""
     target_language: str = "de"
+    prompts: str = ""
+    """Form of the prompts of models whose folder does not say; empty: spire-2026."""
+    shots: ShotSettings = field(default_factory=ShotSettings)
     utterances: NonNegativeInt = 0
     """At most so many of the split; 0: all."""
     rows_per_shard: PositiveInt = 128
@@ -49,7 +77,7 @@ class GenerationSettings(StageSettings):
     batch_size: Operational[PositiveInt] = 64
     max_new_tokens: PositiveInt = 256
     workers: Operational[PositiveInt] = 2
-    """Processes, each with one model at a time."""
+    """Processes, each with one system at a time."""
     gpus_per_worker: Operational[NonNegativeFloat] = 0.0
     threads: Operational[PositiveInt] = 1
     """CPU threads of one worker."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from spire_ray.core.stage import STAGES, Stage
+from spire_ray.evaluation import protocols
 from spire_ray.evaluation.tasks import TASKS
 from spire_ray.runtime.job import Job
 from spire_ray.settings import EvaluateSettings
@@ -12,24 +13,29 @@ from spire_ray.text.languages import language
 
 def plan(settings: EvaluateSettings) -> Iterable[str]:
     """Those of both stages."""
-    metrics = score.plan(settings)
+    metrics = score.plan(protocols.resolved(settings))
     asked = generate.plan(settings)
     return (line for lines in (asked, metrics) for line in lines)
 
 
 def run(job: Job[EvaluateSettings]) -> None:
     """Ask, then score; what the metrics need is asked for first."""
-    from spire_ray.evaluation import scoring
+    from spire_ray.evaluation import checks, scoring
 
-    settings = job.settings
-    rows = generate.checked(settings)
+    settings = protocols.resolved(job.settings)
+    rows = checks.rows(settings)
     target = language(settings.target_language).code
     tasks = dict.fromkeys(task for model in settings.models for task in model.tasks)
     sources = dict.fromkeys(row.language for row in rows)
-    into = {task: sources if TASKS[task].reference == "text" else (target,) for task in tasks}
+    into = {task: (target,) if TASKS[task].reference == "translation" else sources for task in tasks}
     scoring.check(settings, [(task, code) for task in tasks for code in into[task]])
     generate.generate(job, settings, rows)
     score.score(job, settings, settings.output)
 
 
-STAGES.register("evaluate", Stage(EvaluateSettings, plan, run, uses="jiwer, sacrebleu, unbabel-comet", grown=score.grown))
+def grown(settings: EvaluateSettings) -> bool:
+    """Whether other figures are wanted of the same answers."""
+    return generate.grown(settings) or score.grown(settings)
+
+
+STAGES.register("evaluate", Stage(EvaluateSettings, plan, run, uses="jiwer, sacrebleu, unbabel-comet", grown=grown))

@@ -28,8 +28,8 @@ from spire_ray.shards import account, decoding, marks, parts, planning, proof
 from spire_ray.shards.shard import Shard, check, labelling
 from spire_ray.stages._hearing import Guard, Hearing
 from spire_ray.stages._label_report import Report, summarise
+from spire_ray.units.fingerprint import FINGERPRINT_FILE
 
-FINGERPRINT_FILE = "fingerprint.json"
 _PCM_BYTES = 2 * SAMPLE_RATE
 _DECODE_COPIES, _LABEL_COPIES = 4, 8
 """Memory of a task and of an actor, in sizes of the PCM of a shard; Ray places no more of them on a node than fit."""

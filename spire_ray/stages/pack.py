@@ -17,9 +17,8 @@ from spire_ray.runtime import cluster, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
 from spire_ray.shards import marks
-from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text import prompts
-from spire_ray.units.fingerprint import Fingerprint
+from spire_ray.units.fingerprint import FINGERPRINT_FILE, Fingerprint
 
 _ROWS_IN_A_BLOCK = 10_000
 _PARTS_IN_A_BLOCK = 32

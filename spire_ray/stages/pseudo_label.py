@@ -24,9 +24,9 @@ from spire_ray.settings import PseudoLabelSettings
 from spire_ray.shards import account, marks, planning
 from spire_ray.shards.marks import Translations
 from spire_ray.shards.shard import Shard
-from spire_ray.stages.label import FINGERPRINT_FILE
 from spire_ray.text.languages import language
 from spire_ray.training.budget import Shape
+from spire_ray.units.fingerprint import FINGERPRINT_FILE
 
 _AT_ONCE = 256
 """Translations that one worker writes at the same time."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from spire_ray.core import storage
 from spire_ray.core.stage import STAGES, Stage
-from spire_ray.evaluation import hypotheses
+from spire_ray.evaluation import hypotheses, protocols
 from spire_ray.evaluation.metrics import METRICS
 from spire_ray.evaluation.tasks import TASKS
 from spire_ray.runtime.job import Job
@@ -34,6 +34,7 @@ def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
     from spire_ray.evaluation import comparing, results, scoring
     from spire_ray.model import license
 
+    settings = _under_protocol(settings, folder)
     if "comet" in settings.metrics:
         license.check(settings.comet.model, settings.license.accept)
     figures: list[scoring.Figure] = []
@@ -46,8 +47,9 @@ def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
         if not baselines and TASKS[task].reference == "translation" and any(each.metric == "bleu" for each in found):
             baselines = _baseline(settings, answers)
     compared = comparing.comparisons(settings, figures)
-    made = results.as_json(figures, rows, compared) | baselines | {"scoring": scoring_of(settings)}
-    table = results.as_markdown(figures, rows, compared)
+    about = {name: hypotheses.plan(folder).get(name, "") for name in ("protocol", "test_set")}
+    made = results.as_json(figures, rows, compared) | baselines | {"scoring": scoring_of(settings), **about}
+    table = results.as_markdown(figures, rows, compared, about["protocol"])
     storage.write_bytes(storage.join(settings.output, results.TABLE), table.encode())
     storage.write_json(storage.join(settings.output, results.FILE), made)
     job.tracker.log_artifact(results.TABLE, table.encode())
@@ -67,8 +69,15 @@ def scoring_of(settings: ScoringSettings) -> dict[str, Any]:
     return {name: list(value) if isinstance(value := given[name], tuple) else value for name in _DECIDING}
 
 
+def _under_protocol(settings: ScoringSettings, folder: str) -> ScoringSettings:
+    """The settings under the protocol of the answers in a folder."""
+    found: ScoringSettings = protocols.applied(settings, hypotheses.plan(folder).get("protocol", ""))
+    return found
+
+
 def grown(settings: ScoringSettings) -> bool:
     """Whether finished figures are others than those that are asked for now."""
+    settings = _under_protocol(settings, getattr(settings, "hypotheses", settings.output))
     path = storage.join(settings.output, "results.json")
     return not storage.exists(path) or storage.read_json(path).get("scoring") != scoring_of(settings)
 

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+FINGERPRINT_FILE = "fingerprint.json"
+"""Of a folder of units."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:

@@ -57,6 +57,17 @@ def test_punctuation_counts_nothing_where_words_are_not_written_apart():
     assert measured("cer", ["你好世间"], ["你好，世界。"], "zh")[0] == 25
 
 
+def test_words_are_not_counted_where_they_are_not_written_apart():
+    from spire_ray.evaluation import scoring
+
+    def wanted(*metrics, code="zh"):
+        return scoring.metrics_of("asr", language(code), ScoreSettings(output="", hypotheses="", metrics=metrics))
+
+    assert wanted("wer", "cer") == ["cer"] and wanted("wer", "cer", code="en") == ["wer", "cer"]
+    with pytest.raises(ValueError, match=r"metrics=\['wer'\]: wer says nothing of Chinese; add cer"):
+        wanted("wer")
+
+
 def test_references_without_words_are_left_out():
     assert measured("wer", ["um", "anything", "a red apple"], ["", "(laughs)", "a red apple"])[0] == 0
     assert measured("wer", ["", "noise", "a red pear"], ["", "[noise]", "a red apple"])[0] == pytest.approx(100 / 3)
@@ -107,5 +118,6 @@ def test_comet_scores_with_transcript_and_reference(tmp_path):
     assert numbers == [[1.23, 1.0], [2.01, 1.0]]
     assert metric.value(np.sum(numbers, axis=0)) == pytest.approx(100 * (1.23 + 2.01) / 2)
     assert metric.signature == "model:Unbabel/wmt22-comet-da"
+    assert metric.statistics([Scored("a", "bb", "c", ""), Scored("b", "", "c", "dd")]) == [None, [2.01, 1.0]]  # no source
     with pytest.raises(ValueError, match=r"comet\.python=/none: no such interpreter"):
         made("comet", "de", comet=CometSettings(python="/none"))

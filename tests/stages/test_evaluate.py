@@ -10,9 +10,11 @@ import yaml
 
 from spire_ray import cli
 from spire_ray.core import tables
-from spire_ray.evaluation import asking, hypotheses, scoring, test_set
+from spire_ray.evaluation import checks, hypotheses, scoring, test_set
+from spire_ray.evaluation.systems.llm import LanguageModel
+from spire_ray.evaluation.tasks import Request
 from spire_ray.manifest.schema import UNITS
-from spire_ray.settings import EvaluatedModel, EvaluateSettings, GenerateSettings
+from spire_ray.settings import EvaluatedModel, EvaluateSettings, GenerateSettings, ScoreSettings
 from spire_ray.stages import evaluate, generate
 
 
@@ -271,7 +273,7 @@ def test_every_worker_has_work_and_every_shard_a_worker(ray_session, tmp_path, u
         output=str(tmp_path / "out"), data=units, models=models, max_new_tokens=4, workers=3, rows_per_shard=4
     )
     job = SimpleNamespace(progress=SimpleNamespace(update=lambda *_: None), facts={}, tracker=SimpleNamespace(log_artifact=print))
-    generate.generate(job, given, generate.checked(given))
+    generate.generate(job, given, checks.rows(given))
     assert asked == [("workers", 3, 1, 0.0)]
     answers = {name: [row["hypothesis"] for row in rows] for name, _, rows in hypotheses.everything(given.output)}
     assert len(answers["a"]) == 9 and answers["a"] == answers["b"]
@@ -316,9 +318,9 @@ class Says:
 
 
 def test_an_answer_ends_with_its_line_also_where_a_token_holds_more(tiny_model):
-    from spire_ray.text.prompts import Span
-
-    [answer] = asking.answered(Says(tiny_model, ["der Hund\nSpeech: the dog"]), [[Span("a")]], 4)
+    system = LanguageModel(Says(tiny_model, ["der Hund\nSpeech: the dog"]))
+    row = test_set.Row(utt_id="a", language="en", text="the dog")
+    [answer] = system.answer([Request(skill="mt", row=row, source="en", target="de", text="the dog")])
     assert answer.text == "der Hund" and answer.tokens > 4
 
 
@@ -341,3 +343,57 @@ def test_a_metric_that_gives_no_number_is_named_by_row():
     rows = [scoring.Scored(utt_id, "x", "y") for utt_id in "abc"]
     with pytest.raises(ValueError, match=r"m\.mt\.broken: row b: the metric gave \[nan\], which is no number"):
         scoring._statistics("m.mt.broken", Broken(), rows)
+
+
+def test_a_metric_whose_figure_is_no_number_is_named():
+    class Broken:
+        signature, counts = "broken", ()
+
+        def value(self, sums):
+            return float("nan")
+
+    settings = ScoreSettings(output="", hypotheses="", bootstrap=4)
+    place = {"model": "m", "task": "mt", "languages": "en-de", "metric": "broken"}
+    with pytest.raises(ValueError, match=r"m\.mt\.broken: nan, which is no number"):
+        scoring._figure(settings, Broken(), {"a": [1.0]}, **place)
+
+
+def test_who_failed_at_hard_rows_is_not_the_best():
+    from spire_ray.evaluation import results
+
+    class Words:
+        signature, counts = "words", ()
+
+        def value(self, sums):
+            return float(sums[0] / sums[1])
+
+    settings = ScoreSettings(output="", hypotheses="", bootstrap=4)
+
+    def figure(model, errors):
+        place = {"model": model, "task": "asr", "languages": "en", "metric": "wer"}
+        return scoring._figure(settings, Words(), {str(n): [e, 10.0] for n, e in enumerate(errors)}, **place)
+
+    whole, partial = figure("whole", [1, 9]), figure("partial", [1])
+    assert partial.value < whole.value and results.best([partial, whole]) == [whole]
+
+
+def test_translations_are_found_by_any_code_of_their_language(tmp_path):
+    rows = [{"utt_id": str(n), "text": "the dog", "language": "en", "translations": {code: "狗"}} for n, code in
+            enumerate(("zh", "zh-CN", "zh_Hans", "Chinese", "cmn"))]  # fmt: skip
+    found = test_set.rows(settings(manifest(tmp_path, rows), target_language="zh"))
+    assert [row.translation for row in found] == ["狗"] * 5
+
+
+def test_a_test_set_that_has_changed_is_not_mixed_with_its_old_answers(ray_session, run, tmp_path, capsys):
+    row = {"utt_id": "a", "text": "the dog", "language": "en", "translations": {"de": "der Hund"}}
+    data = manifest(tmp_path, [row])
+    assert run("evaluate", data, tasks=("mt",)) == 0
+    manifest(tmp_path, [row | {"translations": {"de": "ein Hund"}}])
+    assert run("evaluate", data, tasks=("mt",)) == 2
+    assert "the rows of the test set have changed since they were asked about" in capsys.readouterr().err
+
+
+def test_a_name_that_leaves_its_folder_is_refused(units, tiny_base):
+    model = EvaluatedModel(name="..", model=tiny_base, tasks=("mt",))
+    with pytest.raises(ValueError, match=r"models\.\.\.: needs a name of letters"):
+        evaluate.plan(EvaluateSettings(output="", data=units, models=(model,)))

@@ -53,6 +53,8 @@ class MetricKind:
     """Kind of the answers, as a task says it: `transcript`, `translation`, …"""
     title: str
     higher_is_better: bool = True
+    fits: Callable[[Language], bool] = lambda language: True
+    """Whether it says anything of answers in a language."""
 
 
 METRICS: Registry[MetricKind] = Registry("metric", "spire_ray.evaluation.metrics")

@@ -25,13 +25,14 @@ class Comet:
             )
         self.signature = f"model:{self._settings.model}"
 
-    def statistics(self, rows: Sequence[Scored]) -> list[list[float]]:
-        """The score of a row, and 1."""
+    def statistics(self, rows: Sequence[Scored]) -> list[list[float] | None]:
+        """The score of a row, and 1; None for one without the text that its translation is of."""
         given = self._settings
         model = copies.localize(given.model) if storage.exists(given.model) else given.model
-        asked = [{"src": row.text, "mt": row.hypothesis, "ref": row.reference} for row in rows]
+        asked = [{"src": row.text, "mt": row.hypothesis, "ref": row.reference} for row in rows if row.text]
         found = comet.scores(asked, model, given.python, batch_size=given.batch_size, gpus=given.gpus, field="comet")
-        return [[score, 1.0] for score in found]
+        scores = iter(found)
+        return [[next(scores), 1.0] if row.text else None for row in rows]
 
     def value(self, sums: np.ndarray) -> float:
         """Percent."""

@@ -10,5 +10,6 @@ METRICS.register(
         measures="transcript",
         title="WER",
         higher_is_better=False,
+        fits=lambda language: language.spaces,  # else a sentence would be one word
     ),
 )

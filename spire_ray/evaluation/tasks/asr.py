@@ -2,29 +2,26 @@
 
 from dataclasses import replace
 
-from spire_ray.evaluation.tasks import TASKS, Question, Task
-from spire_ray.inference.tasks import spoken
-from spire_ray.text.prompts import Span
+from spire_ray.evaluation.tasks import TASKS, Question, Request, Task
 
 
-def transcribe(asked: Question) -> list[Span]:
+def transcribe(asked: Question) -> Request:
     """The transcript of the row's speech."""
-    assert asked.row.units is not None
-    return spoken(asked.tokenizer, asked.row.units, asked.row.language, form=asked.form)
+    return Request(skill="asr", row=asked.row, source=asked.row.language, target=asked.row.language)
 
 
-def transcribe_another(asked: Question) -> list[Span]:
+def transcribe_another(asked: Question) -> Request:
     """The transcript of another row's speech."""
-    return transcribe(replace(asked, row=replace(asked.row, units=asked.row.another)))
+    return transcribe(replace(asked, row=asked.row.with_another()))
 
 
 ASR = Task(
     kind="transcript",
-    prompt=transcribe,
-    needs=("units",),
+    request=transcribe,
+    needs=("speech",),
     reference="text",
     metrics=lambda language: (language.error_rate,),
     direction="asr.{source}",
 )
 TASKS.register("asr", ASR)
-TASKS.register("asr_control", replace(ASR, prompt=transcribe_another, needs=("another",)))
+TASKS.register("asr_control", replace(ASR, request=transcribe_another, needs=("another",)))

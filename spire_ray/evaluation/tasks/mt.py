@@ -2,24 +2,25 @@
 
 from dataclasses import replace
 
-from spire_ray.evaluation.tasks import TASKS, Question, Task
-from spire_ray.inference.tasks import written
-from spire_ray.text.prompts import Span
+from spire_ray.evaluation.tasks import TASKS, Question, Request, Task
 
 
-def translate(asked: Question) -> list[Span]:
+def translate(asked: Question) -> Request:
     """The translation of the row's text."""
-    return written(asked.tokenizer, asked.row.text, asked.row.language, asked.target, asked.form)
+    row = asked.row
+    return Request(skill="mt", row=row, source=row.language, target=asked.target, text=row.text, shots=row.shots)
 
 
-def translate_back(asked: Question) -> list[Span]:
+def translate_back(asked: Question) -> Request:
     """The text of the row's translation."""
-    return written(asked.tokenizer, asked.row.translation, asked.target, asked.row.language, asked.form)
+    row, shots = asked.row, tuple((translation, text) for text, translation in asked.row.shots)
+    # the same question for every model, as instruction tuning may have asked for one direction alone
+    return Request(skill="mt", row=row, source=asked.target, target=row.language, text=row.translation, shots=shots, form="cpt")
 
 
 MT = Task(
     kind="translation",
-    prompt=translate,
+    request=translate,
     needs=("text",),
     reference="translation",
     metrics=lambda language: ("bleu", "chrf"),
@@ -28,12 +29,5 @@ MT = Task(
 TASKS.register("mt", MT)
 TASKS.register(
     "mt_reverse",
-    replace(
-        MT,
-        prompt=translate_back,
-        needs=("translation",),
-        reference="text",
-        direction="mt.{target}-{source}",
-        form="cpt",  # the same question for every model, as instruction tuning may have asked for one direction alone
-    ),
+    replace(MT, request=translate_back, needs=("translation",), reference="text", direction="mt.{target}-{source}"),
 )
