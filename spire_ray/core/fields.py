@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from spire_ray.settings.types import Operation, Reference
+from spire_ray.settings.types import Growth, Operation, Reference
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Field:
     """Whether it, or a group that it lies in, is no part of an output's identity."""
     reference: Reference | None
     """What it refers to, if it does."""
+    growing: bool
+    """Whether the stage goes on with what is new there."""
 
 
 def fields(settings: Any) -> Iterator[Field]:
@@ -43,7 +45,7 @@ def _walk(kind: Any, value: Any, key: str, operational: bool) -> Iterator[Field]
             yield from _walk(typing.get_args(kind)[0], item, f"{key}.{number}", operational)
     else:
         reference = next((mark for mark in marks if isinstance(mark, Reference)), None)
-        yield Field(key, value, operational, reference)
+        yield Field(key, value, operational, reference, any(isinstance(mark, Growth) for mark in marks))
 
 
 def _of_references(kind: Any) -> bool:

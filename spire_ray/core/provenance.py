@@ -25,6 +25,8 @@ FETCHED = "_done"
 """Beside the models that were fetched: a file for each, with its id."""
 _PREPARED = ("plan.parquet", "_manifest", "fingerprint.json")
 """What a job writes before its work: a folder that holds no more belongs to nobody yet."""
+_STATE = "."
+"""Between what made a folder and what lies in it, in an id."""
 _PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
@@ -34,11 +36,13 @@ class Output:
 
     folder: str
     record: dict[str, Any] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    """Of inputs that may have grown: what lies in them now."""
 
     @property
     def complete(self) -> bool:
-        """Whether the stage has ended well."""
-        return self.record.get("status") == "complete"
+        """Whether the stage has ended well, on all that its inputs hold now."""
+        return self.record.get("status") == "complete" and self.record.get("states", {}) == self.states
 
     @staticmethod
     def open(settings: StageSettings) -> "Output":
@@ -64,7 +68,7 @@ class Output:
                 raise ValueError(
                     f"output={settings.output}: was made with other {kind} ({changed}); choose another output or delete it"
                 )
-        return Output(settings.output, record)
+        return Output(settings.output, record, _states(settings))
 
     def begin(self, settings: StageSettings) -> None:
         """Write the record before the work starts. What another configuration prepared here, and no more, goes."""
@@ -73,14 +77,17 @@ class Output:
                 place = storage.join(self.folder, name)
                 (storage.remove if name == "_manifest" else storage.delete)(place)
         self.record |= {"resolved": config.to_dict(settings), "versions": versions(), "git": git_state()}
-        self.record["status"] = "began"  # also where a finished folder grows
+        self.record |= {"status": "began", "states": self.states}  # also where a finished folder grows
         self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._write()
 
-    def finish(self, **facts: Any) -> None:
-        """Mark the folder complete. Its id is what later stages record as their input."""
+    def finish(self, content: str = "", **facts: Any) -> None:
+        """Mark the folder complete. Its id is what later stages record as their input.
+
+        `content` tells one state of a folder that may grow from another, and is the id's second part.
+        """
         made = {key: self.record[key] for key in ("stage", "config", "inputs")}
-        self.record |= {"status": "complete", "id": config.digest(made), **facts}
+        self.record |= {"status": "complete", "id": config.digest(made) + (f"{_STATE}{content}" if content else ""), **facts}
         self._write()
 
     def _write(self) -> None:
@@ -101,8 +108,16 @@ def inputs_of(settings: StageSettings) -> dict[str, str]:
                 text = f"{setting.key}={setting.value}"
                 raise ValueError(f"{text}: the stage {record['stage']} has not finished there; run it again first")
         if found:
-            inputs[setting.key] = " ".join(record["id"] for record in found)
+            ids = [record["id"].partition(_STATE)[0] if setting.growing else record["id"] for record in found]
+            inputs[setting.key] = " ".join(ids)
     return inputs
+
+
+def _states(settings: StageSettings) -> dict[str, str]:
+    """Of inputs that may have grown: what lies in them, by dotted field."""
+    growing = [setting for setting in fields(settings) if setting.growing and setting.value]
+    found = {setting.key: " ".join(record["id"] for record in _records(setting.value)) for setting in growing}
+    return {key: ids for key, ids in found.items() if ids}
 
 
 def _records(value: str) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ import yaml
 
 from spire_ray.core import config, storage
 from spire_ray.core.fields import fields
-from spire_ray.core.provenance import Output
+from spire_ray.core.provenance import RUN_FILE, Output
+from spire_ray.core.stage import STAGES
 from spire_ray.recipes import launching, plan, report
 from spire_ray.recipes.outlook import Outlook
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
@@ -95,7 +96,7 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
             f"{missing[0]}: not found, and no step makes it" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
         )
     record = _record(recipe)
-    finished = {name for name, settings in planned.items() if _done(settings)}
+    finished = _finished(planned)
     for name in finished:
         print(f"{name}: done already")
     if len(finished) < len(planned):
@@ -163,8 +164,19 @@ def _arguments(recipe: RecipeSettings, step: StepSettings) -> list[str]:
     return ["--config", json.dumps(data, ensure_ascii=False)]
 
 
+def _finished(planned: dict[str, StageSettings]) -> set[str]:
+    """Steps that have nothing to do. Those that read what another will do first are asked again when it has."""
+    finished: set[str] = set()
+    for name, settings in planned.items():
+        if _needs(name, planned) <= finished and _done(settings):
+            finished.add(name)
+    return finished
+
+
 def _done(settings: StageSettings) -> bool:
-    return storage.exists(storage.join(settings.output, "run.json")) and Output.open(settings).complete
+    if not storage.exists(storage.join(settings.output, RUN_FILE)):
+        return False
+    return Output.open(settings).complete and not STAGES[settings.stage].grown(settings)
 
 
 def _record(recipe: RecipeSettings) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Job(Generic[S]):
     progress: Progress
     facts: dict[str, Any] = field(default_factory=dict)
     """What the record of the output says beside the configuration: rows, metrics."""
+    content: str = ""
+    """Of a folder that may grow: a hash of what lies in it, so that later stages know whether it is what they have read."""
 
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +147,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     seconds = round(time.monotonic() - began, 1)
     tracker.log_metrics({"seconds": seconds, **{k: v for k, v in job.facts.items() if isinstance(v, (int, float))}})
     tracker.close("FINISHED")
-    output.finish(seconds=seconds, mlflow_run_id=tracker.run_id(), facts=job.facts)
+    output.finish(job.content, seconds=seconds, mlflow_run_id=tracker.run_id(), facts=job.facts)
     short = {key: round(value, 4) if isinstance(value, float) else value for key, value in job.facts.items()}
     summary = ", ".join(f"{key} {value}" for key, value in short.items() if isinstance(value, (int, float, str)))
     print(f"{tracking.run_name or name}: done in {seconds} s: {summary} → {settings.output}")

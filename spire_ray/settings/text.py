@@ -7,6 +7,7 @@ from spire_ray.settings.common import StageSettings, UnitSettings
 from spire_ray.settings.types import (
     File,
     Folder,
+    Growing,
     Manifest,
     ModelReference,
     NonNegativeFloat,
@@ -156,7 +157,7 @@ class PseudoLabelSettings(StageSettings):
     """Transcripts → translations by a language model, kept where their quality estimate is high."""
 
     stage: Literal["pseudo_label"] = "pseudo_label"
-    data: Manifest
+    data: Growing[Manifest]
     """Unit folder, whose units and fingerprint go along, or manifest."""
     split: str = "train"
     """`all`: every row, also those without a split."""

@@ -49,6 +49,15 @@ File = Annotated[str, Reference("file")]
 
 
 @dataclass(frozen=True)
+class Growth:
+    """Mark of a reference to rows that may become more, or others, and whose stage goes on with what is new."""
+
+
+Growing = Annotated[T, Growth()]
+"""A reference whose folder may have grown since: of it the identity holds who made it, not what lies in it now."""
+
+
+@dataclass(frozen=True)
 class Operation:
     """Mark of how and where a stage runs, which decides nothing of what it makes."""
 

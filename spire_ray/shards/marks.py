@@ -1,5 +1,6 @@
 """The output of a job by shards: part files, and the marks of the shards that are done."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,6 +102,16 @@ def total(found: Iterable[Any], kind: type[Any] = Mark) -> Any:
         result.at = max(result.at, mark.at)
     result.rejected = dict(rejected)
     return result
+
+
+def content(folder: str, kind: type[Counts] = Mark) -> str:
+    """A hash of what lies in a folder: the rows of each shard by the plan's digests, and what has become of them."""
+    left_out = {"seconds", "at", "numerics"}  # the same rows in another time, or on another machine
+    found = hashlib.sha256()
+    for number, mark in sorted(by_shard(folder, kind).items()):
+        facts = {name: value for name, value in asdict(mark).items() if name not in left_out}
+        found.update(json.dumps([number, facts], sort_keys=True).encode())
+    return found.hexdigest()[:16]
 
 
 def numerics(folder: str) -> dict[str, set[str]]:

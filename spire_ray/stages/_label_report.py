@@ -65,6 +65,7 @@ def summarise(job: Job[LabelSettings], clusters: int) -> None:
         "clusters": clusters,
     }
     job.facts |= facts | {"rejected_by_reason": total.rejected}
+    job.content = marks.content(job.settings.output)
     job.tracker.log_metrics({metric(reason): count for reason, count in total.rejected.items()})
     for line in account.lines(total.rejected):
         print(f"  {line}")

@@ -238,6 +238,7 @@ def _summarise(job: Job[PseudoLabelSettings], cuts: dict[str, Cut], kept: int) -
     for line in account.lines(total.rejected):
         print(f"  no translation, {line}")
     failed = sum(total.rejected.values())
+    job.content = marks.content(folder, Translations)
     job.facts |= {"rows": total.rows, "translations": total.translations, "kept": kept, "failed": failed}
     job.facts["dropped"] = total.translations - kept - failed
     where = {target: cut.score if math.isfinite(cut.score) else None for target, cut in cuts.items()}  # null: nowhere

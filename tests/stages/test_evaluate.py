@@ -267,7 +267,7 @@ def test_every_worker_has_work_and_every_shard_a_worker(ray_session, tmp_path, u
 
     asked = []
     real = generate.cluster.require
-    monkeypatch.setattr(generate.cluster, "require", lambda *given: (asked.append(given), real(*given)))
+    monkeypatch.setattr(generate.cluster, "require", lambda *given, **more: (asked.append(given), real(*given, **more)))
     models = tuple(EvaluatedModel(name=name, model=tiny_model, tasks=("asr",)) for name in "ab")
     given = GenerateSettings(
         output=str(tmp_path / "out"), data=units, models=models, max_new_tokens=4, workers=3, rows_per_shard=4
