@@ -121,7 +121,9 @@ def _states(settings: StageSettings) -> dict[str, str]:
 
 
 def _records(value: str) -> list[dict[str, Any]]:
-    """The record of a folder or of the one that a file lies in; of a pattern those of every folder with such files."""
+    """The record of a folder or of the one that a file lies in; of several in braces or of a pattern those of all."""
+    if len(several := storage.alternatives(value)) > 1:
+        return [record for one in several for record in _records(one)]
     if "*" not in value:
         return (_record(value) or _record(value.rpartition("/")[0]))[:1]
     files = storage.expand(value) if _there(value) else []
@@ -145,6 +147,10 @@ def _there(path: str) -> bool:
 
 def lineage(place: str) -> Iterator[dict[str, Any]]:
     """What was recorded beside rows and all they were made of, the oldest first: corpora that were fetched, and stages."""
+    if len(several := storage.alternatives(place)) > 1:
+        for one in several:
+            yield from lineage(one)
+        return
     for folder in (place, place.rpartition("/")[0]):
         if _there(path := storage.join(folder, CORPUS_FILE)):
             yield storage.read_json(path)

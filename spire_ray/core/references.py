@@ -89,6 +89,6 @@ def where(field: Field, root: str = "") -> str:
         return FOUND  # `load_encoder` knows which kinds there are
     if not storage.is_asked(text):
         return NOT_ASKED
-    if storage.exists(storage.first(text)):
+    if all(storage.exists(storage.first(each)) for each in storage.alternatives(text)):
         return FOUND
     return ON_THE_HUB if kind in ("model", "encoder") and is_hub_id(text, root) else ABSENT

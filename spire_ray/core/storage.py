@@ -21,6 +21,8 @@ _LARGEST_PUT = 5 << 30
 """Bytes that S3 takes in one request."""
 _BRACES = re.compile(r"(?:\{|_OP_)(\d+)\.\.(\d+)(?:\}|_CL_)")
 """`_OP_0..63_CL_` is how NeMo writes braces."""
+_NAMES = re.compile(r"\{([^{},]+(?:,[^{},]+)+)\}")
+"""`corpora/{mls,voxpopuli}`."""
 
 
 def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
@@ -90,11 +92,20 @@ def listing(uri: str) -> list[str]:
     return sorted(name.rsplit("/", 1)[-1] for name in fs.ls(path, detail=False)) if fs.exists(path) else []
 
 
+def alternatives(uri: str) -> list[str]:
+    """The places that names in braces, `corpora/{mls,voxpopuli}`, stand for; else the URI itself."""
+    if not (braces := _NAMES.search(uri)):
+        return [uri]
+    return [each for name in braces[1].split(",") for each in alternatives(uri[: braces.start()] + name + uri[braces.end() :])]
+
+
 def expand(uri: str) -> list[str]:
-    """The files that a brace range (`{000..099}`) or a pattern with `*` stands for, in order; else the URI itself.
+    """What names in braces, a range of numbers (`{000..099}`) or a pattern with `*` stands for, in order; else the URI itself.
 
     Raises ValueError for a pattern that no file matches.
     """
+    if len(several := alternatives(uri)) > 1:
+        return [file for one in several for file in expand(one)]
     if braces := _BRACES.search(uri):
         first, last = braces.groups()
         numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
@@ -109,8 +120,8 @@ def expand(uri: str) -> list[str]:
 
 
 def first(uri: str) -> str:
-    """The first file of a brace range; else the URI itself, a pattern included."""
-    return _BRACES.sub(lambda braces: braces[1], uri)
+    """The first of several files or folders in braces; else the URI itself, a pattern included."""
+    return _BRACES.sub(lambda braces: braces[1], alternatives(uri)[0])
 
 
 def walk(uri: str) -> list[str]:

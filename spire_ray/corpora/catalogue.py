@@ -13,6 +13,8 @@ import yaml
 
 from spire_ray.core import carried
 
+UNKNOWN = "unknown"
+"""As `hours` or `rows`: a size that was looked for and not found."""
 FOLDER = "configs/data"
 """Where a user's own corpora are looked for, beside those that travel with the package."""
 
@@ -52,7 +54,7 @@ class Corpus:
     preparation: str = "plain-1"
     """How `text` is made of `text_raw`, by name and version."""
     hours: float = 0.0
-    """The corpus's own size in training hours, or of all that is used for evaluation; 0: not known to this catalogue."""
+    """The corpus's own size in training hours, or of all that is used for evaluation; `unknown` is read as 0."""
     rows: int = 0
     """The same in rows."""
     spire_units: float = 0.0
@@ -99,7 +101,8 @@ def _read(file: Path) -> Corpus:
     known = {each.name for each in fields(Corpus)}
     if not isinstance(data, dict) or (wrong := set(data) - known):
         raise ValueError(f"{file}: unknown field {', '.join(sorted(wrong))}; known are {', '.join(sorted(known))}")
-    found = Corpus(name=file.stem, **{key: value for key, value in data.items() if key != "name"})
+    unknown = [key for key in ("hours", "rows") if data.get(key) == UNKNOWN]
+    found = Corpus(name=file.stem, **{key: value for key, value in data.items() if key not in ("name", *unknown)})
     if textual := [name for name in ("hours", "rows", "spire_units", "spire_hours") if isinstance(getattr(found, name), str)]:
         raise ValueError(f"{file}: {', '.join(textual)}: not a number; YAML wants 1.2e+9 for 1.2e9")
     if not found.hub and not found.obtain:

@@ -14,8 +14,9 @@ def lines(planned: dict[str, StageSettings]) -> Iterator[str]:
         for name, settings in planned.items():
             yield f"{name}: {settings.stage} → {settings.output}"
             for setting, where in job.inputs(settings):
-                maker = maker_of(str(setting.value), planned)
-                yield f"    {setting.key}: {setting.value} ({f'made by {maker}' if maker else where})"
+                makers = dict.fromkeys(maker_of(each, planned) for each in storage.alternatives(str(setting.value)))
+                comes = f"made by {', '.join(makers)}" if all(makers) else where
+                yield f"    {setting.key}: {setting.value} ({comes})"
             try:
                 yield from (f"    {line}" for line in STAGES[settings.stage].plan(settings))
             except ValueError as error:
@@ -28,7 +29,11 @@ def absent(planned: dict[str, StageSettings]) -> list[str]:
         f"{name}.{setting.key}={setting.value}"
         for name, settings in planned.items()
         for setting, where in job.inputs(settings)
-        if where == references.ABSENT and not maker_of(str(setting.value), planned)
+        if where == references.ABSENT
+        and any(
+            not maker_of(each, planned) and not storage.exists(storage.first(each))
+            for each in storage.alternatives(str(setting.value))
+        )
     ]
 
 

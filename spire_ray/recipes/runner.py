@@ -148,7 +148,8 @@ def _in_order(
 
 def _needs(name: str, planned: dict[str, StageSettings]) -> set[str]:
     """The steps whose output folders the settings of a step name."""
-    texts = [str(field.value) for field in fields(planned[name]) if field.reference]
+    given = [str(field.value) for field in fields(planned[name]) if field.reference]
+    texts = [each for text in given for each in storage.alternatives(text)]
     return {maker for text in texts if (maker := plan.maker_of(text, planned))} - {name}
 
 

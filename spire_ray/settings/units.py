@@ -84,6 +84,8 @@ class LabelSettings(StageSettings):
     columns: dict[str, str] = field(default_factory=dict)
     """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     codebook: Folder
+    dtype: Literal["", "float32", "bfloat16"] = ""
+    """Of the encoder; empty: that of the fit. An imported codebook says none, which is float32."""
     shard_seconds: PositiveFloat = 3600.0
     """Seconds of audio in one shard: the unit of work, commit and resume."""
     workers: Operational[PositiveInt] = 2

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.audio.decode import LEVEL, NUMERICS
-from spire_ray.core import storage, tables
+from spire_ray.core import references, storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
@@ -45,10 +45,9 @@ def plan(settings: LabelSettings) -> Iterable[str]:
 def run(job: Job[LabelSettings]) -> None:
     """Label every shard that is not done, rows that are tried again, and take over what has changed beside the audio."""
     from spire_ray.model import license
-    from spire_ray.units.codebook import Codebook
 
     settings = job.settings
-    codebook = Codebook.load(settings.codebook)
+    codebook = _codebook(settings)
     codebook.check_sound(settings.codebook)
     license.check_encoder(codebook.encoder.name, settings.license.accept, codebook.encoder.revision)
     recordings = f"cut {settings.cut_seconds:g}s" if settings.cut_seconds else "whole"
@@ -77,6 +76,16 @@ def run(job: Job[LabelSettings]) -> None:
             job.tracker.log_artifact("ray_data.txt", pipeline.stats().encode())
     marks.check_numerics([settings.output], settings.units.strict)
     summarise(job, codebook.fingerprint.identity.clusters)
+
+
+def _codebook(settings: LabelSettings) -> Any:
+    """The codebook, its encoder in the dtype that is asked for. Raises ValueError where the encoder has no weights."""
+    from spire_ray.units.codebook import Codebook
+
+    found = Codebook.load(settings.codebook)
+    if settings.dtype and not references.has_weights(found.encoder.name):
+        raise ValueError(f"dtype={settings.dtype}: {found.encoder.name} has no weights and computes in float32; leave it out")
+    return replace(found, encoder=replace(found.encoder, dtype=settings.dtype or found.encoder.dtype))
 
 
 def _todo(settings: LabelSettings, planned: list[Shard]) -> tuple[list[dict[str, Any]], list[Shard]]:
@@ -124,12 +133,11 @@ class LabelShard:
             cluster.allow_compiling()
         import torch
 
-        from spire_ray.units.codebook import Codebook
         from spire_ray.units.labeler import Labeler
 
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.gpus_per_worker else "cpu"
-        self._labeler = Labeler(Codebook.load(settings.codebook), device, settings.batch_seconds)
+        self._labeler = Labeler(_codebook(settings), device, settings.batch_seconds)
         self._output, self._tolerance = settings.output, settings.length_tolerance
         self._guard, self._hearing = guard, hearing
         self._numerics = {**self._labeler.numerics, **NUMERICS}

@@ -40,7 +40,5 @@ def _run(options: argparse.Namespace) -> None:
     else:
         for name, corpus in catalogue.load(options.catalogue).items():
             gate = ", gated" if corpus.gated else ""
-            size = (
-                f"{corpus.hours:g} h" if corpus.hours else f"{corpus.rows} rows" if corpus.rows else "size not in the catalogue"
-            )
+            size = f"{corpus.hours:g} h" if corpus.hours else f"{corpus.rows} rows" if corpus.rows else "size unknown"
             print(f"{name:<20}{corpus.use:<12}{size:<28}{corpus.license}{gate}")

@@ -154,3 +154,13 @@ def test_rows_have_the_licenses_of_their_corpus_and_of_the_models_that_labelled_
     assert licenses_of(labels) == {"mls": "cc-by-4.0", "tower": "cc-by-nc-4.0"}
     assert licenses_of(f"{labels}/part-000000.parquet") == licenses_of(labels)
     assert licenses_of(f"{tmp_path}/mine") == {}
+    storage.write_json(f"{tmp_path}/other/corpus.json", {"corpus": "fleurs", "license": "cc-by-4.0"})
+    assert licenses_of(f"{tmp_path}/{{labels,other}}").keys() == {"mls", "tower", "fleurs"}
+
+
+def test_of_several_folders_in_braces_each_is_an_input(settings, tmp_path):
+    finish(settings)
+    finish(dataclasses.replace(settings, output=str(tmp_path / "other"), clusters=7))
+    both = dataclasses.replace(settings, output=str(tmp_path / "third"), manifest=f"{tmp_path}/{{codebook,other}}")
+    ids = [storage.read_json(f"{tmp_path}/{name}/run.json")["id"] for name in ("codebook", "other")]
+    assert inputs_of(both) == {"manifest": " ".join(ids)}

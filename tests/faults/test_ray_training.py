@@ -45,9 +45,9 @@ def folder(tmp_path_factory, fresh_model, tiny_pack):
 class Training:
     """The stage as a process of its own, whose words go to a log."""
 
-    def __init__(self, folder, name, root="", **environment):
+    def __init__(self, folder, name, root="", overrides=(), **environment):
         self.root, self.log = root or str(folder / name), folder / f"{name}.log"
-        self._command = [sys.executable, "jobs/cpt.py", "--config", str(folder / "cpt.yaml"), f"root={self.root}"]
+        self._command = [sys.executable, "jobs/cpt.py", "--config", str(folder / "cpt.yaml"), f"root={self.root}", *overrides]
         self._environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
         self._environment |= {"PYTHONPATH": str(ROOT), **environment}
 
@@ -122,6 +122,23 @@ def test_after_the_death_of_driver_or_head_the_same_command_goes_on(folder, undi
             process.kill()
     assert SAVE_EVERY < len(training.metrics()) < STEPS
     training.start().check(undisturbed)
+
+
+def test_a_finished_training_goes_on_with_more_steps_as_if_it_had_never_ended(folder):
+    rate = ("training.optimizer.schedule=constant", "training.optimizer.warmup_steps=10")
+
+    def of(steps, name):
+        return Training(folder, name, overrides=(*rate, f"training.steps={steps}"))
+
+    whole, short = of(STEPS // 2, "whole").start(), of(SAVE_EVERY + 10, "longer")
+    expected, first = whole.losses(), short.start().losses()  # one after the other: each takes both cores
+    assert list(first) == list(range(1, SAVE_EVERY + 11))
+    again = of(SAVE_EVERY + 10, "longer").start().losses()
+    assert again == first and "done already" in short.log.read_text()
+    longer = of(STEPS // 2, "longer").start()
+    assert longer.losses() == expected
+    assert ledger.read(f"{longer.root}/train") == ledger.read(f"{whole.root}/train")
+    assert "was made with other config" in of(SAVE_EVERY, "longer").start().refusal()  # and never back
 
 
 def test_workers_that_fail_again_and_again_end_with_one_line_and_a_training_that_can_go_on(folder, undisturbed):

@@ -78,6 +78,18 @@ def test_a_folder_of_parts_is_one_manifest_in_the_order_of_their_names(tmp_path)
     assert read(str(tmp_path))["utt_id"].to_pylist() == ["a", "b", "c"]
 
 
+def test_several_folders_in_braces_are_one_manifest(tmp_path):
+    for corpus in ("mls", "voxpopuli"):
+        (tmp_path / corpus).mkdir()
+        parquet(tmp_path / corpus, [{"utt_id": f"{corpus}-1", "audio": "1.wav"}], "part-000000.parquet")
+    rows = read(f"{tmp_path}/{{mls,voxpopuli}}").to_pylist()
+    assert [(row["utt_id"], row["audio"]["path"]) for row in rows] == [
+        (f"{corpus}-1", f"{tmp_path}/{corpus}/1.wav") for corpus in ("mls", "voxpopuli")
+    ]
+    with pytest.raises(ValueError, match=f"manifest={tmp_path}/gone: not found"):
+        read(f"{tmp_path}/{{mls,gone}}")
+
+
 def test_rows_without_an_id_get_one_that_does_not_depend_on_where_the_corpus_lies(tmp_path):
     one = read(jsonl(tmp_path / "one", NEMO))["utt_id"].to_pylist()
     shutil.copytree(tmp_path / "one", tmp_path / "two")

@@ -20,6 +20,7 @@ from spire_ray.shards import account, decoding, marks, planning
 from spire_ray.stages import _label_report, label
 from spire_ray.tools import audit, status
 from spire_ray.tools._audit_units import audit_folder
+from tests.units import tiny_encoders
 
 DRAW = np.random.default_rng(0)
 
@@ -182,6 +183,25 @@ def test_an_audit_counts_what_was_labelled_and_not_what_the_manifest_says(tmp_pa
     found = audit_folder(job.output)
     assert (found.labelled, found.heard_hours) == (4, pytest.approx(2 / 3600))
     assert found.hours == {"good": pytest.approx(2 / 3600, rel=0.1)}
+
+
+def test_an_imported_codebook_is_labelled_with_in_the_dtype_that_is_asked_for(tmp_path):
+    encoder = tiny_encoders.save_all(tmp_path / "encoders")["large"]
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((20, 32)).astype(np.float32))
+    assert (
+        cli.main(["units", "import", f"{tmp_path}/c.npy", f"{tmp_path}/codebook", "--encoder", str(encoder), "--layer", "2"]) == 0
+    )
+    manifest(tmp_path, ["good"] * 3)
+    for dtype, made in (("", "float32"), ("float32", "float32"), ("bfloat16", "bfloat16")):
+        job = settings_of(tmp_path, tmp_path / "codebook", output=f"{tmp_path}/{dtype or 'none'}", dtype=dtype)
+        labelled_here(job)
+        assert marks.numerics(job.output)["dtype"] == {made}
+        assert marks.total(marks.read(job.output)).rejected == {}
+
+
+def test_a_dtype_for_what_has_no_weights_is_refused(tmp_path, codebook):
+    with pytest.raises(ValueError, match="dtype=bfloat16: mfcc has no weights"):
+        label.LabelShard(settings_of(tmp_path, codebook, dtype="bfloat16"))
 
 
 def test_the_job_on_ray_labels_resumes_and_grows(ray_session, tmp_path, codebook, capsys):
