@@ -55,7 +55,7 @@ def test_ray_is_imported_in_runtime_stages_and_serving_alone():
 @pytest.mark.parametrize(
     ("package", "above"),
     [
-        ("runtime", ("runtime", "stages", "serving", "recipes")),
+        ("runtime", ("runtime", "stages", "serving", "recipes", "tools")),
         ("stages", ("stages",)),
         ("serving", ("serving", "stages", "tools")),
         ("recipes", ("recipes", "quickstart", "tools")),

@@ -112,3 +112,8 @@ def test_the_page_names_every_file():
     page = (CLUSTER / "README.md").read_text()
     for file in CLUSTER.iterdir():
         assert file.name in page or file.name in {"README.md", "__pycache__"}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_job_waits_or_runs_for_ever(job):
+    assert 0 < job["preRunningDeadlineSeconds"] < job["activeDeadlineSeconds"] <= 14 * 86400

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from spire_ray.core import config, storage
+from spire_ray.core import config, redact, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.lock import LOCK_FILE
 from spire_ray.settings import StageSettings
@@ -27,6 +27,7 @@ _PREPARED = ("plan.parquet", "_manifest", "fingerprint.json")
 """What a job writes before its work: a folder that holds no more belongs to nobody yet."""
 _STATE = "."
 """Between what made a folder and what lies in it, in an id."""
+_BESIDE = (RUN_FILE, LOCK_FILE, "_tracking.jsonl", *_PREPARED)
 _PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
@@ -55,7 +56,7 @@ class Output:
         path = storage.join(settings.output, RUN_FILE)
         record = storage.read_json(path) if storage.exists(path) else {}
         new = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
-        if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {RUN_FILE, LOCK_FILE, *_PREPARED}:
+        if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {*_BESIDE}:
             same = {**record, **new} == record
             record = record if same else new
         if not record:
@@ -91,7 +92,7 @@ class Output:
         self._write()
 
     def _write(self) -> None:
-        storage.write_json(storage.join(self.folder, RUN_FILE), self.record)
+        storage.write_json(storage.join(self.folder, RUN_FILE), redact.value(self.record))
 
 
 def inputs_of(settings: StageSettings) -> dict[str, str]:

@@ -32,7 +32,7 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     import ray
 
     from spire_ray.runtime import cluster
-    from spire_ray.runtime.tracker import NoTracker, Tracker
+    from spire_ray.runtime.tracker import SHARED, NoTracker, Tracker, share
     from spire_ray.runtime.tracking import store
 
     cluster.connect()
@@ -41,7 +41,9 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     processes.set_forkserver_preload(_IMPORTED_ONCE)
     # not before: Ray reads the mode of authentication, which `ray.init` sets, once, when it is imported
     forkserver.ensure_running()
-    tracker = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
+    if recipe.tracking.enabled:
+        os.environ[SHARED] = environment[SHARED] = share(store())
+    tracker = Tracker(store(), recipe.tracking.experiment, recipe.root) if recipe.tracking.enabled else NoTracker()
     tracker.start(storage.absolute(recipe.root), recipe.title, "", {"root": recipe.root, "seed": recipe.seed}, {})
 
     def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
@@ -55,8 +57,9 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
         for name in written.files if written else ():
             tracker.log_artifact(name, storage.read_bytes(storage.join(recipe.root, name)))
         for name, figures in written.compared.items() if written else ():
-            run = Tracker(store(), recipe.tracking.experiment) if recipe.tracking.enabled else NoTracker()
-            run.start(storage.absolute(storage.join(recipe.root, name)), name, storage.absolute(recipe.root), {}, {})
+            place = storage.join(recipe.root, name)
+            run = Tracker(store(), recipe.tracking.experiment, place) if recipe.tracking.enabled else NoTracker()
+            run.start(storage.absolute(place), name, storage.absolute(recipe.root), {}, {})
             run.log_metrics(figures)
             run.close("FINISHED")
         tracker.close(status)

@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import re
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,10 +63,16 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
     if output.complete and not stage.grown(settings):
         print(f"{name}: done already, {settings.output}")
         return 0
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stopped)  # `ray job stop`: the run is ended, the lock given back
     with lock.held(settings.output):
         storage.discard_uploads(settings.output)
         _work(name, settings, output, stage.run)
     return 0
+
+
+def _stopped(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -129,7 +137,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     cluster.check_shared(settings, uri, _of_every_node(settings))
     output.begin(settings)
     tracking = settings.tracking
-    tracker = Tracker(uri, tracking.experiment) if tracking.enabled else NoTracker()
+    tracker = Tracker(uri, tracking.experiment, settings.output) if tracking.enabled else NoTracker()
     parameters = config.flatten(config.to_dict(settings))
     tags = {"spire.stage": name, "mlflow.source.name": f"spire {name}"}
     git = output.record["git"]
@@ -139,15 +147,15 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     job = Job(settings, output, tracker, Progress(tracking.run_name or name))
     try:
         run(job)
-    except BaseException:
+    except BaseException as error:
         job.progress.close()
-        tracker.close("FAILED")
+        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
     job.progress.close()
     seconds = round(time.monotonic() - began, 1)
     tracker.log_metrics({"seconds": seconds, **{k: v for k, v in job.facts.items() if isinstance(v, (int, float))}})
     tracker.close("FINISHED")
-    output.finish(job.content, seconds=seconds, mlflow_run_id=tracker.run_id(), facts=job.facts)
+    output.finish(job.content, seconds=seconds, mlflow_run_id=tracker.run_id(1.0), facts=job.facts)
     short = {key: round(value, 4) if isinstance(value, float) else value for key, value in job.facts.items()}
     summary = ", ".join(f"{key} {value}" for key, value in short.items() if isinstance(value, (int, float, str)))
     print(f"{tracking.run_name or name}: done in {seconds} s: {summary} → {settings.output}")

@@ -1,50 +1,140 @@
-"""MLflow from any process of the cluster: one actor holds the client, everybody else sends it messages.
+"""MLflow beside the work, never in its way: calls return at once, and what MLflow does not take is kept and sent later.
 
-The actor lives as long as the cluster, so a recipe imports mlflow once and an sqlite store has one writer. Calls return
-at once; `close` waits for them and raises what went wrong.
+One actor holds the client, on the node of the driver and for as long as that lives, so that an sqlite store has one writer and
+a recipe imports mlflow once. What it cannot deliver it keeps beside the output, sends when MLflow answers again, and else leaves
+to `spire track replay`.
 """
 
+import os
+import time
 from typing import Any
 
-import ray
+from spire_ray.runtime import nodes, spool
+from spire_ray.runtime.mailbox import Mailbox
+from spire_ray.runtime.tracking import Event
 
-from spire_ray.runtime.tracking import Runs
-
+SHARED = "SPIRE_TRACKER"
+"""Name of the actor of a recipe, for its steps."""
 _NAMESPACE = "spire"
+_PATIENCE = {"FINISHED": 60.0, "FAILED": 20.0, "KILLED": 2.0}
+"""Seconds that the end of a job may wait; a stopped one has 3 before it is killed. An MLflow that is down is known before."""
+_PENDING = 100
 
 
 class Tracker:
     """The MLflow run of one stage. Picklable: training workers log to the run of their driver."""
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        actor = ray.remote(num_cpus=0)(Runs)
-        self._actor = actor.options(
-            name=f"mlflow {uri} {experiment}", namespace=_NAMESPACE, lifetime="detached", get_if_exists=True
-        ).remote(uri, experiment)
+    def __init__(self, uri: str, experiment: str, output: str) -> None:
+        self._uri, self._experiment, self._output = uri, experiment, output
+        self._actor = _mailbox(uri)
+        self._key = ""
         self._run: Any = None
-        self._pending: list[Any] = []
+        self._pending: dict[Any, Event] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_pending": {}}
 
     def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> None:
         """Begin or continue the run."""
-        self._run = self._actor.start.remote(key, name, parent, parameters, tags)
+        self._key = key
+        self._run = self._send(kind="start", name=name, parent=parent, parameters=parameters, tags=tags)
 
-    def run_id(self) -> str:
-        """Id of the run; waits until MLflow has answered."""
-        return str(ray.get(self._run))
+    def run_id(self, patience: float = 10.0) -> str:
+        """Id of the run; empty where MLflow has not answered in so many seconds."""
+        import ray
+
+        try:
+            return str(ray.get(self._run, timeout=patience))
+        except (ray.exceptions.RayError, TimeoutError):
+            return ""
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Log values at a step."""
-        self._pending.append(self._actor.log_metrics.remote(self._run, metrics, step))
+        self._send(kind="metrics", metrics=metrics, step=step)
 
     def log_artifact(self, name: str, content: bytes) -> None:
         """Store a file with the run."""
-        self._pending.append(self._actor.log_artifact.remote(self._run, name, content))
+        self._send(kind="artifact", name=name, content=content)
 
     def close(self, status: str) -> None:
-        """End the run as FINISHED or FAILED and raise the first error of the calls before."""
-        self._pending.append(self._actor.end.remote(self._run, status))
-        pending, self._pending = self._pending, []
-        ray.get(pending)
+        """End the run as FINISHED, FAILED or KILLED; one line says what MLflow has not taken."""
+        self._send(kind="end", status=status)
+        if why := self.flush(_PATIENCE[status]):
+            print(
+                f"  warning: MLflow has not taken everything ({why}); the rest lies in {self._output}: "
+                f"spire track replay {self._output}",
+                flush=True,
+            )
+
+    def flush(self, patience: float = 20.0) -> str:
+        """Wait until all is delivered or kept beside the output; why not all is delivered."""
+        import ray
+
+        settled = self._actor.settle.remote(self._output)
+        try:
+            return str(ray.get(settled, timeout=patience))
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            self._forget()
+            spool.append(self._output, list(self._pending.values()))
+            self._pending = {}
+            return f"no answer in {patience:g} s" if isinstance(error, TimeoutError) else "its client has died"
+
+    def _send(self, **said: Any) -> Any:
+        event = {"key": self._key, "experiment": self._experiment, "at": int(time.time() * 1000), **said}
+        sent = self._actor.deliver.remote(self._output, event)
+        self._pending[sent] = event
+        if len(self._pending) > _PENDING:
+            self._forget()
+        return sent
+
+    def _forget(self) -> None:
+        """What the actor has is its own."""
+        import ray
+
+        ready, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
+        for sent in ready:
+            try:
+                ray.get(sent)
+            except ray.exceptions.RayError:
+                continue
+            del self._pending[sent]
+
+
+def _mailbox(uri: str) -> Any:
+    """The actor of the recipe that this is a step of, else one of its own."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    name = os.environ.get(SHARED, "")
+    try:
+        if name:
+            return ray.get_actor(name, _NAMESPACE)
+    except ValueError:
+        name = ""
+    return _started(uri, {}, NodeAffinitySchedulingStrategy)
+
+
+def share(uri: str) -> str:
+    """Start an actor that other drivers of this cluster find by the name that is returned; it ends with this one."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    name = f"tracker of {ray.get_runtime_context().get_job_id()}"
+    _SHARED.append(_started(uri, {"name": name, "namespace": _NAMESPACE}, NodeAffinitySchedulingStrategy))
+    return name
+
+
+_SHARED: list[Any] = []
+"""An actor without a handle ends."""
+
+
+def _started(uri: str, named: dict[str, str], affinity: Any) -> Any:
+    import ray
+
+    here = affinity(node_id=nodes.here(), soft=False)
+    return ray.remote(Mailbox).options(
+        num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here, **named
+    ).remote(uri)  # fmt: skip
 
 
 class NoTracker(Tracker):
@@ -56,7 +146,7 @@ class NoTracker(Tracker):
     def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> None:
         """Nothing to begin."""
 
-    def run_id(self) -> str:
+    def run_id(self, patience: float = 0.0) -> str:
         """No run."""
         return ""
 
@@ -68,3 +158,7 @@ class NoTracker(Tracker):
 
     def close(self, status: str) -> None:
         """Nothing to end."""
+
+    def flush(self, patience: float = 0.0) -> str:
+        """Nothing is kept."""
+        return ""

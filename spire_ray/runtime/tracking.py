@@ -5,9 +5,13 @@ Importing mlflow takes seconds, so only the process that holds `Runs` pays for i
 
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
+
+from spire_ray.core import redact
+
+Event = dict[str, Any]
+"""One thing to be logged: `kind`, `key` and `experiment` of its run, `at` (milliseconds of Unix time), what belongs to it."""
 
 _LONGEST_PARAMETER = 6000
 _PARAMETERS_AT_ONCE = 100
@@ -28,15 +32,41 @@ class Runs:
 
     def __init__(self, uri: str, experiment: str) -> None:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        # what is down is asked again later, not at once
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         from mlflow import MlflowClient
 
         self._client = MlflowClient(uri)
         found = self._client.get_experiment_by_name(experiment)
+        self._ids: dict[str, str] = {}
         self._experiment: str = found.experiment_id if found else self._create(uri, experiment)
 
     def _create(self, uri: str, experiment: str) -> str:
         place = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" if uri.startswith("sqlite:///") else None
         return str(self._client.create_experiment(experiment, artifact_location=place.as_uri() if place else None))
+
+    def answers(self) -> bool:
+        """Whether the store is there. Raises what mlflow does where it is not."""
+        return bool(self._client.get_experiment(self._experiment))
+
+    def apply(self, event: Event) -> str:
+        """Log an event; id of its run. Raises ValueError for a run that has not begun."""
+        key, kind = event["key"], event["kind"]
+        if kind == "start":
+            given = redact.value(event["parameters"]), redact.value(event["tags"])
+            self._ids[key] = self.start(key, event["name"], event["parent"], *given)
+            return self._ids[key]
+        run_id = self._ids.get(key) or self._find(key)
+        if not run_id:
+            raise ValueError(f"{key}: no run has begun")
+        if kind == "metrics":
+            self.log_metrics(run_id, event["metrics"], event["step"], event["at"])
+        elif kind == "artifact":
+            self.log_artifact(run_id, event["name"], event["content"])
+        else:
+            self.end(run_id, event["status"])
+        return run_id
 
     def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> str:
         """Begin or continue the run with this key, a child of the run with the key `parent`, and return its id."""
@@ -58,12 +88,11 @@ class Runs:
         found = self._client.search_runs([self._experiment], f"tags.`spire.key` = '{_quoted(key)}'{condition}", max_results=1)
         return str(found[0].info.run_id) if found else ""
 
-    def log_metrics(self, run_id: str, metrics: dict[str, float], step: int = 0) -> None:
-        """Log finite values at a step."""
+    def log_metrics(self, run_id: str, metrics: dict[str, float], step: int, at: int) -> None:
+        """Log finite values at a step, and at a time in milliseconds."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        finite = [Metric(k, float(v), now, step) for k, v in metrics.items() if math.isfinite(v)]
+        finite = [Metric(k, float(v), at, step) for k, v in metrics.items() if math.isfinite(v)]
         self._client.log_batch(run_id, metrics=finite)
 
     def log_artifact(self, run_id: str, name: str, content: bytes) -> None:
@@ -77,5 +106,5 @@ class Runs:
             self._client.log_artifact(run_id, str(file), None if parent == "." else parent)
 
     def end(self, run_id: str, status: str) -> None:
-        """Close a run as FINISHED or FAILED."""
+        """Close a run as FINISHED, FAILED or KILLED."""
         self._client.set_terminated(run_id, status)

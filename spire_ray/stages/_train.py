@@ -86,6 +86,8 @@ def _worker(given: dict[str, Any]) -> None:
         peak = settings.workers.count * settings.workers.gpu_tflops * 1e12 / each
     log = _Log(settings, given["tracker"], trainer.done) if first else noop
     trainer.fit(log, _seconds_left if given["watched"] else noop, peak)
+    if first:
+        given["tracker"].flush()
 
 
 def _seconds_left() -> float | None:

@@ -186,6 +186,7 @@ class _Fit:
         storage.write_bytes(storage.join(settings.output, "codebook.png"), plot)
         self._tracker.log_artifact("codebook.png", plot)
         self._tracker.log_metrics({f"codebook/{name}": value for name, value in figures.items()})
+        self._tracker.flush()
         rejected = sum((Counter(made.rejected) for made in self._made), Counter[str]())
         facts = {"rejected": rejected.total(), "rejected_by_reason": dict(rejected), "frames": count}
         rounded = {name: round(value, 4) for name, value in ({"inertia": inertia[-1]} | figures).items()}
