@@ -397,3 +397,33 @@ def test_a_name_that_leaves_its_folder_is_refused(units, tiny_base):
     model = EvaluatedModel(name="..", model=tiny_base, tasks=("mt",))
     with pytest.raises(ValueError, match=r"models\.\.\.: needs a name of letters"):
         evaluate.plan(EvaluateSettings(output="", data=units, models=(model,)))
+
+
+def test_a_cascade_translates_the_transcripts_of_another_system(ray_session, tmp_path, tiny_base):
+    import numpy as np
+    import soundfile
+
+    from tests.evaluation.systems import tiny_systems
+
+    (tmp_path / "w").mkdir()
+    rows = []
+    for n in range(5):
+        soundfile.write(tmp_path / f"{n}.wav", np.random.default_rng(n).standard_normal(8_000) / 8, 16_000)
+        rows.append({"utt_id": str(n), "audio_filepath": f"{n}.wav", "text": "dog", "language": "en",
+                     "translations": {"de": "der Hund"}})  # fmt: skip
+    config = {
+        "stage": "evaluate", "output": str(tmp_path / "out"), "data": manifest(tmp_path, rows), "max_new_tokens": 8,
+        "rows_per_shard": 2, "bootstrap": 20, "tracking": {"enabled": False}, "test_set": "noises",
+        "models": [
+            {"name": "w+t", "model": tiny_base, "tasks": ["st_cascade"], "transcripts": "w"},
+            {"name": "t", "model": tiny_base, "tasks": ["st_gold"]},
+            {"name": "w", "system": "whisper", "model": tiny_systems.whisper(str(tmp_path / "w")), "tasks": ["asr"]},
+        ],
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["evaluate", "--config", str(tmp_path / "c.yaml")]) == 0
+    found = results(tmp_path)
+    assert {"w.asr.wer", "w+t.st_cascade.bleu", "t.st_gold.bleu"} <= found.keys() and "w+t.asr.wer" not in found
+    assert found["test_set"] == "noises" and found["protocol"] == ""
+    [heard, told] = [hypotheses.read(str(tmp_path / "out"), *which, 0)[0] for which in (("w", "asr"), ("w+t", "st_cascade"))]
+    assert heard["prompt"] == "whisper transcribe" and heard["tokens"] > 0 and told["tokens"] > 0 and told["text"] == "dog"

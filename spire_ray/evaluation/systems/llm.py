@@ -8,7 +8,7 @@ from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, in_batches
 from spire_ray.evaluation.tasks import Request
 from spire_ray.inference.tasks import in_turns, spoken, written
 from spire_ray.settings import EvaluatedModel, GenerationSettings
-from spire_ray.text import prompts
+from spire_ray.text import prompts, record
 from spire_ray.text.prompts import Span, Turn
 from spire_ray.text.record import Form
 
@@ -73,7 +73,9 @@ def load(model: EvaluatedModel, settings: GenerationSettings) -> LanguageModel:
     generator = HuggingFaceGenerator(
         folder, device=device, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
     )
-    return LanguageModel(generator, model.format or None, settings.batch_size)
+    said = record.load(folder)
+    style = "" if said and said.directions else settings.prompts
+    return LanguageModel(generator, model.format or None, settings.batch_size, style)
 
 
 SYSTEMS.register("llm", SystemKind(load=load, skills=("asr", "st", "mt", "turns", "instruct"), hears="units"))

@@ -120,6 +120,56 @@ def test_a_clip_that_cannot_be_heard_is_the_error_of_its_row(tmp_path, rows):
     assert not found[0].error and found[1].error and not found[1].text
 
 
+@pytest.fixture
+def endpoint():
+    """A server that says what it was asked, and refuses one text."""
+    import json
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = 200
+            if self.path == "/v1/chat/completions":
+                question = json.loads(body)["messages"][0]["content"]
+                status = 400 if "refuse me" in question else 200
+                said = {"choices": [{"message": {"content": question}}], "usage": {"completion_tokens": 7}}
+            else:
+                language = body.split(b'name="language"\r\n\r\n')[1].split(b"\r\n")[0].decode()
+                said = {"text": f" {self.path} {language} {b'RIFF' in body} "}
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def test_an_endpoint_is_asked_in_its_own_terms(endpoint, rows):
+    made = system("endpoint", url=endpoint, name="some-model")
+    assert answers(made, "asr", rows) == ["/v1/audio/transcriptions en True"] * 4
+    assert answers(made, "st_direct", rows[:1]) == ["/v1/audio/translations en True"]
+    wrong = Row(utt_id="x", language="en", text="refuse me")
+    found = made.answer([TASKS["mt"].request(Question(row, "de")) for row in (rows[0], wrong)])
+    question = "Translate the following text from English to German.\nEnglish: {}\nGerman:"
+    assert (found[0].text, found[0].tokens) == (question.format(rows[0].text), 7)
+    assert found[1].error.startswith("refused: 400: ") and not found[1].text
+
+
+def test_an_endpoint_that_is_not_there_ends_the_job_and_not_its_rows(rows, monkeypatch):
+    monkeypatch.setattr("spire_ray.evaluation.systems.endpoint._RETRIES", 0)
+    with pytest.raises(ConnectionError, match=r"models\.m\.options\.url=http://127\.0\.0\.1:9/v1: no answer"):
+        answers(system("endpoint", url="http://127.0.0.1:9/v1", name="a"), "mt", rows)
+    with pytest.raises(ValueError, match=r"models\.m\.options: needs `url`"):
+        SYSTEMS["endpoint"].check(EvaluatedModel(name="m", system="endpoint", tasks=("mt",)), [])
+
+
 WHISPER = os.environ.get("SPIRE_WHISPER", "")
 
 

@@ -26,15 +26,15 @@ WORDS = [f"w{n}" for n in range(40)]
 def sharpened(model):
     """Larger weights, so that answers depend on what is heard."""
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 and "embed_positions" not in name:
                 parameter.mul_(6)
     return model
 
 
-def words(folder, specials, **named):
+def words(folder, specials, after=(), **named):
     """A tokenizer with a word for each id."""
-    vocabulary = {word: n for n, word in enumerate([*specials, *WORDS])}
+    vocabulary = {word: n for n, word in enumerate([*specials, *WORDS, *after])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=specials[0]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if "src_lang" in named:
@@ -43,26 +43,31 @@ def words(folder, specials, **named):
             single="__eng__ $A </s>", special_tokens=[("__eng__", vocabulary["__eng__"]), ("</s>", end)]
         )
         named.pop("src_lang")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=list(specials), **named).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=[*specials, *after], **named).save_pretrained(folder)
     return vocabulary
 
 
 def whisper(folder, languages=True):
     """With languages, or of English alone."""
-    specials = ("endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "notimestamps")
-    ids = words(folder, [f"<|{word}|>" for word in specials], eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    # behind the words, since what follows `<|notimestamps|>` is a time
+    specials = [f"<|{word}|>" for word in ("startoftranscript", "en", "de", "translate", "transcribe", "notimestamps")]
+    ids = words(folder, ["<|endoftext|>"], specials, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     torch.manual_seed(2)
     config = WhisperConfig(
         vocab_size=len(ids), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=32, decoder_ffn_dim=32, max_target_positions=32, pad_token_id=0, bos_token_id=0, eos_token_id=0,
-        decoder_start_token_id=1, tie_word_embeddings=False,
+        decoder_start_token_id=ids["<|startoftranscript|>"], tie_word_embeddings=False,
     )  # fmt: skip
     model = sharpened(WhisperForConditionalGeneration(config))
-    more = {"lang_to_id": {word: ids[word] for word in ("<|en|>", "<|de|>")}, "is_multilingual": True} if languages else {}
-    more |= {"task_to_id": {"translate": 4, "transcribe": 5}} if languages else {"is_multilingual": False}
+    with torch.no_grad():  # what is heard weighs more than what was written before
+        model.model.decoder.layers[0].encoder_attn.out_proj.weight.mul_(20)
+        model.model.encoder.conv1.weight.mul_(4)
+    named = {"task_to_id": {name: ids[f"<|{name}|>"] for name in ("translate", "transcribe")}}
+    named |= {"lang_to_id": {word: ids[word] for word in ("<|en|>", "<|de|>")}}
     model.generation_config = GenerationConfig(
-        decoder_start_token_id=1, eos_token_id=0, pad_token_id=0, bos_token_id=0, no_timestamps_token_id=6,
-        suppress_tokens=[*range(1, 7)], **more,
+        decoder_start_token_id=ids["<|startoftranscript|>"], eos_token_id=0, pad_token_id=0, bos_token_id=0,
+        no_timestamps_token_id=ids["<|notimestamps|>"], suppress_tokens=[ids[word] for word in specials],
+        is_multilingual=languages, **(named if languages else {}),
     )  # fmt: skip
     model.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
