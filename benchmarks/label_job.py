@@ -132,7 +132,7 @@ def _clips(folder: Path, codec: str) -> None:
 
 def _codebook(folder: str) -> None:
     draw, settings = np.random.default_rng(0), EncoderSettings(name="mfcc", options={"hop_ms": 20, "context": 9})
-    from spire_ray.units.encoders.encoder import load_encoder
+    from spire_ray.units.encoders.loading import load_encoder
 
     encoder = load_encoder(settings)
     frames = encoder.encode([draw.standard_normal(16_000 * 60).astype(np.float32) / 8])[0].numpy()

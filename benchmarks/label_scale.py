@@ -96,7 +96,7 @@ def _rehearse(folder: Path, rows: int, shard_hours: float, output: str) -> dict[
 
 def _label(folder: Path, shard_hours: float, output: str) -> dict[str, Any]:
     settings = EncoderSettings(name="mfcc")
-    from spire_ray.units.encoders.encoder import load_encoder
+    from spire_ray.units.encoders.loading import load_encoder
 
     centroids = np.eye(UNITS_PER_ROW, 65, dtype=np.float32)
     Codebook.create(centroids, settings, load_encoder(settings).identity, {}).save(str(folder / "codebook"))

@@ -10,7 +10,7 @@ from spire_ray.settings import SAMPLE_RATE, EncoderSettings
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.codec import deduplicate
 from spire_ray.units.encoders import pretrained
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 
 LARGE = {
     "hidden_size": 1024,

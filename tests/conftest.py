@@ -34,7 +34,7 @@ def tiny_codebook():
     """20 clusters of the cepstra of noise."""
     from spire_ray.settings import EncoderSettings
     from spire_ray.units.codebook import Codebook
-    from spire_ray.units.encoders.encoder import load_encoder
+    from spire_ray.units.encoders.loading import load_encoder
     from spire_ray.units.kmeans import passes
 
     settings = EncoderSettings(name="mfcc", options={"hop_ms": 40, "context": 9})

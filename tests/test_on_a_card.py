@@ -10,7 +10,7 @@ from spire_ray.inference.generate import HuggingFaceGenerator
 from spire_ray.settings import EncoderSettings
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.kmeans import passes
 from spire_ray.units.kmeans.assigner import Assigner
 from spire_ray.units.labeler import Labeler

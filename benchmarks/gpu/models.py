@@ -24,7 +24,7 @@ from spire_ray.text import prompts
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.training.batch import Batch
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.kmeans import passes
 
 CLUSTERS = 20

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from spire_ray.core import storage
-from spire_ray.quickstart import report
+from spire_ray.quickstart.figures import METRICS
 
 
 def spread(roots: Sequence[str]) -> str:
@@ -28,4 +28,4 @@ def spread(roots: Sequence[str]) -> str:
 
 
 def _averaged(key: str) -> bool:
-    return key.startswith("seconds.") or key.split(".")[-1] in report.METRICS
+    return key.startswith("seconds.") or key.split(".")[-1] in METRICS

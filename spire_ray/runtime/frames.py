@@ -189,7 +189,7 @@ class FrameStore:
 
     def _loaded(self) -> Any:
         if self._encoder is None:
-            from spire_ray.units.encoders.encoder import load_encoder
+            from spire_ray.units.encoders.loading import load_encoder
 
             self._encoder = load_encoder(self._settings.encoder, self._device)
         return self._encoder

@@ -53,7 +53,7 @@ class Codebook:
         without `trust_pickle`, and an encoder whose frames have another width.
         """
         from spire_ray.units import exchange
-        from spire_ray.units.encoders.encoder import load_encoder
+        from spire_ray.units.encoders.loading import load_encoder
 
         path = os.fspath(path)
         centroids = exchange.read(path, trust_pickle=trust_pickle)

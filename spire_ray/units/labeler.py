@@ -12,7 +12,7 @@ from spire_ray.audio.pcm import from_pcm
 from spire_ray.settings import SAMPLE_RATE
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.kmeans.assigner import Assigner
 
 Units = tuple[np.ndarray, np.ndarray]

@@ -12,7 +12,7 @@ from benchmarks.units_peer import Reference
 from spire_ray.settings import EncoderSettings
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.encoders import pretrained
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.encoders.packed import PackedModel
 from spire_ray.units.labeler import Labeler
 from tests.units.tiny_encoders import save_all

@@ -14,7 +14,7 @@ from spire_ray.audio.pcm import from_pcm, to_pcm
 from spire_ray.settings import EncoderSettings
 from spire_ray.units import codec
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.labeler import Labeler, runs
 
 

@@ -44,7 +44,7 @@ from spire_ray.training import engine, trainable
 from spire_ray.training.batch import Batch, collate
 from spire_ray.training.schedule import rate
 from spire_ray.units.codebook import Codebook
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.kmeans import passes
 from spire_ray.units.labeler import Labeler
 

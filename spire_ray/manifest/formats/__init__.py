@@ -26,7 +26,7 @@ class Format:
     write: Callable[[str, Iterable[Row]], None] | None = None
     """Write rows, for a format that can be made."""
     takes_the_rest: bool = False
-    """Whether it is asked last."""
+    """Whether it is asked after the others, because it knows its files by less than they do."""
 
 
 FORMATS: Registry[Format] = Registry("format", "spire_ray.manifest.formats")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from spire_ray.core import storage
-from spire_ray.manifest.formats import FORMATS, Format
+from spire_ray.manifest.formats import FORMATS, Format, table
 from spire_ray.manifest.schema import Row
 
 _SPLITS = ("train", "dev", "test")
@@ -13,8 +13,6 @@ _CLIPS = "clips"
 
 def rows(uri: str) -> Iterator[tuple[str, Row]]:
     """Rows of the three splits, of `validated.tsv` where there is none of them, or of the table that is named."""
-    from spire_ray.manifest.formats import table
-
     folder = storage.is_folder(uri)
     above = uri if folder else uri.rpartition("/")[0]
     names = storage.listing(uri) if folder else [uri.rpartition("/")[2]]

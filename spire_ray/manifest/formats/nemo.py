@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from spire_ray.manifest import jsonl
-from spire_ray.manifest.formats import FORMATS, Format, lhotse, nemo_tarred
+from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.recording import check_file
 from spire_ray.manifest.schema import LOCALE, Row
 
@@ -52,8 +52,8 @@ def write(uri: str, rows: Iterable[Row]) -> None:
 
 
 def recognizes(file: str) -> bool:
-    """JSON lines that no other format of JSON lines knows."""
-    return jsonl.is_lines(file) and not lhotse.recognizes(file) and not nemo_tarred.recognizes(file)
+    """JSON lines; asked after the formats that know theirs by their keys."""
+    return jsonl.is_lines(file)
 
 
-FORMATS.register("nemo", Format(recognizes, rows, write))
+FORMATS.register("nemo", Format(recognizes, rows, write, takes_the_rest=True))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from spire_ray.core import storage
 from spire_ray.manifest import jsonl, tars
 from spire_ray.manifest.formats import FORMATS, Format
+from spire_ray.manifest.formats.nemo import named
 from spire_ray.manifest.schema import Row
 
 _FOLDERS = ("", "..")
@@ -16,8 +17,6 @@ _FOLDERS = ("", "..")
 
 def rows(uri: str) -> Iterator[tuple[str, Row]]:
     """Rows whose audio is a member of a tar. Raises ValueError for a tar that is not there; a member that is not has no audio."""
-    from spire_ray.manifest.formats.nemo import named
-
     members: dict[int, dict[str, str]] = {}
     for place, line in jsonl.lines(uri):
         if missing := [key for key in ("shard_id", "audio_filepath") if key not in line]:

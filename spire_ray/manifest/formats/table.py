@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from spire_ray.manifest import jsonl
-from spire_ray.manifest.formats import FORMATS, Format, common_voice, fairseq
+from spire_ray.manifest.formats import FORMATS, Format
 from spire_ray.manifest.schema import Row
 
 _PATHS = ("audio_filepath", "path", "file_name", "file", "filename", "wav")
@@ -44,10 +44,8 @@ def rows(uri: str) -> Iterator[tuple[str, Row]]:
 
 
 def recognizes(file: str) -> bool:
-    """By its name, and for a TSV by what it is not."""
-    if file.removesuffix(".gz").endswith(".csv") or file.endswith(".tsv.gz"):
-        return True
-    return file.endswith(".tsv") and not fairseq.recognizes(file) and not common_voice.recognizes(file)
+    """By its name; asked after the formats that know their tables by more than that."""
+    return file.removesuffix(".gz").endswith((".csv", ".tsv"))
 
 
-FORMATS.register("table", Format(recognizes, rows))
+FORMATS.register("table", Format(recognizes, rows, takes_the_rest=True))

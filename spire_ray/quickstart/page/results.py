@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from spire_ray.core import storage, tables
+from spire_ray.quickstart.figures import FIGURES, GROUPS, METRICS, Figure, duration
 from spire_ray.quickstart.page.source import Source
-from spire_ray.quickstart.report import FIGURES, GROUPS, METRICS, Figure, duration
 from spire_ray.text.languages import language
 
 

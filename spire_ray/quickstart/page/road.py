@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from spire_ray.core import storage, tables
 from spire_ray.evaluation.plots import ACCENT, INK, SECOND, figure
 from spire_ray.manifest.schema import LABELLED
+from spire_ray.quickstart.figures import duration
 from spire_ray.quickstart.page.results import bar
 from spire_ray.quickstart.page.source import Source
-from spire_ray.quickstart.report import duration
 
 _TRAININGS = {"base/train": "base", "cpt/train": "CPT", "it/train": "IT"}
 _PACKS = {"cpt/pack": "CPT", "it/pack": "IT"}

@@ -9,7 +9,8 @@ import torch
 
 from spire_ray.settings import EncoderSettings
 from spire_ray.units import quality
-from spire_ray.units.encoders.encoder import SpeechEncoder, load_encoder
+from spire_ray.units.encoders.encoder import SpeechEncoder
+from spire_ray.units.encoders.loading import load_encoder
 from spire_ray.units.kmeans import passes
 from spire_ray.units.kmeans.assigner import Assigner
 

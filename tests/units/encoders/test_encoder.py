@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spire_ray.settings import EncoderSettings
-from spire_ray.units.encoders.encoder import load_encoder
+from spire_ray.units.encoders.loading import load_encoder
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import torch
 
 from spire_ray.core import copies
 from spire_ray.settings import EncoderSettings
-from spire_ray.units.encoders.encoder import load_encoder, normalize
+from spire_ray.units.encoders.encoder import normalize
+from spire_ray.units.encoders.loading import load_encoder
 from tests.units.tiny_encoders import LAYERS, SHAPE, WHISPER, save_all
 
 
