@@ -2,13 +2,14 @@
 
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spire_ray.core import storage
-from spire_ray.runtime import nodes
+from spire_ray.runtime import native_log, nodes
 from spire_ray.settings import StageSettings
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ _ASKED_EVERY = 5.0
 """Seconds between two looks at a cluster that is to grow."""
 
 _ACTOR_POOLS = {"label", "pack", "pseudo_label"}
-"""Stages that use Ray Data's pools of actors, which log a known warning as an error; silencing it costs a line of Ray's own."""
+"""Stages that use Ray Data's pools of actors, which log a known warning as an error."""
+
+_TELLS_ITS_LEVEL = re.compile(rb"Set ray log level from environment variable")
+"""What Ray says of being silenced."""
 
 _WORKING_DIRECTORY = "SPIRE_WORKING_DIRECTORY"
 
@@ -76,16 +80,17 @@ def connect(stage: str = "") -> None:
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
     endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
     try:
-        ray.init(
-            **arguments,
-            ignore_reinit_error=True,
-            logging_level=logging.ERROR,
-            log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
-            runtime_env={
-                "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
-                "worker_process_setup_hook": "spire_ray.runtime.cluster.enter_working_directory",
-            },
-        )
+        with native_log.without(_TELLS_ITS_LEVEL):
+            ray.init(
+                **arguments,
+                ignore_reinit_error=True,
+                logging_level=logging.ERROR,
+                log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
+                runtime_env={
+                    "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
+                    "worker_process_setup_hook": "spire_ray.runtime.cluster.enter_working_directory",
+                },
+            )
     except Exception as error:
         if "timed out during startup" not in str(error):
             raise
