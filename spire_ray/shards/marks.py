@@ -41,6 +41,9 @@ class Mark(Counts):
     units: int = 0
     """After deduplication."""
     numerics: dict[str, str] = field(default_factory=dict)
+    heard: str = ""
+    """Hash of the audio that lay inside the rows, and what the version of their file was; see `spire_ray.shards.heard`."""
+    source: str = ""
 
 
 @dataclass
