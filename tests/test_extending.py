@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
+
+from spire_ray.manifest.schema import UNITS
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(?:python|yaml) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,7 +25,7 @@ def folder(tmp_path_factory):
     """Every file of the page, and three clips."""
     here = tmp_path_factory.mktemp("mine")
     blocks = dict(BLOCK.findall((ROOT / "docs" / "extending.md").read_text()))
-    assert len(blocks) == 12
+    assert len(blocks) == 14
     for name, content in blocks.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(content)
@@ -79,6 +83,30 @@ def test_a_task_and_a_metric_are_a_file_each(folder, tiny_base):
     assert found["mine.mt_shouted.length"] == 100 * len(said) / len("der Hund")
     assert found["words.mt.bleu"] == 100 or found["words.mt.chrf"] == 100
     assert found["figures"][0]["counts"] == {"characters": len(said)} and "mine.mt_shouted.chrf" in found
+
+
+def test_a_score_of_pseudo_labels_is_a_file(folder, tiny_base):
+    shutil.copytree(tiny_base, folder / "model", dirs_exist_ok=True)
+    (folder / "units").mkdir()
+    texts = ("the dog", "a cat", "the dog sees a cat", "it sleeps")
+    rows = [
+        {"utt_id": f"u{n}", "text": text, "language": "en", "split": "train", "units": [n], "status": "labelled"}
+        for n, text in enumerate(texts)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=UNITS), folder / "units" / "part-000000.parquet")
+    done = spire(folder, "pseudo_label", "--config", "pseudo.yaml")
+    assert done.returncode == 0, done.stderr
+    made = pq.read_table(folder / "runs" / "pseudo" / "labels").to_pylist()
+    translated = [row for row in made if row["translation"]]
+    assert translated and all(not row["scores"] for row in made if not row["translation"])
+    lengths = {row["utt_id"]: sorted((len(row["text"]), len(row["translation"]))) for row in translated}
+    assert [dict(row["scores"])["length_ratio"] for row in translated] == [
+        pytest.approx(lengths[row["utt_id"]][0] / lengths[row["utt_id"]][1]) for row in translated
+    ]
+    kept = pq.read_table(folder / "runs" / "pseudo" / "part-000000.parquet")["utt_id"].to_pylist()
+    assert kept == [utt_id for utt_id, (short, long) in lengths.items() if short / long >= 0.5]
+    wrong = spire(folder, "pseudo_label", "--config", "pseudo.yaml", "quality.scores=[lenght_ratio]", "--dry-run")
+    assert wrong.returncode == 2 and "did you mean length_ratio" in wrong.stderr
 
 
 def test_a_corpus_is_a_file(folder):

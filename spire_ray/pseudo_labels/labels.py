@@ -17,6 +17,7 @@ from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.pseudo_labels import pseudo
 from spire_ray.pseudo_labels.pseudo import Cut
+from spire_ray.pseudo_labels.scores import SCORES
 from spire_ray.settings import Candidate, PseudoLabelSettings
 from spire_ray.shards import account, growth, marks, planning
 from spire_ray.shards.marks import Translations
@@ -135,7 +136,10 @@ def check_candidates(settings: PseudoLabelSettings, shards: Sequence[Shard]) -> 
 
 def check_scores(settings: PseudoLabelSettings) -> None:
     """Raise ValueError for a score that no translation has, as far as folders of scores are there."""
+    for name in settings.quality.scores:
+        SCORES[name]  # refuses one that no plugin has
     known = {"score"} if settings.quality.model or settings.candidates else set()
+    known |= set(settings.quality.scores)
     for folder in (folder for given in settings.candidates for folder in given.scores):
         parts = tables.parts(folder)
         if not parts:
@@ -143,7 +147,8 @@ def check_scores(settings: PseudoLabelSettings) -> None:
         known |= set(_named(tables.read(parts[0])))
     quality = settings.quality
     fields = {f"minimum.{name}": name for name in quality.minimum}
-    fields |= {"by": quality.by} if known or quality.by != "score" else {}
+    decides = bool(known and (settings.candidates or quality.top_k))
+    fields |= {"by": quality.by} if decides or quality.by != "score" else {}
     for field, name in fields.items():
         if name not in known:
             there = ", ".join(sorted(known)) or "none: nothing is scored"

@@ -119,8 +119,10 @@ class QualitySettings:
     """Interpreter of the environment that holds unbabel-comet, which cannot live beside this platform's packages."""
     threshold: float = 0.85
     """Translations that score lower are dropped."""
+    scores: tuple[str, ...] = ()
+    """Further scores that plugins find while translations are made or chosen, by the names they are registered under."""
     minimum: dict[str, float] = field(default_factory=dict)
-    """Further score, as a column of a candidate's `scores` calls it → the least that a translation needs, such as
+    """Further score, as `scores` or a column of a candidate's `scores` calls it → the least that a translation needs, such as
     `blaser2_mt: 4.5`. One without that score is dropped."""
     by: str = "score"
     """Score by which the better of several candidates, and the best `top_k`, are found; `score` is that of `model`."""

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from spire_ray.audio import cut, decode, probe
 from spire_ray.audio.pcm import to_pcm
 from spire_ray.audio.source import UNREACHABLE
+from spire_ray.core import storage
 from spire_ray.manifest import reader, recording
 from spire_ray.manifest.schema import MANIFEST, Columns, Row
 from spire_ray.settings import SAMPLE_RATE
-from spire_ray.shards import parts, planning
+from spire_ray.shards import heard, parts, planning
 from spire_ray.shards.shard import Shard, check
 
 _ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
@@ -48,6 +49,9 @@ class Decoded:
     digest: str = ""
     carried: str = ""
     """Hashes of the shard as it was planned."""
+    heard: str = ""
+    source: str = ""
+    """Hash of the audio inside its rows, and the version of their file."""
 
     @staticmethod
     def nothing(shard: int) -> "Decoded":
@@ -67,6 +71,8 @@ class Decoded:
                 "again": [self.again],
                 "digest": [self.digest],
                 "carried": [self.carried],
+                "heard": [self.heard],
+                "source": [self.source],
             }
         )
 
@@ -77,7 +83,7 @@ class Decoded:
         pcm = table["pcm"].chunk(0).flatten().to_numpy()
         samples = np.split(pcm, np.cumsum(row["lengths"].as_py())[:-1])
         rows = pa.ipc.open_stream(row["rows"].as_buffer()).read_all()
-        more = (row[name].as_py() for name in ("errors", "again", "digest", "carried"))
+        more = (row[name].as_py() for name in ("errors", "again", "digest", "carried", "heard", "source"))
         return Decoded(row["shard"].as_py(), rows, samples, *more)
 
     def refuse_shorter(self, shortest: int) -> None:
@@ -119,15 +125,18 @@ class Decode:
         """Raises ValueError if the rows are not those that were planned."""
         row = batch.to_pylist()[0]
         shard = Shard.of(row)
+        source = storage.version(shard.file)
         table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
         check(shard, table)
+        inside = heard.digest(table)
         if row.get("again"):
             ids = parts.rejected(self.output, shard.shard, row["again"])
             table = table.filter(pc.is_in(table["utt_id"], pa.array(list(ids), pa.string())))
         clips = list(chain.from_iterable(self.clips(table.to_pylist(), shard)))
         found = pa.Table.from_pylist([{name: clip[0][name] for name in _ROWS.names} for clip in clips], _ROWS)
         samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
-        return Decoded(shard.shard, found, samples, errors, bool(row.get("again")), shard.digest, shard.carried)
+        again = bool(row.get("again"))
+        return Decoded(shard.shard, found, samples, errors, again, shard.digest, shard.carried, inside, source if inside else "")
 
     def clips(self, rows: list[Row], shard: Shard = _WHOLE) -> list[list[Clip]]:
         """What each row becomes. What cannot be reached is tried again after a while."""

@@ -42,6 +42,9 @@ class Mark(Counts):
     units: int = 0
     """After deduplication."""
     numerics: dict[str, str] = field(default_factory=dict)
+    heard: str = ""
+    """Hash of the audio that lay inside the rows, and what the version of their file was; see `spire_ray.shards.heard`."""
+    source: str = ""
 
 
 @dataclass
@@ -106,7 +109,7 @@ def total(found: Iterable[Any], kind: type[Any] = Mark) -> Any:
 
 def content(folder: str, kind: type[Counts] = Mark) -> str:
     """A hash of what lies in a folder: the rows of each shard by the plan's digests, and what has become of them."""
-    left_out = {"seconds", "at", "numerics"}  # the same rows in another time, or on another machine
+    left_out = {"seconds", "at", "numerics", "source"}  # the same rows at another time, on another machine, in a copy
     found = hashlib.sha256()
     for number, mark in sorted(by_shard(folder, kind).items()):
         facts = {name: value for name, value in asdict(mark).items() if name not in left_out}

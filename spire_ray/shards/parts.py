@@ -2,13 +2,28 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from spire_ray.core import tables
+from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
 from spire_ray.shards import account, marks
 
 _PIECE = "#"
 """Before the millisecond that a piece of a long recording begins at, in its id."""
+
+
+def unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]], errors: list[str]) -> pa.Table:
+    """Rows of a manifest with the units and durations of those that were labelled, by their number, and why others were not."""
+    empty = (np.zeros(0, np.uint16), np.zeros(0, np.uint16))
+    pairs = [labelled.get(i, empty) for i in range(len(errors))]
+    made = {
+        "units": pa.array([units for units, _ in pairs], pa.list_(pa.uint16())),
+        "durations": pa.array([durations for _, durations in pairs], pa.list_(pa.uint16())),
+        "status": pa.array([REJECTED if error else LABELLED for error in errors]),
+        "error": pa.array([error or None for error in errors], pa.string()),
+    }
+    return pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
 
 
 def rejected(folder: str, shard: int, kinds: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,12 +18,11 @@ from spire_ray.audio.decode import LEVEL, NUMERICS
 from spire_ray.core import references, storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import reader
-from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
 from spire_ray.runtime import asides, cluster, nodes
 from spire_ray.runtime.asides import Aside
 from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
-from spire_ray.shards import account, decoding, marks, parts, planning, proof
+from spire_ray.shards import account, decoding, heard, marks, parts, planning, proof
 from spire_ray.shards.shard import Shard, check, labelling
 from spire_ray.stages._hearing import Guard, Hearing
 from spire_ray.stages._label_report import Report, summarise
@@ -57,6 +55,7 @@ def run(job: Job[LabelSettings]) -> None:
         settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
     )
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), made.to_dict())
+    _compare(settings, planned)
     todo, carried = _todo(settings, planned)
     if carried:
         take_over = CarryOver(settings.output, dict(settings.columns))
@@ -86,6 +85,15 @@ def _codebook(settings: LabelSettings) -> Any:
     if settings.dtype and not references.has_weights(found.encoder.name):
         raise ValueError(f"dtype={settings.dtype}: {found.encoder.name} has no weights and computes in float32; leave it out")
     return replace(found, encoder=replace(found.encoder, dtype=settings.dtype or found.encoder.dtype))
+
+
+def _compare(settings: LabelSettings, planned: list[Shard]) -> None:
+    """Shards whose audio inside Parquet files has changed are undone."""
+    if rows := [asdict(shard) for shard in heard.doubtful(settings.output, planned)]:
+        compare = heard.Compare(settings.output, dict(settings.columns))
+        compared = cluster.blocks(rows).map_batches(compare, batch_size=1, batch_format="pyarrow")
+        changed = sum(row["changed"] for row in compared.iter_rows())
+        print(f"  files that have changed: of {len(rows)} shards {changed} have other audio and are labelled again")
 
 
 def _todo(settings: LabelSettings, planned: list[Shard]) -> tuple[list[dict[str, Any]], list[Shard]]:
@@ -177,15 +185,15 @@ class LabelShard:
         audio, errors, shard = decoded.samples, decoded.errors, decoded.shard
         good = [i for i, error in enumerate(errors) if not error]
         labelled = dict(zip(good, self._labeler([audio[i] for i in good], deduplicate=True), strict=True))
-        table = _unit_rows(decoded.rows, labelled, errors)
-        heard = sum(len(audio[i]) for i in good) / SAMPLE_RATE
+        table = parts.unit_rows(decoded.rows, labelled, errors)
+        seconds = sum(len(audio[i]) for i in good) / SAMPLE_RATE
         before = marks.one(self._output, shard, marks.Mark).audio_seconds if decoded.again else 0.0
         table = parts.merged(self._output, shard, table) if decoded.again else table
         tables.write(marks.part(self._output, shard), table)
         counts = marks.Mark(
             rows=len(table),
             rejected=account.by_reason(table["error"].to_pylist()),
-            audio_seconds=before + heard,
+            audio_seconds=before + seconds,
             frames=pc.sum(pc.list_flatten(table["durations"])).as_py() or 0,
             units=len(pc.list_flatten(table["units"])),
             seconds=round(time.monotonic() - began, 3),
@@ -193,9 +201,11 @@ class LabelShard:
             digest=decoded.digest,
             carried=decoded.carried,
             numerics=self._numerics,
+            heard=decoded.heard,
+            source=decoded.source,
         )
         marks.write(self._output, shard, counts)
-        return _told(shard, Aside(), heard, counts.seconds, len(errors) - len(good))
+        return _told(shard, Aside(), seconds, counts.seconds, len(errors) - len(good))
 
 
 def _told(shard: int, aside: Aside, audio_seconds: float = 0.0, busy: float = 0.0, rejected: int = 0) -> pa.Table:
@@ -257,18 +267,6 @@ class _Pipeline:
         return "\n".join(made.stats() for made in self._made)
 
 
-def _unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]], errors: list[str]) -> pa.Table:
-    empty = (np.zeros(0, np.uint16), np.zeros(0, np.uint16))
-    pairs = [labelled.get(i, empty) for i in range(len(errors))]
-    made = {
-        "units": pa.array([units for units, _ in pairs], pa.list_(pa.uint16())),
-        "durations": pa.array([durations for _, durations in pairs], pa.list_(pa.uint16())),
-        "status": pa.array([REJECTED if error else LABELLED for error in errors]),
-        "error": pa.array([error or None for error in errors], pa.string()),
-    }
-    return pa.table([made[name] if name in made else rows[name] for name in UNITS.names], schema=UNITS)
-
-
 def _described(settings: LabelSettings) -> Iterator[str]:
     if settings.manifest.endswith(".tar"):
         yield f"rows and hours: unknown until the tars are read; {settings.workers} actors"
@@ -283,7 +281,7 @@ def _grown(settings: LabelSettings) -> bool:
     if not planning.is_planned(settings.manifest, settings.columns, settings.output):
         return True
     todo, carried = _todo(settings, planning.read(settings.output))
-    return bool(todo or carried)
+    return bool(todo or carried) or any(heard.doubtful(settings.output, planning.read(settings.output)))
 
 
 STAGES.register("label", Stage(LabelSettings, plan, run, uses="Ray Data", grown=_grown))

@@ -18,6 +18,7 @@ from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut
+from spire_ray.pseudo_labels.scores import Scorer
 from spire_ray.runtime import cluster, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PseudoLabelSettings
@@ -138,7 +139,7 @@ class TranslateShard:
         self._generator = EngineGenerator.from_pretrained(
             settings.model, "transformers", device=device, max_new_tokens=settings.max_new_tokens, batch_size=_AT_ONCE
         )
-        self._settings, self._deaths = settings, deaths
+        self._settings, self._deaths, self._scorer = settings, deaths, Scorer(settings.quality.scores)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
@@ -152,6 +153,7 @@ class TranslateShard:
         made = [_label(rows[request.row], request) for request in pseudo.requests(rows, self._settings.languages)]
         self._translate([label for label in made if not label["error"]])
         self._score([label for label in made if label["translation"]])
+        self._scorer.add(made)
         labels.write(self._settings.output, shard.shard, made, _counts(made, len(rows), shard))
 
     def _translate(self, wanted: list[dict[str, Any]]) -> None:
@@ -187,7 +189,7 @@ class ChooseShard:
     """A Ray Data actor: the translations of a shard by several systems → its file of the best, and its mark."""
 
     def __init__(self, settings: PseudoLabelSettings, deaths: Any = None) -> None:
-        self._settings, self._deaths = settings, deaths
+        self._settings, self._deaths, self._scorer = settings, deaths, Scorer(settings.quality.scores)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """In: a shard of the plan. Out: its number."""
@@ -199,6 +201,8 @@ class ChooseShard:
     def _choose(self, shard: Shard) -> None:
         settings, number = self._settings, shard.shard
         candidates = [labels.candidate(given, number) for given in settings.candidates]
+        for labelled in candidates:
+            self._scorer.add(labelled)
         wanted = {"", *settings.languages}
         made = [dict(each) for each in pseudo.better(candidates, settings.quality.by) if each["target_language"] in wanted]
         rows = marks.one(settings.candidates[0].labels, number, Translations).rows

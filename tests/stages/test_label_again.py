@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -63,6 +64,33 @@ def test_a_corrected_transcript_reaches_the_units_without_labelling_again(job, t
     assert {key: row for key, row in now.items() if key != "u5"} == {key: row for key, row in before.items() if key != "u5"}
     assert when(tmp_path) == first
     assert job(u5=changed) == 0 and when(tmp_path) == first
+
+
+def test_other_audio_inside_a_parquet_file_labels_its_shard_again_and_no_other(job, tmp_path, capsys):
+    """The same ids, paths and durations: only the bytes tell. A text that changes beside them labels nothing again."""
+
+    def run(**changed):
+        sound = [(tmp_path / "wav" / f"{changed.get(f'u{n}', n)}.wav").read_bytes() for n in range(12)]
+        rows = [
+            {"utt_id": f"u{n}", "audio": {"bytes": audio, "path": None}, "duration": 0.5, "text": changed.get("text", "t")}
+            for n, audio in enumerate(sound)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet", row_group_size=5)
+        return job(f"manifest={tmp_path}/m.parquet")
+
+    assert run() == 0
+    before, first = units(tmp_path), when(tmp_path)
+    assert run(text="mended") == 0
+    assert when(tmp_path) == first and {row["text"] for row in units(tmp_path).values()} == {"mended"}
+    clip(tmp_path / "wav" / "other.wav")
+    assert run(u5="other") == 0
+    now, second = units(tmp_path), when(tmp_path)
+    assert "of 3 shards 1 have other audio and are labelled again" in capsys.readouterr().out
+    assert now["u5"]["units"] != before["u5"]["units"] and [n for n in first if second[n] != first[n]] == [1]
+    assert {key: row["units"] for key, row in now.items() if key != "u5"} == {
+        key: row["units"] for key, row in before.items() if key != "u5"
+    }
+    assert job(f"manifest={tmp_path}/m.parquet") == 0 and when(tmp_path) == second
 
 
 def test_other_audio_labels_its_shard_again_and_no_other(job, tmp_path):

@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from spire_ray import cli
-from spire_ray.core import storage, tables
+from spire_ray.core import config, storage, tables
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
+from spire_ray.pseudo_labels.scores import SCORES, Scorer
 from spire_ray.settings import PseudoLabelSettings
 from spire_ray.shards import marks, planning
+from spire_ray.stages.pseudo_label import ChooseShard
 from spire_ray.tools import audit
 
 ROWS, IN_A_SHARD = 10, 4
@@ -94,6 +96,37 @@ def test_the_better_system_is_taken_and_several_scores_filter(ray_session, run, 
 def test_another_score_may_decide_and_cut(ray_session, run, tmp_path):
     assert run(by="blaser2_mt", top_k=2, threshold=0.0) == 0
     assert kept(tmp_path) == {0: "euro", 9: "tower"}
+
+
+def test_a_score_of_a_plugin_chooses_between_systems_and_filters(run, tmp_path, data, monkeypatch):
+    """Beside one from a file; without Ray, whose workers are of this session and do not have the plugin."""
+    scored = []
+
+    def of_the_tower(rows):
+        scored.extend(row["utt_id"] for row in rows)
+        return [None if row["utt_id"] == "u2" else float(row["system"].endswith("tower")) for row in rows]
+
+    monkeypatch.setitem(SCORES._things, "tower", lambda: of_the_tower)
+    quality = {"scores": ["tower"], "by": "tower", "minimum": {"tower": 1, "blaser2_mt": 4.25}, "threshold": 0.0}
+    assert run("--dry-run", **quality) == 0
+    settings = config.load(str(tmp_path / "c.yaml"), (), "pseudo_label")
+    shards = labels.planned(settings)
+    planning.write(settings.output, shards)
+    for shard in shards:
+        ChooseShard(settings)({name: [value] for name, value in vars(shard).items()})
+    labels.write_kept(settings, shards, labels.cuts(settings, shards))
+    assert kept(tmp_path) == dict.fromkeys(range(3, 10), "tower")  # below BLASER's 4.25 are 0 to 2
+    assert sorted(scored) == sorted([f"u{n}" for n in range(ROWS)] + [f"u{n}" for n in range(9)])  # euro has no u9
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reason"), [([1.0], "tower gave 1 numbers for 2"), ([1.0, float("nan")], "tower gave nan for b → de")]
+)
+def test_a_score_that_is_no_number_is_refused_by_row(numbers, reason, monkeypatch):
+    monkeypatch.setitem(SCORES._things, "tower", lambda: lambda rows: numbers)
+    made = [{"utt_id": n, "target_language": "de", "translation": "x", "scores": ()} for n in "ab"]
+    with pytest.raises(ValueError, match=f"quality.scores: {reason}"):
+        Scorer(["tower"]).add(made)
 
 
 def test_any_so_many_of_the_good_ones_are_the_same_each_time(ray_session, run, tmp_path):
