@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.audio.decode import LEVEL, NUMERICS
-from spire_ray.core import storage, tables
+from spire_ray.core import lock, storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
@@ -173,6 +173,7 @@ class LabelShard:
         heard = sum(len(audio[i]) for i in good) / SAMPLE_RATE
         before = marks.one(self._output, shard, marks.Mark).audio_seconds if decoded.again else 0.0
         table = parts.merged(self._output, shard, table) if decoded.again else table
+        lock.check(self._output)
         tables.write(marks.part(self._output, shard), table)
         counts = marks.Mark(
             rows=len(table),
