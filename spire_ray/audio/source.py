@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import IO
 
-from spire_ray.core import storage
+from spire_ray.core import access, storage, web
 
 _PART = re.compile(r"(.+):(\d+):(\d+)")
 """`FILE:START:SIZE`, as fairseq and the tar reader of the manifests write it."""
@@ -26,6 +26,9 @@ _CREDENTIALS = {
 }  # fmt: skip
 """S3's codes for what no row has done: its clock, its keys, a bucket that is gone."""
 _NETWORKS = ("botocore", "aiobotocore", "aiohttp", "urllib3", "requests", "httpx")
+
+
+_PIECE = 1 << 22
 
 
 class AudioError(ValueError):
@@ -56,16 +59,21 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
         return io.BytesIO(_filled(source))
     if not source:
         raise AudioError("no path and no bytes")
+    source = access.local(source)
+    part = _PART.fullmatch(source)
     if source.startswith("s3://") and not source[5:].strip("/").partition("/")[2]:
         raise AudioError("no such key")
-    part = _PART.fullmatch(source)
     try:
+        if why := access.refusal(part[1] if part else source):
+            raise AudioError(why)
         if part:
             start, size = int(part[2]), int(part[3])
             _check_local(part[1])
             if storage.is_local(part[1]) and (there := max(0, Path(part[1]).stat().st_size - start)) < size:
                 raise AudioError(f"truncated: {there} of {size} bytes of a part")
-            content = storage.read_bytes(part[1], start, start + size)
+            if size > access.largest():
+                raise AudioError(f"larger than {access.largest() / 1e9:g} GB")
+            content = _some(part[1], start, size)
             if len(content) < size:
                 raise AudioError(f"truncated: {len(content)} of {size} bytes of a part")
             return io.BytesIO(_filled(content))
@@ -73,12 +81,14 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
             _check_local(source)
             return Path(source).open("rb")
         if whole:
-            return io.BytesIO(_filled(storage.read_bytes(source)))
+            return io.BytesIO(_filled(_whole(source)))
         return storage.open_file(source)
     except AudioError:
         raise
     except (FileNotFoundError, PermissionError) as error:
         place = part[1] if part else source
+        if why := web.private(error):
+            raise AudioError(why) from None
         if code := _withheld_by(error, place):
             raise Unreachable(code) from None
         raise _missing(place) if isinstance(error, FileNotFoundError) else AudioError("no permission") from None
@@ -89,6 +99,8 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
             raise
         raise AudioError(f"not a path of audio: {' '.join(str(error).split())}") from None
     except Exception as error:
+        if why := web.private(error):
+            raise AudioError(why) from None
         if type(error).__module__.partition(".")[0] not in _NETWORKS:
             raise
         status = int(getattr(error, "status", 0) or 0)
@@ -107,6 +119,40 @@ def withheld(error: OSError, source: bytes | str = b"") -> AudioError:
     if error.errno in _PASSING or isinstance(error, TimeoutError | ConnectionError) or remote:
         return Unreachable(error.strerror or f"{type(error).__name__}: {error}")
     return AudioError(f"not readable: {' '.join(str(error).split())}")
+
+
+def _some(source: str, start: int, size: int) -> bytes:
+    if storage.is_local(source) or source.startswith("s3://"):
+        return storage.read_bytes(source, start, start + size)
+    with storage.open_file(source) as file:  # a server that knows no ranges would send all of it
+        file.seek(start)
+        return _read(file, size)
+
+
+def _read(file: IO[bytes], most: int) -> bytes:
+    """So many bytes, or all: a stream gives what has come."""
+    found = bytearray()
+    while len(found) < most and (piece := file.read(min(_PIECE, most - len(found)))):
+        found += piece
+    return bytes(found)
+
+
+def _whole(source: str) -> bytes:
+    """All of an object, and never more than it may be large, whatever a server says of it."""
+    most = access.largest()
+    if source.startswith("s3://"):
+        try:
+            content = storage.read_bytes(source, 0, most + 1)  # one request
+        except OSError as error:
+            if _code(error) not in ("InvalidRange", "416"):
+                raise
+            content = b""  # an empty object has no first byte
+    else:
+        with storage.open_file(source) as file:
+            content = _read(file, most + 1)
+    if len(content) > most:
+        raise AudioError(f"larger than {most / 1e9:g} GB")
+    return content
 
 
 def _withheld_by(error: BaseException, source: str) -> str:

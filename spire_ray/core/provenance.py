@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from spire_ray.core import config, redact, storage
+from spire_ray.core import config, lock, redact, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.lock import LOCK_FILE
 from spire_ray.settings import StageSettings
@@ -92,6 +92,7 @@ class Output:
         self._write()
 
     def _write(self) -> None:
+        lock.check(self.folder)
         storage.write_json(storage.join(self.folder, RUN_FILE), redact.value(self.record))
 
 

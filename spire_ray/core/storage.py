@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from spire_ray.core import web
+
 if TYPE_CHECKING:
     import fsspec
 
@@ -34,7 +36,8 @@ def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
 
     if not is_asked(uri):
         raise ValueError(f"{uri}: a dry run asks no network")
-    filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    options = {"get_client": web.client} if uri.startswith(("http://", "https://")) else {}
+    filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
     return filesystem, path
 
 

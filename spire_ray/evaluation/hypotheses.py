@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from spire_ray.core import storage, tables
+from spire_ray.core import lock, storage, tables
 
 FOLDER = "hypotheses"
 PLAN = "plan.json"
@@ -35,6 +35,7 @@ NOT_ASKED = "no "
 
 def write(folder: str, model: str, task: str, shard: int, rows: list[dict[str, Any]]) -> None:
     """The answers of a shard."""
+    lock.check(folder)
     tables.write(_part(folder, model, task, shard), pa.Table.from_pylist(rows, SCHEMA))
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spire_ray.core import storage, tables
+from spire_ray.core import lock, storage, tables
 from spire_ray.manifest.schema import REJECTED, in_split
 from spire_ray.pseudo_labels import pseudo
 from spire_ray.pseudo_labels.pseudo import Cut
@@ -82,6 +82,7 @@ def rows(shard: Shard, split: str) -> pa.Table:
 
 def write(folder: str, shard: int, labels: list[dict[str, Any]], mark: Translations) -> None:
     """The translations of a shard, then the mark that it is done."""
+    lock.check(folder)
     tables.write(_part(folder, shard), pa.Table.from_pylist(labels, schema=pseudo.LABELS))
     marks.write(folder, shard, mark)
 
@@ -183,6 +184,7 @@ def write_kept(settings: PseudoLabelSettings, shards: Sequence[Shard], found: di
             keeps = cut.keeps(scores, ranks)
             kept += [(row["utt_id"], target, row["translation"]) for row, keep in zip(mine, keeps, strict=True) if keep]
         table = pseudo.rows_with_translations(rows(shard, settings.split), kept)
+        lock.check(settings.output)
         tables.write(marks.part(settings.output, shard.shard), table)
         count += len(kept)
     return count

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spire_ray.core import storage
+from spire_ray.core import access, lock, storage
 from spire_ray.runtime import native_log, nodes
 from spire_ray.settings import StageSettings
 
@@ -78,7 +78,7 @@ def connect(stage: str = "") -> None:
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake a hundred times a second
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(_logical_cpus()))  # Ray warns at four times as many
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
-    endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if name in os.environ}
+    endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL", lock.HELD, *access.VARIABLES) if name in os.environ}
     try:
         with native_log.without(_TELLS_ITS_LEVEL):
             ray.init(

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
-from spire_ray.core import command, config, documentation, lock, references, storage
+from spire_ray.core import access, command, config, documentation, lock, references, storage
 from spire_ray.core.fields import Field, fields
 from spire_ray.core.progress import Progress
 from spire_ray.core.provenance import Output
 from spire_ray.core.stage import STAGES, S, Stage
-from spire_ray.settings import StageSettings
+from spire_ray.settings import StageSettings, StorageSettings
 from spire_ray.settings.types import Reference
 
 _RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
@@ -47,8 +47,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
     options = _parse(name, arguments)
     settings: Any = config.load(options.config, options.overrides, name)
-    if settings.storage.endpoint_url:  # where s3fs, and every worker, looks for it
-        os.environ["AWS_ENDPOINT_URL"] = settings.storage.endpoint_url
+    _to_environment(settings.storage)
     if options.print_config:
         print(json.dumps(config.to_dict(settings), indent=2))
         return 0
@@ -69,6 +68,14 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
         storage.discard_uploads(settings.output)
         _work(name, settings, output, stage.run)
     return 0
+
+
+def _to_environment(given: StorageSettings) -> None:
+    """Where s3fs, and every worker, looks for it."""
+    if given.endpoint_url:
+        os.environ["AWS_ENDPOINT_URL"] = given.endpoint_url
+    allowed = "\n".join(given.schemes), "\n".join(given.roots), str(given.largest_gb)
+    os.environ.update(zip(access.VARIABLES, allowed, strict=True))
 
 
 def _stopped(number: int, _: object) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from spire_ray.settings.types import NonNegativeFloat, Operational
+from spire_ray.settings.types import NonNegativeFloat, Operational, PositiveFloat
 
 SAMPLE_RATE = 16_000
 """Hz. Every waveform inside the platform is mono float32 at this rate."""
@@ -16,6 +16,12 @@ class StorageSettings:
     """Folder that every Ray node sees; with more than one node a path without a scheme must lie below it."""
     endpoint_url: str = ""
     """S3 endpoint other than the default one; empty: AWS_ENDPOINT_URL, else AWS itself."""
+    schemes: tuple[str, ...] = ()
+    """Schemes beside `s3` that the audio of a row may have, such as `https`; other rows are rejected."""
+    roots: tuple[str, ...] = ()
+    """Folders and prefixes that the audio of a row must lie below; empty: anywhere."""
+    largest_gb: PositiveFloat = 4.0
+    """An object whose audio is larger is rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)

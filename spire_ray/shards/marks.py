@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-from spire_ray.core import storage
+from spire_ray.core import lock, storage
 
 _FOLDER = "_done"
 _AT_ONCE = 500
@@ -63,7 +63,8 @@ def part(folder: str, shard: int) -> str:
 
 
 def write(folder: str, shard: int, mark: Counts) -> None:
-    """Mark a shard as done; its part file has been written before."""
+    """Mark a shard as done; its part file has been written before. Raises ValueError where another job has the folder now."""
+    lock.check(folder)
     storage.write_json(_place(folder, shard), asdict(mark))
 
 

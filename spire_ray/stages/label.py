@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.audio.decode import LEVEL, NUMERICS
-from spire_ray.core import references, storage, tables
+from spire_ray.core import lock, references, storage, tables
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.manifest import reader
 from spire_ray.runtime import asides, cluster, nodes
@@ -189,6 +189,7 @@ class LabelShard:
         seconds = sum(len(audio[i]) for i in good) / SAMPLE_RATE
         before = marks.one(self._output, shard, marks.Mark).audio_seconds if decoded.again else 0.0
         table = parts.merged(self._output, shard, table) if decoded.again else table
+        lock.check(self._output)
         tables.write(marks.part(self._output, shard), table)
         counts = marks.Mark(
             rows=len(table),

@@ -213,6 +213,6 @@ def test_one_row_ends_as_a_rejected_row_whatever_it_says(job, tmp_path):
     assert found["u1"].startswith("offset is no number of seconds: ")
     assert found["u2"].startswith("duration is no number of seconds: ")
     assert found["u3"].startswith("not readable as audio")
-    assert found["u4"].startswith("unreachable: ")
+    assert found["u4"] == "scheme not allowed: http, which storage.schemes does not name"
     assert found["u5"].startswith("negative duration: ")
     assert found["u6"] == "no path and no bytes"

@@ -118,7 +118,7 @@ def test_tars_and_parquet_are_read_where_they_lie(s3, corpus):
 
 def test_a_second_writer_on_s3_is_refused(s3):
     with lock.held("s3://spire/out"):
-        assert not storage.create("s3://spire/out/_lock", b"{}")
+        assert not storage.create("s3://spire/out/_lock/000001.json", b"{}")
         with pytest.raises(ValueError, match="is writing there"), lock.held("s3://spire/out"):
             pass
     assert not storage.exists("s3://spire/out/_lock")

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import lock, storage
 
 COMPLETE_FILE = "COMPLETE.json"
 
@@ -26,6 +26,7 @@ def describe(folder: str, step: int, part: int = 0, parts: int = 1) -> Files:
 
 def complete(place: str, step: int, facts: dict[str, Any], files: Files) -> dict[str, Any]:
     """Mark a checkpoint, local or at a URL, complete and return its record. Called by rank 0 after all have written."""
+    lock.check(place)
     record = {"step": step, "files": files, **facts}
     storage.write_json(storage.join(place, name(step), COMPLETE_FILE), record)
     return record
