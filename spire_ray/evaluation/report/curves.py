@@ -1,11 +1,13 @@
 """Plots of a report: quality by duration, by language, and by the way that speech is translated."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from spire_ray.audio.distortions import DISTORTIONS
 from spire_ray.evaluation.metrics import METRICS
 from spire_ray.evaluation.plots import INK, figure
 from spire_ray.evaluation.report.gathered import Entry
@@ -13,6 +15,7 @@ from spire_ray.evaluation.report.gathered import Entry
 COLOURS = ("#050505", "#060606", "#070707", "#080808", "#090909", "#0a0a0a")
 """What plots draw with; the page puts `--series-N` in their place."""
 _PARTS, _FEWEST = 4, 40
+_CONDITION = re.compile(r"(?P<of>.+)@(?P<name>\w+)=(?P<strength>-?[\d.]+)")
 _MODES = ("direct", "multiturn", "cascade", "gold")
 
 
@@ -30,7 +33,36 @@ def all_of(entries: Sequence[Entry]) -> list[str]:
     made += [
         _by_language(group) for group in _groups(entries, lambda each: (each.protocol, each.task, each.test_set, each.metric))
     ]
+    made += [_by_strength(*group) for group in _distorted(entries).items()]
     return [themed(svg) for svg in made if svg]
+
+
+def _distorted(entries: Sequence[Entry]) -> dict[tuple[str, ...], dict[str, list[tuple[float, float]]]]:
+    """(distortion, metric, test set, protocol) → (strength, figure) by system, of test sets such as `talks@noise=10`."""
+    found: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]] = {}
+    for each in entries:
+        if condition := _CONDITION.fullmatch(each.test_set):
+            key = (condition["name"], each.metric, f"{condition['of']} {each.languages}", each.protocol)
+            points = found.setdefault(key, {}).setdefault(each.system, [])
+            points.append((float(condition["strength"]), each.value))
+    return found
+
+
+def _by_strength(key: tuple[str, ...], curves: dict[str, list[tuple[float, float]]]) -> str:
+    name, metric, place, _ = key
+    if not any(len(points) > 1 for points in curves.values()):
+        return ""
+    title = METRICS[metric].title
+
+    def draw(axes: Axes) -> None:
+        for number, (system, points) in enumerate(curves.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(*zip(*sorted(points), strict=True), color=colour, marker="o", markersize=3, label=system)
+        axes.set_xlabel(DISTORTIONS[name][2] if name in DISTORTIONS else name)
+        axes.set_ylabel(title)
+        _legend(axes)
+
+    return figure(draw, (5.4, 2.6), f"{title} under {name}", f"{title} under {name}: {place}")
 
 
 def _groups(entries: Sequence[Entry], key: object) -> list[list[Entry]]:

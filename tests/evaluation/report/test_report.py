@@ -58,6 +58,16 @@ def test_a_table_never_mixes_two_protocols(scored, tmp_path, ray_session):
     assert "Speech → transcript (spire-2025)" in tables.markdown(found)
 
 
+def test_test_sets_under_noise_make_a_curve(scored, tmp_path, ray_session):
+    from spire_ray.evaluation.report import curves
+
+    names = [f"talks@noise={snr}" for snr in (0, 10, 20)]
+    folders = [made.results(str(tmp_path / name), rows=20, test_set=name) for name in names]
+    plots = curves.all_of(gathered.gather(folders))
+    [curve] = [plot for plot in plots if "<figcaption>WER under noise: talks en<" in plot]
+    assert "dB of signal to noise" in curve and "seamless" in curve
+
+
 def test_the_same_measured_twice_is_refused(scored, tmp_path, capsys):
     assert cli.main(["report", scored, scored, "--to", str(tmp_path)]) == 2
     assert "whisper-small is measured twice at talks en (wer)" in capsys.readouterr().err
