@@ -6,7 +6,7 @@ EXTRAS := train,serve,eval,cpu,quickstart,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install demo quickstart variants test test-all serve ui lint clean gpu-parcels gpu-rehearsal
+.PHONY: install demo quickstart variants test test-all serve ui lint clean comet gpu-parcels gpu-rehearsal
 
 install: .venv/installed
 
@@ -66,6 +66,16 @@ gpu-rehearsal: $(GPU_MACHINE)/bin/python
 	rm -rf .gpu/site
 	PYTHON=$(GPU_MACHINE)/bin/python SITE=.gpu/site benchmarks/gpu/run.sh --rehearse --output .gpu
 	$(GPU_MACHINE)/bin/python -m benchmarks.gpu --collect .gpu/results.tar
+
+# unbabel-comet in an environment of its own, which wants older packages: comet.python=.comet/bin/python
+comet: .comet/installed
+
+.comet/installed: constraints-comet.txt
+	test -x .comet/bin/python || $(PYTHON) -m venv .comet
+	.comet/bin/python -m pip install --quiet $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints-comet.txt)
+	.comet/bin/python -m pip install --quiet -c constraints-comet.txt unbabel-comet "setuptools<81"
+	.comet/bin/python -c "import comet"
+	touch $@
 
 clean:
 	rm -rf .venv runs mlflow.db mlartifacts

@@ -64,18 +64,25 @@ def as_markdown(found: Sequence[Figure], counted: Sequence[Rows], compared: Sequ
 
 
 def by_row(folder: str, model: str, task: str, answers: Sequence[dict[str, Any]], found: Sequence[Figure]) -> None:
-    """Write `scores/MODEL/TASK.parquet`: each answer with the metrics of this row alone."""
+    """Write `scores/MODEL/TASK.parquet`: each answer with its metrics, and with the numbers that add up to figures."""
     measured: dict[str, dict[str, float]] = {}
     for each in found:
         for utt_id, numbers in zip(each.ids, each.statistics, strict=True):
             measured.setdefault(utt_id, {})[each.metric] = each.made.value(numbers)
     names = list(dict.fromkeys(each.metric for each in found))
-    kept = ("utt_id", "source", "target", "reference", "hypothesis", "error")
+    sums: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    for each in found:
+        sums[each.metric] |= zip(each.ids, each.statistics.tolist(), strict=True)
+    kept = ("utt_id", "source", "target", "reference", "hypothesis", "error", "speaker")
     rows = [
-        {name: row[name] for name in kept} | {name: measured.get(row["utt_id"], {}).get(name) for name in names}
+        {name: row.get(name) for name in (*kept, "duration")}
+        | {name: measured.get(row["utt_id"], {}).get(name) for name in names}
+        | {f"{name}.statistics": sums[name].get(row["utt_id"]) for name in names}
         for row in answers
     ]
-    schema = pa.schema([*((name, pa.string()) for name in kept), *((name, pa.float64()) for name in names)])
+    numbers = [("duration", pa.float64()), *((name, pa.float64()) for name in names)]
+    lists = [(f"{name}.statistics", pa.list_(pa.float64())) for name in names]
+    schema = pa.schema([*((name, pa.string()) for name in kept), *numbers, *lists])
     tables.write(storage.join(folder, BY_ROW, model, f"{task}.parquet"), pa.Table.from_pylist(rows, schema))
 
 

@@ -8,6 +8,7 @@ A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@re
 from spire_ray.settings.common import SAMPLE_RATE, LicenseSettings, StageSettings, StorageSettings, TrackingSettings, UnitSettings
 from spire_ray.settings.evaluation import (
     CometSettings,
+    DistortSettings,
     EvaluatedModel,
     EvaluateSettings,
     GenerateSettings,
@@ -47,6 +48,7 @@ __all__ = [
     "Candidate",
     "CometSettings",
     "CorpusSettings",
+    "DistortSettings",
     "EncoderSettings",
     "EvaluateSettings",
     "EvaluatedModel",

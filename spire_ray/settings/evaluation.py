@@ -52,7 +52,7 @@ class GenerationSettings(StageSettings):
 
     test_set: str = ""
     """Name of a corpus of the catalogue, whose rows are in `{root}/data/NAME`, and its units in `{root}/units/NAME`: instead of
-    `data` and `audio`, and what the results are called."""
+    `data` and `audio`, and what the results are called, such as `talks@noise=10` for the curve of a distortion."""
     data: Manifest = ""
     """The test set: the units that label made or, where no model is asked about units, any manifest."""
     audio: Manifest = ""
@@ -131,3 +131,21 @@ class EvaluateSettings(GenerationSettings, ScoringSettings):
     """Figures of one or more models on one test set."""
 
     stage: Literal["evaluate"] = "evaluate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistortSettings(StageSettings):
+    """A test set under noise and the like."""
+
+    stage: Literal["distort"] = "distort"
+    data: Manifest
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
+    split: str = "test"
+    conditions: tuple[str, ...] = (
+        *("noise=20", "noise=10", "noise=0", "babble=20", "babble=10", "babble=0", "speed=0.9", "speed=1.1", "telephone=8"),
+        *("clipping=5", "clipping=20", "room=0.3", "room=0.8"),
+    )
+    """NAME=STRENGTH: `noise` and `babble` in dB of signal to noise, `speed`, `telephone` in bits, `clipping` in percent of the
+    samples, `room` in seconds of reverberation."""
+    seed: int = 0
