@@ -90,11 +90,11 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
     began = time.monotonic()
     planned = stages(recipe)
     report.check(recipe)
-    deque(plan.lines(planned), 0)  # what the plan of any step refuses
     if missing := plan.absent(planned):
         raise ValueError(
             f"{missing[0]}: not found, and no step makes it" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
         )
+    deque(plan.lines(planned), 0)  # what the plan of any step refuses
     record = _record(recipe)
     finished = _finished(planned)
     for name in finished:
