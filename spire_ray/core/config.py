@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from spire_ray.core import storage
+from spire_ray.core import references, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.registry import load_plugins, nearest
 from spire_ray.core.stage import STAGES
@@ -72,6 +72,7 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
     if stage is not None and name != stage:
         raise ValueError(f"{path}: is a configuration of the stage {name}, not of {stage}")
     kind: type[StageSettings] = RecipeSettings if name == RECIPE else STAGES[name].settings
+    data = _from_registry(data)
     data = substituted(data, {"root": str(data.get("root", StageSettings.root))})
     _check_keys(data, kind, "", path)
     try:
@@ -82,6 +83,15 @@ def validate(data: dict[str, Any], stage: str | None = None, path: str = "the co
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         found = "" if first["type"].startswith("missing") else f"={first['input']!r}"
         raise ValueError(f"{path}: {field}{found}: {first['msg']}{more}") from None
+
+
+def _from_registry(value: Any) -> Any:
+    """A configuration with the folders in the place of versions of MLflow's model registry."""
+    if isinstance(value, Mapping):
+        return {key: _from_registry(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_from_registry(item) for item in value]
+    return references.registered(value) if isinstance(value, str) else value
 
 
 def identity(configuration: StageSettings) -> dict[str, Any]:

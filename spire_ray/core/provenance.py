@@ -122,6 +122,26 @@ def _states(settings: StageSettings) -> dict[str, str]:
     return {key: ids for key, ids in found.items() if ids}
 
 
+def read_by(settings: StageSettings) -> list[dict[str, str]]:
+    """The data that a configuration reads, as MLflow shows it: name, digest, source and context of each.
+
+    The digest is the id of the stage that made a folder, else what changes when the first of its files is written anew.
+    """
+    found = []
+    for setting in fields(settings):
+        if setting.reference is None or setting.reference.kind not in ("manifest", "folder") or not setting.value:
+            continue
+        source = str(setting.value)
+        first = storage.first(source)
+        if not _there(first):
+            continue
+        records = _records(source)
+        digest = " ".join(record["id"] for record in records) or config.digest(storage.version(first))
+        name = source.rstrip("/").rpartition("/")[2]
+        found.append({"name": name, "digest": digest[:36], "source": source, "context": setting.key})
+    return found
+
+
 def _records(value: str) -> list[dict[str, Any]]:
     """The record of a folder or of the one that a file lies in; of several in braces or of a pattern those of all."""
     if len(several := storage.alternatives(value)) > 1:

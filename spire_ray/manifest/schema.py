@@ -102,12 +102,14 @@ def _clean(row: Row, place: str, strict: bool) -> Row:
     clean: Row = {name: _text(row.get(name), name, place) for name in _TEXTS}
     for name in _NUMBERS:
         clean[name] = _number(row.get(name), name, place, strict)
-    clean["language"] = None if clean["language"] is None else LOCALE.sub(r"\1", clean["language"]).lower()
+    clean["language"] = None if clean["language"] is None else _code(clean["language"])
     translations = row.get("translations") or {}
     if not isinstance(translations, Mapping):
         raise ValueError(f"{place}: translations={translations!r} is not a mapping of languages to texts")
-    told = {code: _text(text, f"translations.{code}", place) for code, text in translations.items()}
-    clean["translations"] = [(code, text) for code, text in told.items() if text is not None]
+    told = [(_code(str(code)), _text(text, f"translations.{code}", place)) for code, text in translations.items()]
+    clean["translations"] = [(code, text) for code, text in told if text is not None]
+    if len(dict(clean["translations"])) < len(clean["translations"]):
+        raise ValueError(f"{place}: translations: two texts for one language among {', '.join(map(str, translations))}")
     audio = row.get("audio")
     clean["audio"] = {"path": audio} if isinstance(audio, str) else audio
     if clean["audio"] is not None and not isinstance(clean["audio"], Mapping):
@@ -117,6 +119,11 @@ def _clean(row: Row, place: str, strict: bool) -> Row:
         raise ValueError(f"{place}: audio={audio!r}: its path is no text")
     clean["utt_id"] = clean["utt_id"] or derived_id(path, clean["offset"], clean["duration"])
     return clean
+
+
+def _code(name: str) -> str:
+    """A language without its region: `en` of `en-US`."""
+    return LOCALE.sub(r"\1", name).lower()
 
 
 def _text(value: Any, name: str, place: str) -> str | None:

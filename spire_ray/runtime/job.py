@@ -16,7 +16,7 @@ from typing import Any, Generic
 from spire_ray.core import access, command, config, documentation, lock, references, storage
 from spire_ray.core.fields import Field, fields
 from spire_ray.core.progress import Progress
-from spire_ray.core.provenance import Output
+from spire_ray.core.provenance import Output, read_by
 from spire_ray.core.stage import STAGES, S, Stage
 from spire_ray.settings import StageSettings, StorageSettings
 from spire_ray.settings.types import Reference
@@ -146,11 +146,12 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     tracking = settings.tracking
     tracker = Tracker(uri, tracking.experiment, settings.output) if tracking.enabled else NoTracker()
     parameters = config.flatten(config.to_dict(settings))
-    tags = {"spire.stage": name, "mlflow.source.name": f"spire {name}"}
+    tags = {"spire.stage": name, "mlflow.source.name": f"spire {name}", "mlflow.source.type": "LOCAL"}
     git = output.record["git"]
     tags |= {"mlflow.source.git.commit": git["commit"]} if git else {}
     tracker.start(storage.absolute(settings.output), tracking.run_name or name, tracking.parent, parameters, tags)
     tracker.log_artifact("config.json", json.dumps(config.to_dict(settings), indent=2).encode())
+    tracker.log_inputs(read_by(settings))
     job = Job(settings, output, tracker, Progress(tracking.run_name or name))
     try:
         run(job)

@@ -56,6 +56,15 @@ class Tracker:
         """Store a file with the run."""
         self._send(kind="artifact", name=name, content=content)
 
+    def log_inputs(self, inputs: list[dict[str, str]]) -> None:
+        """Say what the run reads; see `provenance.read_by`."""
+        if inputs:
+            self._send(kind="inputs", inputs=inputs)
+
+    def log_model(self, name: str, folder: str, tags: dict[str, str], registered: str = "") -> None:
+        """Say which model folder the run has made, and register it under a name where one is given."""
+        self._send(kind="model", name=name, folder=folder, tags=tags, registered=registered)
+
     def close(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; one line says what MLflow has not taken."""
         self._send(kind="end", status=status)
@@ -154,6 +163,12 @@ class NoTracker(Tracker):
         """Dropped."""
 
     def log_artifact(self, name: str, content: bytes) -> None:
+        """Dropped."""
+
+    def log_inputs(self, inputs: list[dict[str, str]]) -> None:
+        """Dropped."""
+
+    def log_model(self, name: str, folder: str, tags: dict[str, str], registered: str = "") -> None:
         """Dropped."""
 
     def close(self, status: str) -> None:

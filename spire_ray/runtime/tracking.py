@@ -3,6 +3,8 @@
 Importing mlflow takes seconds, so only the process that holds `Runs` pays for it.
 """
 
+import contextlib
+import json
 import math
 import os
 from pathlib import Path
@@ -13,6 +15,8 @@ from spire_ray.core import redact
 Event = dict[str, Any]
 """One thing to be logged: `kind`, `key` and `experiment` of its run, `at` (milliseconds of Unix time), what belongs to it."""
 
+FOLDER = "spire.folder"
+"""Tag of a model: where it lies."""
 _LONGEST_PARAMETER = 6000
 _PARAMETERS_AT_ONCE = 100
 
@@ -37,7 +41,7 @@ class Runs:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(uri)
+        self._client, self._uri = MlflowClient(uri), uri
         found = self._client.get_experiment_by_name(experiment)
         self._ids: dict[str, str] = {}
         self._experiment: str = found.experiment_id if found else self._create(uri, experiment)
@@ -64,6 +68,10 @@ class Runs:
             self.log_metrics(run_id, event["metrics"], event["step"], event["at"])
         elif kind == "artifact":
             self.log_artifact(run_id, event["name"], event["content"])
+        elif kind == "inputs":
+            self.log_inputs(run_id, event["inputs"])
+        elif kind == "model":
+            self.log_model(run_id, event["name"], event["folder"], event["tags"], event["registered"])
         else:
             self.end(run_id, event["status"])
         return run_id
@@ -104,6 +112,37 @@ class Runs:
             file.write_bytes(content)
             parent = str(Path(name).parent)
             self._client.log_artifact(run_id, str(file), None if parent == "." else parent)
+
+    def log_inputs(self, run_id: str, inputs: list[dict[str, str]]) -> None:
+        """What a run has read, as data sets: name, digest, source and context of each."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        self._client.log_inputs(
+            run_id,
+            [
+                DatasetInput(
+                    Dataset(each["name"], each["digest"], "spire-ray", json.dumps({"uri": redact.line(each["source"])})),
+                    [InputTag("mlflow.data.context", each["context"])],
+                )
+                for each in inputs
+            ],
+        )
+
+    def log_model(self, run_id: str, name: str, folder: str, tags: dict[str, str], registered: str) -> None:
+        """A model folder that a run has made; it stays where it is. `registered` is its name in the registry, empty for none."""
+        import mlflow
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.create_logged_model(self._experiment, name=name, source_run_id=run_id, tags={**tags, FOLDER: folder})
+        self._client.finalize_logged_model(found.model_id, "READY")
+        self._client.log_outputs(run_id, [LoggedModelOutput(found.model_id, 0)])
+        if not registered:
+            return
+        mlflow.set_tracking_uri(self._uri)  # the registry looks the model up there
+        with contextlib.suppress(MlflowException):  # of this name before
+            self._client.create_registered_model(registered)
+        self._client.create_model_version(registered, folder, run_id, tags, model_id=found.model_id)
 
     def end(self, run_id: str, status: str) -> None:
         """Close a run as FINISHED, FAILED or KILLED."""

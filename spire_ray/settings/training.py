@@ -161,3 +161,6 @@ class ExportSettings(StageSettings):
     """Documents of the training's held-out pack that the exported model answers, in `samples.md` and MLflow."""
     max_new_tokens: PositiveInt = 64
     """Tokens of such an answer at most."""
+    registered_name: Operational[str] = ""
+    """Name in MLflow's model registry, `spire-full`: a new version of it is made, and `models:/spire-full/1` names the folder from
+    then on. Empty: MLflow shows the model, and does not register it."""

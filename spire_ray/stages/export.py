@@ -59,6 +59,14 @@ def run(job: Job[ExportSettings]) -> None:
         storage.write_bytes(storage.join(folder, license.CARD), card.markdown().encode())
         if settings.samples:
             job.tracker.log_artifact("samples.md", _samples(settings, folder, made, base).encode())
+    said = {
+        "license": card.license,
+        "step": str(record["step"]),
+        **{name: f"{value:.6g}" for name, value in card.metrics.items()},
+    }
+    job.tracker.log_model(
+        settings.registered_name or card.name, storage.absolute(settings.output), said, registered=settings.registered_name
+    )
     job.facts |= {"step": record["step"], **({"license": card.license} if card.license else {})}
 
 
