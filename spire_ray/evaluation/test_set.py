@@ -99,11 +99,12 @@ def _row(row: dict[str, Any], source: str, target: str) -> Row:
     except ValueError as error:
         raise ValueError(f"row {row['utt_id']}: {error}") from None
     units = row.get("units")
+    told = dict(row["translations"] or ()) if code != target else {}  # none is asked for into the language of the row itself
     return Row(
         utt_id=row["utt_id"],
         language=code,
         text=(row["text"] or "").strip(),
-        translation=(dict(row["translations"] or ()).get(target) or "").strip(),
+        translation=(told.get(target) or "").strip(),
         units=None if units is None else np.asarray(units, np.uint16),
         speaker=row["speaker"] or "",
         duration=row["duration"] or 0.0,
