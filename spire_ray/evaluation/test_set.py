@@ -183,11 +183,12 @@ def _row(row: dict[str, Any], source: str, target: str, heard: dict[str, Recordi
     except ValueError as error:
         raise ValueError(f"row {row['utt_id']}: {error}") from None
     units = row.get("units")
+    told = dict(row["translations"] or ()) if code != target else {}  # none is asked for into the language of the row itself
     return Row(
         utt_id=row["utt_id"],
         language=code,
         text=(row["text"] or "").strip(),
-        translation=_translation(dict(row["translations"] or ()), target),
+        translation=_translation(told, target),
         units=None if units is None else np.asarray(units, np.uint16),
         audio=heard.get(row["utt_id"]),
         tokens=tuple(row.get("tokens") or ()),

@@ -89,8 +89,16 @@ def to_table(rows: Iterable[tuple[str, Row]], strict: bool = True) -> pa.Table:
     duration. Raises ValueError naming the place of a value of a wrong kind; without `strict` a number that is none becomes NaN,
     which is a reason to reject its row.
     """
-    clean = [_clean(row, place, strict) for place, row in rows]
-    return pa.Table.from_pylist(clean, MANIFEST)
+    placed = list(rows)
+    try:
+        return pa.Table.from_pylist([_clean(row, place, strict) for place, row in placed], MANIFEST)
+    except UnicodeEncodeError:  # JSON may spell half a pair of surrogates: find the row
+        for place, row in placed:
+            try:
+                pa.Table.from_pylist([_clean(row, place, strict)], MANIFEST)
+            except UnicodeEncodeError:
+                raise ValueError(f"{place}: not Unicode: half a pair of surrogates") from None
+        raise
 
 
 def derived_id(path: str | None, offset: float | None, duration: float | None) -> str:

@@ -162,5 +162,5 @@ class ExportSettings(StageSettings):
     max_new_tokens: PositiveInt = 64
     """Tokens of such an answer at most."""
     registered_name: Operational[str] = ""
-    """Name in MLflow's model registry, `spire-full`: a new version of it is made, and `models:/spire-full/1` names the folder from
-    then on. Empty: MLflow shows the model, and does not register it."""
+    """Name in MLflow's model registry, `spire-full`: a new version of it is made, and `models:/spire-full/1` names the folder
+    from then on. Empty: MLflow shows the model, and does not register it."""

@@ -103,6 +103,14 @@ def test_translations_of_numbers_are_text_and_a_path_of_none_is_named(tmp_path):
         read(str(tmp_path / "m.jsonl"))
 
 
+@pytest.mark.parametrize("row", [{"text": "a\ud800"}, {"translations": {"de": "\udc00"}}, {"audio": "\ud800.wav"}])
+def test_a_row_that_is_no_unicode_is_named(row, tmp_path):
+    rows = [{"audio": "a.wav", "utt_id": "a"}, {"audio": "b.wav", **row}]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with pytest.raises(ValueError, match=r"m\.jsonl: line 2: not Unicode: half a pair of surrogates"):
+        read(str(tmp_path / "m.jsonl"))
+
+
 def test_audio_of_bytes_alone_is_planned_without_reading_them(tmp_path):
     rows = [{"audio": {"bytes": clip(tmp_path / f"{n}.wav")}} for n in range(2)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")

@@ -132,6 +132,12 @@ def test_a_row_without_a_language_is_refused_by_name(units, tmp_path):
         test_set.rows(settings(manifest(tmp_path, [{"utt_id": "a", "text": "a", "language": "xx"}])))
 
 
+def test_no_row_is_translated_into_its_own_language(units, tmp_path):
+    both = {"text": "the dog", "translations": {"de": "der Hund", "en": "the dog"}}
+    data = manifest(tmp_path, [{"utt_id": "a", "language": "en", **both}, {"utt_id": "b", "language": "de", **both}])
+    assert [row.translation for row in test_set.rows(settings(data))] == ["der Hund", ""]
+
+
 def test_a_manifest_of_text_is_evaluated_and_rows_without_a_reference_are_left_out_and_counted(ray_session, run, tmp_path):
     rows = [
         {"utt_id": "a", "text": "the dog", "language": "en", "translations": {"de": "der Hund"}},
