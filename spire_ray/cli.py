@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from spire_ray.core import redact
 from spire_ray.core.registry import modules
 from spire_ray.core.stage import STAGES
 
@@ -12,6 +13,7 @@ _TOOLS = "spire_ray.tools"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit status."""
+    sys.excepthook = redact.traced
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(_help())

@@ -1,5 +1,6 @@
 """`spire`: quick to say what there is, clear about what there is not."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -131,3 +132,15 @@ def test_what_an_actor_refuses_as_it_starts_is_one_line(ray_session, capsys, rec
 def test_what_is_wrong_with_an_actor_itself_is_no_line(ray_session):
     with pytest.raises(Exception, match="KeyError"):
         refusing(KeyError("x"))()
+
+
+def test_the_training_of_spire_is_a_program_that_needs_no_argument():
+    job = Path(__file__).parent.parent / "jobs" / "cpt.py"
+    environment = os.environ | {
+        "PYTHONPATH": str(job.parent.parent),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    run = {"cwd": job.parent.parent, "env": environment, "capture_output": True, "text": True}
+    told = subprocess.run([job, "--dry-run", "root=r"], check=False, **run)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("cpt → r/")

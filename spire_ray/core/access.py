@@ -6,6 +6,8 @@ The settings travel to workers in their environment.
 import os
 from pathlib import Path
 
+from spire_ray.core import redact
+
 SCHEMES, ROOTS, LARGEST = "SPIRE_SCHEMES", "SPIRE_ROOTS", "SPIRE_LARGEST_GB"
 VARIABLES = (SCHEMES, ROOTS, LARGEST)
 _LOCAL = ("file://", "local://")
@@ -37,6 +39,14 @@ def refusal(source: str) -> str:
     if roots and not any(_below(place, os.path.realpath(root) if "://" not in root else root) for root in roots):
         return "outside storage.roots"
     return ""
+
+
+def check_endpoint(field: str, url: str) -> None:
+    """Raise ValueError for an endpoint with a password, which S3 does not take, and which every log would show."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError(
+            f"{field}={redact.line(url)}: holds a password; S3 takes its keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 def _below(place: str, folder: str) -> bool:

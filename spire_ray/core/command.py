@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 
+from spire_ray.core import redact
+
 USER_ERROR = 2
 """Exit status when the user can mend it."""
 _STDOUT = 1
@@ -27,6 +29,10 @@ def cli_errors(name: str, words: Callable[[BaseException], str] = str) -> Callab
     def wrap(main: Main) -> Main:
         @wraps(main)
         def run(arguments: Sequence[str] | None = None) -> int:
+            with redact.printed():
+                return guarded(arguments)
+
+        def guarded(arguments: Sequence[str] | None) -> int:
             try:
                 status = main(arguments)
                 sys.stdout.flush()

@@ -68,6 +68,7 @@ def _stage_3(folder: str, tag: str) -> Weights:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    """A pickle, whose bytes `places.newest` has held against the checksums of their record."""
     state: dict[str, Any] = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
     return state
 

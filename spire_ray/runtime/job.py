@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
-from spire_ray.core import access, command, config, documentation, lock, references, storage
+from spire_ray.core import access, command, config, documentation, lock, redact, references, storage
 from spire_ray.core.fields import Field, fields
 from spire_ray.core.progress import Progress
 from spire_ray.core.provenance import Output, read_by
@@ -72,6 +72,8 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
 
 def _to_environment(given: StorageSettings) -> None:
     """Where s3fs, and every worker, looks for it."""
+    access.check_endpoint("storage.endpoint_url", given.endpoint_url)
+    access.check_endpoint("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT_URL", ""))
     if given.endpoint_url:
         os.environ["AWS_ENDPOINT_URL"] = given.endpoint_url
     allowed = "\n".join(given.schemes), "\n".join(given.roots), str(given.largest_gb)
@@ -150,7 +152,7 @@ def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None])
     git = output.record["git"]
     tags |= {"mlflow.source.git.commit": git["commit"]} if git else {}
     tracker.start(storage.absolute(settings.output), tracking.run_name or name, tracking.parent, parameters, tags)
-    tracker.log_artifact("config.json", json.dumps(config.to_dict(settings), indent=2).encode())
+    tracker.log_artifact("config.json", json.dumps(redact.value(config.to_dict(settings)), indent=2).encode())
     tracker.log_inputs(read_by(settings))
     job = Job(settings, output, tracker, Progress(tracking.run_name or name))
     try:
