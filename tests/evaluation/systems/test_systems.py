@@ -182,4 +182,4 @@ def test_whisper_with_real_weights_writes_what_the_pipeline_writes(rows):
     expected = [pipeline(samples(row))["text"].strip() for row in spoken]
     made = system("whisper", WHISPER)
     made._most = 256
-    assert answers(made, "asr", spoken) == expected and len(set(expected)) > 8
+    assert answers(made, "asr", spoken) == expected and len(set(expected)) > len(spoken) // 2
