@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind
+from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, options
 from spire_ray.evaluation.systems._speech import Heard, heard, loaded
 from spire_ray.evaluation.tasks import Request
 from spire_ray.settings import SAMPLE_RATE, EvaluatedModel, GenerationSettings
@@ -16,11 +16,15 @@ _FIRST_MULTILINGUAL = 51_865
 
 
 class Whisper:
-    """Greedy, 30 s at a time; longer audio by Whisper's own sequential algorithm, with timestamps."""
+    """30 s at a time; longer audio by Whisper's own sequential algorithm, with timestamps.
 
-    def __init__(self, model: Any, processor: Any, max_new_tokens: int, batch_size: int) -> None:
+    Greedy unless `beams` says otherwise: the pipeline of transformers has 5 since OpenAI's own code has.
+    """
+
+    def __init__(self, model: Any, processor: Any, max_new_tokens: int, batch_size: int, beams: int = 1) -> None:
         self._model, self._processor, self._batch_size = model, processor, batch_size
         self._most = min(max_new_tokens, model.config.max_target_positions - _PROMPT_TOKENS)
+        self._beams = beams
         known = getattr(model.generation_config, "is_multilingual", None)
         self._multilingual = model.config.vocab_size >= _FIRST_MULTILINGUAL if known is None else bool(known)
 
@@ -51,7 +55,7 @@ class Whisper:
                 given.input_features.to(self._model.device, self._model.dtype),
                 attention_mask=given.attention_mask.to(self._model.device),
                 do_sample=False,
-                num_beams=1,
+                num_beams=self._beams,
                 **how,
             )
         texts = self._processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -62,6 +66,8 @@ class Whisper:
 
 def check(model: EvaluatedModel, wanted: Sequence[tuple[str, str, str]]) -> None:
     """See `SystemKind.check`."""
+    if not options(model)["beams"].isdecimal() or not int(options(model)["beams"]):
+        raise ValueError(f"models.{model.name}.options.beams={options(model)['beams']}: must be a number from 1 on")
     for skill, _, target in wanted:
         if skill == "st" and target != "en":
             raise ValueError(f"models.{model.name}.tasks: whisper translates into English alone, not into {target}")
@@ -70,7 +76,7 @@ def check(model: EvaluatedModel, wanted: Sequence[tuple[str, str, str]]) -> None
 def load(model: EvaluatedModel, settings: GenerationSettings) -> Whisper:
     """See `SystemKind.load`."""
     weights, processor = loaded(model, settings, "WhisperForConditionalGeneration")
-    return Whisper(weights, processor, settings.max_new_tokens, settings.batch_size)
+    return Whisper(weights, processor, settings.max_new_tokens, settings.batch_size, int(options(model)["beams"]))
 
 
-SYSTEMS.register("whisper", SystemKind(load=load, skills=("asr", "st"), check=check))
+SYSTEMS.register("whisper", SystemKind(load=load, skills=("asr", "st"), options={"beams": "1"}, check=check))

@@ -113,8 +113,8 @@ def test_transcripts_of_another_model_are_translated(tmp_path):
         check(tower)
     with pytest.raises(ValueError, match=r"models\.w\.tasks: mt is nothing for whisper, which does asr, st"):
         check(replace(whisper, tasks=("mt",)))
-    with pytest.raises(ValueError, match=r"models\.w\.options\.beams=5: whisper has no such option; it has none"):
-        check(replace(whisper, options={"beams": "5"}))
+    with pytest.raises(ValueError, match=r"models\.w\.options\.beam=5: whisper has no such option; it has beams"):
+        check(replace(whisper, options={"beam": "5"}))
 
 
 def test_rows_are_told_apart_by_all_that_is_asked_of_them():
