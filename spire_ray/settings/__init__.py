@@ -33,12 +33,12 @@ from spire_ray.settings.text import (
 from spire_ray.settings.training import (
     ExpectedSettings,
     ExportSettings,
+    GpuSettings,
     HeldOutSettings,
     LoraSettings,
     OptimizerSettings,
     TrainingSettings,
     TrainSettings,
-    WorkerSettings,
 )
 from spire_ray.settings.units import EncoderSettings, FitCodebookSettings, LabelSettings
 
@@ -59,6 +59,7 @@ __all__ = [
     "FitCodebookSettings",
     "GenerateSettings",
     "GenerationSettings",
+    "GpuSettings",
     "HeldOutSettings",
     "InitModelSettings",
     "LabelSettings",
@@ -83,5 +84,4 @@ __all__ = [
     "TrainSettings",
     "TrainingSettings",
     "UnitSettings",
-    "WorkerSettings",
 ]

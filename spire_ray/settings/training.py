@@ -100,22 +100,13 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
-    """The Ray Train worker group."""
+class GpuSettings:
+    """One GPU, as the plan counts with it."""
 
-    count: PositiveInt = 1
-    gpus: bool = False
-    """One GPU for each worker."""
-    cpus: PositiveInt = 1
-    """CPUs, and threads, of each worker."""
-    max_failures: NonNegativeInt = 3
-    """Restarts of the group before the run fails."""
-    collective_minutes: Operational[PositiveFloat] = 30.0
-    """A worker that waits so long for the others in a collective (NCCL, gloo) gives up, and the group is restarted."""
-    gpu_memory_gb: PositiveFloat = 80.0
-    """Memory of one GPU, for the plan: a training that cannot fit is refused."""
-    gpu_tflops: PositiveFloat = 989.0
-    """bfloat16 rate of one GPU by its data sheet, for MFU; 989 is an H100 or H200."""
+    memory_gb: PositiveFloat = 80.0
+    """A training that cannot fit is refused."""
+    tflops: PositiveFloat = 989.0
+    """bfloat16 rate by the data sheet, for MFU; 989 is an H100 or H200."""
     mfu: PositiveFloat = 0.4
     """Share of that rate which the plan counts on."""
 
@@ -143,7 +134,16 @@ class TrainSettings(StageSettings):
     """DeepSpeed JSON: ZeRO stage, offload and precision. Batch sizes and the optimizer come from `training`."""
     training: TrainingSettings
     held_out: Operational[HeldOutSettings] = field(default_factory=HeldOutSettings)
-    workers: Operational[WorkerSettings] = field(default_factory=WorkerSettings)
+    workers: Operational[PositiveInt] = 1
+    """Of Ray Train's group."""
+    gpus_per_worker: Operational[Literal[0, 1]] = 0
+    threads: Operational[PositiveInt] = 1
+    """CPU threads of one worker."""
+    max_failures: Operational[NonNegativeInt] = 3
+    """Restarts of the group before the run fails."""
+    collective_minutes: Operational[PositiveFloat] = 30.0
+    """A worker that waits so long for the others in a collective (NCCL, gloo) gives up, and the group is restarted."""
+    gpu: Operational[GpuSettings] = field(default_factory=GpuSettings)
     expected: Operational[ExpectedSettings] = field(default_factory=ExpectedSettings)
 
 

@@ -41,16 +41,15 @@ def run(job: Job[TrainSettings]) -> None:
 
 
 def _group(settings: TrainSettings) -> group.Group:
-    workers = settings.workers
     return group.Group(
-        field="workers.count",
-        count=workers.count,
-        cpus=workers.cpus,
-        gpus=float(workers.gpus),
-        backend="nccl" if workers.gpus else "gloo",
-        patience=60 * workers.collective_minutes,
+        field="workers",
+        count=settings.workers,
+        cpus=settings.threads,
+        gpus=float(settings.gpus_per_worker),
+        backend="nccl" if settings.gpus_per_worker else "gloo",
+        patience=60 * settings.collective_minutes,
         wait_minutes=settings.wait_minutes,
-        restarts=workers.max_failures,
+        restarts=settings.max_failures,
         output=settings.output,
         smaller="fewer training.micro_batch_size",
         kept="the newest checkpoint",
@@ -66,7 +65,7 @@ def read_metrics(folder: str) -> list[dict[str, float]]:
 def _worker(given: dict[str, Any]) -> None:
     """One Ray Train worker."""
     settings: TrainSettings = given["settings"]
-    if not settings.workers.gpus:
+    if not settings.gpus_per_worker:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if settings.training.compile:
         cluster.allow_compiling()
@@ -75,15 +74,15 @@ def _worker(given: dict[str, Any]) -> None:
     from spire_ray.training import engine
     from spire_ray.training.trainer import Trainer, noop
 
-    torch.set_num_threads(settings.workers.cpus)
-    engine.deepspeed().init_distributed(dist_backend="nccl" if settings.workers.gpus else "gloo")
+    torch.set_num_threads(settings.threads)
+    engine.deepspeed().init_distributed(dist_backend="nccl" if settings.gpus_per_worker else "gloo")
     first = torch.distributed.get_rank() == 0
     facts = {"mlflow_run_id": given["tracker"].run_id() if first else ""}
     place = settings.model, settings.pack, settings.output
     trainer = Trainer(*place, settings.training, settings.deepspeed, settings.held_out, facts)
     peak = 0.0
-    if settings.workers.gpus and (each := plan.flops(settings, trainer.pack.index, trainer.model.config.to_dict())):
-        peak = settings.workers.count * settings.workers.gpu_tflops * 1e12 / each
+    if settings.gpus_per_worker and (each := plan.flops(settings, trainer.pack.index, trainer.model.config.to_dict())):
+        peak = settings.workers * settings.gpu.tflops * 1e12 / each
     log = _Log(settings, given["tracker"], trainer.done) if first else noop
     trainer.fit(log, _seconds_left if given["watched"] else noop, peak)
     if first:

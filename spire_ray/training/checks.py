@@ -46,7 +46,7 @@ def _engine(settings: TrainSettings) -> tuple[int, str | None]:
     preset = storage.read_json(settings.deepspeed)
     enabled = preset.get("bf16", {}).get("enabled", False)
     if enabled == "auto":
-        enabled = True if settings.workers.gpus else None
+        enabled = True if settings.gpus_per_worker else None
     stage = int(preset.get("zero_optimization", {}).get("stage", 0))
     return stage, None if enabled is None else "bfloat16" if enabled else "float32"
 

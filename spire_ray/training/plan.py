@@ -20,25 +20,25 @@ def plan(settings: TrainSettings) -> list[str]:
     index = _index(settings.pack)
     config = shape_of(settings)
     length = index.get("sequence_length") or settings.expected.sequence_length or (config or {}).get("max_position_embeddings", 0)
-    training, workers = settings.training, settings.workers
+    training = settings.training
     rows = sizes.rows_of_a_step(training, length or 1) if length or training.global_batch_size else 0
     training = sizes.with_steps(training, rows, index.get("rows", 0))
     settings = replace(settings, training=training)
     checks.check(settings, config, index)
     if rows:
-        sizes.accumulation(training, rows, workers.count)
+        sizes.accumulation(training, rows, settings.workers)
     tokens = rows * length
     size = f"{tokens:,} tokens" if tokens else f"{rows} rows"
     steps = sizes.steps_of(training)
     count = f"{steps} steps" if steps else f"{training.epochs:g} epochs, whose steps are known with the pack,"
-    lines = [f"{count} of {size} on {workers.count} workers"]
+    lines = [f"{count} of {size} on {settings.workers} workers"]
     if tokens and steps:
         lines.append(f"{steps * tokens / 1e6:,.2f} M tokens" + _epochs(steps * rows, index))
     if config and families.counted(config.get("model_type", "")):
         lines += _resources(settings, Shape.read(config), config, index, length, tokens)
     elif config:
         lines.append(f"memory and hours: not counted for model_type={config.get('model_type')}")
-    elif workers.gpus:
+    elif settings.gpus_per_worker:
         lines.append("memory and hours: unknown until the model is there; expected.shape may name a config.json of its shape")
     return lines
 
@@ -75,19 +75,19 @@ def _epochs(rows: int, index: dict[str, Any]) -> str:
 def _resources(
     settings: TrainSettings, shape: Shape, config: dict[str, Any], index: dict[str, Any], length: int, tokens: int
 ) -> list[str]:
-    training, workers = settings.training, settings.workers
-    machine = Machine.read(storage.read_json(settings.deepspeed), workers.count)
+    training, gpu = settings.training, settings.gpu
+    machine = Machine.read(storage.read_json(settings.deepspeed), settings.workers)
     new = _new_rows(settings)
     lines = [f"{shape.parameters / 1e9:.3f} B parameters, {shape.trained(training, new) / 1e9:.3f} B trained"]
-    if not workers.gpus:
+    if not settings.gpus_per_worker:
         return lines
     parts = budget.memory(shape, training, machine, length, new)
     total = sum(parts.values()) / GIB
     told = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
-    lines.append(f"{total:.1f} of {workers.gpu_memory_gb:g} GiB of each GPU: {told}")
-    if total > workers.gpu_memory_gb:
+    lines.append(f"{total:.1f} of {gpu.memory_gb:g} GiB of each GPU: {told}")
+    if total > gpu.memory_gb:
         raise ValueError(
-            f"workers.gpu_memory_gb={workers.gpu_memory_gb:g}: the training needs {total:.1f} GiB of each GPU ({told}); "
+            f"gpu.memory_gb={gpu.memory_gb:g}: the training needs {total:.1f} GiB of each GPU ({told}); "
             "use fewer training.micro_batch_size, training.gradient_checkpointing=full, a higher ZeRO stage or more workers"
         )
     if on_hosts := budget.host_memory(shape, training, machine, new):
@@ -95,10 +95,10 @@ def _resources(
     if not (steps := sizes.steps_of(training)):
         return lines
     each = flops(settings, index or {"sequence_length": length}, config)
-    speed = workers.count * workers.gpu_tflops * 1e12 * workers.mfu / each
+    speed = settings.workers * gpu.tflops * 1e12 * gpu.mfu / each
     hours = steps * tokens / speed / 3600
     lines.append(
-        f"{hours:,.1f} hours at {speed:,.0f} tokens/s, if {workers.mfu:.0%} of {workers.gpu_tflops:g} TFLOP/s are reached: "
+        f"{hours:,.1f} hours at {speed:,.0f} tokens/s, if {gpu.mfu:.0%} of {gpu.tflops:g} TFLOP/s are reached: "
         f"{each / 1e9:.1f} GFLOP a token"
     )
     size = budget.checkpoint_bytes(shape, training, machine, new)

@@ -64,7 +64,7 @@ def test_root_stands_in_every_path(tmp_path):
         ("training.compile=true", "training.compile", True),
         ("training.optimizer.betas=[0.9, 0.95]", "training.optimizer.betas", (0.9, 0.95)),
         ("training.optimizer.betas=[9e-1, 0.95]", "training.optimizer.betas", (0.9, 0.95)),
-        ("workers.count=4", "workers.count", 4),
+        ("workers=4", "workers", 4),
         ("tracking.run_name=a=b", "tracking.run_name", "a=b"),
         ("tracking.experiment=deep", "tracking.experiment", "deep"),
         ("license.accept=[cc-by-nc-4.0]", "license.accept", ("cc-by-nc-4.0",)),
@@ -95,7 +95,7 @@ def test_a_rate_written_as_1e_4_in_a_file_is_a_number(tmp_path):
         ("training.optimizer.learning_rate=1", "unknown key training.optimizer.learning_rate: known are name, lr"),
         ("training.stepps=1", "unknown key training.stepps: did you mean steps?"),
         ("modle=x", "unknown key modle: did you mean model?"),
-        ("workers.gpu=true", "unknown key workers.gpu: did you mean gpus?"),
+        ("gpu.memory=24", "unknown key gpu.memory: did you mean memory_gb?"),
         ("training.steps=many", "training.steps='many': "),
         ("training.steps=1.5", "training.steps=1.5: "),
         ("training.optimizer.name=sgd", "training.optimizer.name='sgd': .*'adamw' or 'muon'"),
@@ -106,7 +106,7 @@ def test_a_rate_written_as_1e_4_in_a_file_is_a_number(tmp_path):
         ("training.global_batch_size=-1", "training.global_batch_size=-1: .*greater than or equal to 0"),
         ("training.optimizer.lr=0", "training.optimizer.lr=0: .*greater than 0"),
         ("training.optimizer.decay_share=1.5", "training.optimizer.decay_share=1.5: .*less than or equal to 1"),
-        ("workers.count=0", "workers.count=0: .*greater than or equal to 1"),
+        ("workers=0", "workers=0: .*greater than or equal to 1"),
         ("training.steps=[e", r"training.steps='\[e': "),
         ("training.steps.more=5", "override training.steps.more: steps is not a group of settings"),
         ("steps", "override 'steps': expected key=value, such as training.steps=100"),
@@ -192,7 +192,7 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_where_and_with_what_a_stage_runs_is_no_part_of_its_identity(tmp_path):
     path = write(tmp_path, TRAIN)
     identity = config.identity(config.load(path))
-    elsewhere = ["workers.count=8", "tracking.experiment=x", "output=/y", "storage.shared_root=/s"]
+    elsewhere = ["workers=8", "tracking.experiment=x", "output=/y", "storage.shared_root=/s"]
     assert config.identity(config.load(path, elsewhere)) == identity
     assert config.identity(config.load(path, ["training.steps=11"])) != identity
     assert config.identity(config.load(path, ["pack=other"])) != identity

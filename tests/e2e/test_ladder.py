@@ -20,7 +20,7 @@ TOY = [
     *("cpt.pack.sequence_length=256", "it.pack.sequence_length=256"),
     *("cpt.train.expected.sequence_length=256", "it.train.expected.sequence_length=256"),
     *("cpt.train.training.global_batch_tokens=512", "it.train.training.global_batch_tokens=512"),
-    *("cpt.train.workers.cpus=1", "it.train.workers.cpus=1", "evaluate.max_new_tokens=8", "serve.max_new_tokens=8"),
+    *("cpt.train.threads=1", "it.train.threads=1", "evaluate.max_new_tokens=8", "serve.max_new_tokens=8"),
 ]
 
 

@@ -34,7 +34,7 @@ def folder(tmp_path_factory, fresh_model, tiny_pack):
         "model": fresh_model,
         "pack": tiny_pack,
         "deepspeed": str(folder / "zero1.json"),
-        "workers": {"count": 2},
+        "workers": 2,
         "training": {"steps": STEPS, "global_batch_size": 4, "save_every": SAVE_EVERY, "log_every": 1, "optimizer": {"lr": 1e-3}},
         "tracking": {"enabled": False},
     }

@@ -17,11 +17,9 @@ def holding(monkeypatch, *nodes):
 
 def test_more_workers_than_this_machine_holds_are_refused_with_what_is_lacking(monkeypatch):
     holding(monkeypatch, {"CPU": 4.0, "this_machine_alone": 1.0})
-    cluster.require("workers.count", 2, 2, 0)
-    with pytest.raises(
-        ValueError, match=r"workers.count=3: 6 CPUs are needed, there are 4, 3 GPUs are needed, there are 0 on this"
-    ):
-        cluster.require("workers.count", 3, 2, 1)
+    cluster.require("workers", 2, 2, 0)
+    with pytest.raises(ValueError, match=r"workers=3: 6 CPUs are needed, there are 4, 3 GPUs are needed, there are 0 on this"):
+        cluster.require("workers", 3, 2, 1)
 
 
 def test_a_cluster_that_may_grow_is_waited_for_with_a_line(monkeypatch, capsys):

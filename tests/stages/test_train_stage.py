@@ -11,7 +11,7 @@ import pytest
 from spire_ray.core import config
 from spire_ray.model import extension
 from spire_ray.runtime import group
-from spire_ray.settings import OptimizerSettings, TrainingSettings, TrainSettings, WorkerSettings
+from spire_ray.settings import OptimizerSettings, TrainingSettings, TrainSettings
 from spire_ray.stages import _train as train
 from spire_ray.stages import export
 from spire_ray.training import plan as plan_train
@@ -129,7 +129,7 @@ def test_units_that_the_model_does_not_know_are_refused_before_the_workers_start
 )
 def test_what_a_step_cannot_be_is_refused_by_the_plan(training, told, fresh_model, tiny_pack, tmp_path):
     (tmp_path / "zero1.json").write_text("{}")
-    given = {"model": fresh_model, "pack": tiny_pack, "deepspeed": f"{tmp_path}/zero1.json", "workers": WorkerSettings(count=1)}
+    given = {"model": fresh_model, "pack": tiny_pack, "deepspeed": f"{tmp_path}/zero1.json", "workers": 1}
     with pytest.raises(ValueError, match=told):
         plan_train.plan(replace(SETTINGS, training=training, **given))
 
@@ -149,6 +149,6 @@ def test_what_only_says_how_a_training_runs_may_change_between_starts():
         return config.identity(config.validate({**data, **changes}))
 
     same = identity()
-    assert identity(workers={"count": 4}, deepspeed="other.json", training={"micro_batch_size": 2, "save_every": 7}) == same
+    assert identity(workers=4, deepspeed="other.json", training={"micro_batch_size": 2, "save_every": 7}) == same
     assert identity(training={"steps": 10}) != same
     assert identity(training={"trainable": "lora"}) != same

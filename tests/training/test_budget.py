@@ -144,10 +144,8 @@ def test_every_run_of_the_ladder_fits_its_gpu_and_ends_within_a_day(path):
 
 
 def test_a_training_that_cannot_fit_is_refused_with_what_it_needs():
-    with pytest.raises(
-        ValueError, match=r"workers\.gpu_memory_gb=24: the training needs \d+\.\d GiB of each GPU \(weights 12\.6"
-    ):
-        lines("spire/cpt.yaml", "workers.gpu_memory_gb=24")
+    with pytest.raises(ValueError, match=r"gpu\.memory_gb=24: the training needs \d+\.\d GiB of each GPU \(weights 12\.6"):
+        lines("spire/cpt.yaml", "gpu.memory_gb=24")
     with pytest.raises(ValueError, match="micro_batch_size"):
         lines("ladder/tower-7b-lora-80gb.yaml", "training.trainable=full")
 

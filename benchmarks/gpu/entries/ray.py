@@ -95,7 +95,7 @@ def cpt(day: Day, folder: Path, model: str, found: Findings) -> None:
     }
     settings = {"stage": "cpt", "model": model, "pack": pack, "output": str(folder / "cpt"), "training": training}
     settings |= {"deepspeed": str(ROOT / "configs" / "deepspeed" / "zero2.json"), "tracking": {"enabled": False}}
-    settings |= {"workers": {"count": 1, "gpus": day.on_gpu}}
+    settings |= {"workers": 1, "gpus_per_worker": int(day.on_gpu)}
     found.at_most("exit_status", staged("cpt", settings, folder), 0)
     lines = [json.loads(line) for line in (folder / "cpt" / "metrics.jsonl").read_text().splitlines()]
     found["steps"], found["first_loss"], found["last_loss"] = len(lines), lines[0]["loss"], lines[-1]["loss"]

@@ -39,7 +39,7 @@ def convert(folder: str, step: int) -> None:
             main(arguments)
     except KeyError as error:
         raise ValueError(
-            f"workers.count: the checkpoint in {folder} cannot be moved to another number of workers (no {error} in its "
+            f"workers: the checkpoint in {folder} cannot be moved to another number of workers (no {error} in its "
             "optimizer state; Muon has none); use as many as before"
         ) from None
     partial.rename(target)
