@@ -64,49 +64,61 @@ def opened(source: bytes | str, *, whole: bool = True) -> IO[bytes]:
     if source.startswith("s3://") and not source[5:].strip("/").partition("/")[2]:
         raise AudioError("no such key")
     try:
-        if why := access.refusal(part[1] if part else source):
-            raise AudioError(why)
-        if part:
-            start, size = int(part[2]), int(part[3])
-            _check_local(part[1])
-            if storage.is_local(part[1]) and (there := max(0, Path(part[1]).stat().st_size - start)) < size:
-                raise AudioError(f"truncated: {there} of {size} bytes of a part")
-            if size > access.largest():
-                raise AudioError(f"larger than {access.largest() / 1e9:g} GB")
-            content = _some(part[1], start, size)
-            if len(content) < size:
-                raise AudioError(f"truncated: {len(content)} of {size} bytes of a part")
-            return io.BytesIO(_filled(content))
-        if storage.is_local(source):
-            _check_local(source)
-            return Path(source).open("rb")
-        if whole:
-            return io.BytesIO(_filled(_whole(source)))
-        return storage.open_file(source)
+        return _opened(source, part, whole)
     except AudioError:
         raise
-    except (FileNotFoundError, PermissionError) as error:
-        place = part[1] if part else source
-        if why := web.private(error):
-            raise AudioError(why) from None
-        if code := _withheld_by(error, place):
-            raise Unreachable(code) from None
-        raise _missing(place) if isinstance(error, FileNotFoundError) else AudioError("no permission") from None
-    except OSError as error:
-        raise withheld(error, source) from None
-    except (ValueError, ImportError, OverflowError) as error:  # a scheme, a name that cannot be
-        if source.startswith("s3://"):  # its region or its credentials, no fault of the row
-            raise
-        raise AudioError(f"not a path of audio: {' '.join(str(error).split())}") from None
     except Exception as error:
-        if why := web.private(error):
-            raise AudioError(why) from None
-        if type(error).__module__.partition(".")[0] not in _NETWORKS:
-            raise
-        status = int(getattr(error, "status", 0) or 0)
-        if 400 <= status < 500 and status not in (408, 425, 429):
-            raise AudioError(f"refused by the server: {status}") from None
-        raise Unreachable(f"{type(error).__name__}: {error}") from None
+        raise _reason(error, source, part[1] if part else source) from None
+
+
+def _opened(source: str, part: "re.Match[str] | None", whole: bool) -> IO[bytes]:
+    """See `opened`; raises what the storage does."""
+    if why := access.refusal(part[1] if part else source):
+        raise AudioError(why)
+    if part:
+        return io.BytesIO(_filled(_part(part[1], int(part[2]), int(part[3]))))
+    if storage.is_local(source):
+        _check_local(source)
+        return Path(source).open("rb")
+    if whole:
+        return io.BytesIO(_filled(_whole(source)))
+    return storage.open_file(source)
+
+
+def _part(file: str, start: int, size: int) -> bytes:
+    """Bytes of a file, such as a member of a tar."""
+    _check_local(file)
+    if storage.is_local(file) and (there := max(0, Path(file).stat().st_size - start)) < size:
+        raise AudioError(f"truncated: {there} of {size} bytes of a part")
+    if size > access.largest():
+        raise AudioError(f"larger than {access.largest() / 1e9:g} GB")
+    content = _some(file, start, size)
+    if len(content) < size:
+        raise AudioError(f"truncated: {len(content)} of {size} bytes of a part")
+    return content
+
+
+def _reason(error: Exception, source: str, place: str) -> Exception:
+    """What an error of the storage says of a row, or of the environment; itself where it says neither."""
+    if why := web.private(error):
+        return AudioError(why)
+    match error:
+        case FileNotFoundError() | PermissionError():
+            if code := _withheld_by(error, place):
+                return Unreachable(code)
+            return _missing(place) if isinstance(error, FileNotFoundError) else AudioError("no permission")
+        case OSError():
+            return withheld(error, source)
+        case ValueError() | ImportError() | OverflowError():  # a scheme, a name that cannot be
+            if source.startswith("s3://"):  # its region or its credentials, no fault of the row
+                return error
+            return AudioError(f"not a path of audio: {' '.join(str(error).split())}")
+    if type(error).__module__.partition(".")[0] not in _NETWORKS:
+        return error
+    status = int(getattr(error, "status", 0) or 0)
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return AudioError(f"refused by the server: {status}")
+    return Unreachable(f"{type(error).__name__}: {error}")
 
 
 def withheld(error: OSError, source: bytes | str = b"") -> AudioError:

@@ -1,7 +1,6 @@
 """Answers are asked for by shards, lie on disk before they are scored, and every row is accounted for."""
 
 import json
-import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,96 +13,11 @@ from spire_ray.evaluation import checks, hypotheses, scoring, test_set
 from spire_ray.evaluation.systems.llm import LanguageModel
 from spire_ray.evaluation.tasks import Request
 from spire_ray.manifest.schema import UNITS
-from spire_ray.settings import EvaluatedModel, EvaluateSettings, GenerateSettings, ScoreSettings
-from spire_ray.stages import evaluate, generate
-
-
-@pytest.fixture
-def units(tmp_path, tiny_codebook):
-    """Three parts of ten rows whose ids are shuffled; every third row is rejected, every second one is of the test split."""
-    folder = tmp_path / "units"
-    for part in range(3):
-        rows = [
-            {
-                "utt_id": f"u{n * 7 % 10}{part}",
-                "text": "the dog",
-                "language": "en",
-                "translations": [("de", "der Hund")] if n else [],
-                "units": [1, 2, n],
-                "durations": [1, 3, 1],
-                "status": "labelled" if n % 3 else "rejected",
-                "split": "test" if n % 2 else "train",
-            }
-            for n in range(10)
-        ]
-        tables.write(f"{folder}/part-{part:06d}.parquet", pa.Table.from_pylist(rows, UNITS))
-    (folder / "fingerprint.json").write_text(json.dumps(tiny_codebook.fingerprint.to_dict()))
-    return str(folder)
-
-
-def settings(data, **more):
-    return GenerateSettings(output="", data=data, models=(), **more)
-
-
-def test_the_labelled_rows_of_the_split_are_asked_in_the_order_of_their_ids(units):
-    rows = test_set.rows(settings(units))
-    assert [row.utt_id for row in rows] == ["u50", "u51", "u52", "u70", "u71", "u72", "u90", "u91", "u92"]
-    assert {row.translation for row in rows} == {"der Hund"}
-    assert rows[0].another.tolist() == rows[1].units.tolist() and rows[-1].another.tolist() == rows[0].units.tolist()
-
-
-def test_of_many_rows_so_many_are_asked(units):
-    assert [row.utt_id for row in test_set.rows(settings(units, utterances=2))] == ["u50", "u51"]
-
-
-def test_all_are_the_labelled_rows_of_every_split(units):
-    assert len(test_set.rows(settings(units, split="all"))) > len(test_set.rows(settings(units)))
-
-
-def test_a_split_without_rows_is_refused(units):
-    with pytest.raises(ValueError, match=r"split=tset: .* has no rows of it"):
-        test_set.rows(settings(units, split="tset"))
-
+from spire_ray.settings import EvaluatedModel, GenerateSettings, ScoreSettings
+from spire_ray.stages import generate
+from tests.stages.evaluated import manifest, results, times
 
 # --- faults that were: a language nobody asked about, references nobody has, answers that were thrown away -----------
-
-
-def manifest(folder, rows):
-    path = folder / "manifest.jsonl"
-    path.write_text(
-        "".join(json.dumps({"audio_filepath": "a.wav", "duration": 1.0, "split": "test"} | row) + "\n" for row in rows)
-    )
-    return str(path)
-
-
-@pytest.fixture
-def run(tmp_path, tiny_model, monkeypatch):
-    """A function: stage, test set and tasks → exit status; the output is `tmp_path/out`. The models are asked in this process."""
-
-    def ask_here(job, settings, todo):
-        worker = generate._Worker(settings)
-        for model, shard in todo:
-            worker.ask(model, shard)
-
-    monkeypatch.setattr(generate, "_ask", ask_here)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-
-    def evaluated(stage, data, tasks=("asr",), form="", **more):
-        config = {
-            "stage": stage, "output": str(tmp_path / "out"), "data": data, "max_new_tokens": 6, "rows_per_shard": 4,
-            "models": [{"name": "m", "model": tiny_model, "tasks": list(tasks), "format": form}], "tracking": {"enabled": False},
-            "bootstrap": 50, **more,
-        }  # fmt: skip
-        if stage == "generate":
-            del config["bootstrap"]
-        (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-        return cli.main([stage, "--config", str(tmp_path / "c.yaml")])
-
-    return evaluated
-
-
-def results(tmp_path, folder="out"):
-    return json.loads((tmp_path / folder / "results.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -121,21 +35,6 @@ def test_a_transcript_is_asked_and_scored_in_the_language_of_the_row(
     assert f"m.asr.{metric}" in found
     [figure] = found["figures"]
     assert figure["languages"] == code and f"norm:{normalizer}|" in figure["signature"]
-
-
-def test_a_row_without_a_language_is_refused_by_name(units, tmp_path):
-    data = manifest(tmp_path, [{"utt_id": "a", "text": "le chien"}])
-    with pytest.raises(ValueError, match="source_language: row a names no language"):
-        test_set.rows(settings(data))
-    assert test_set.rows(settings(data, source_language="fr"))[0].language == "fr"
-    with pytest.raises(ValueError, match="row a: language 'xx' is unknown"):
-        test_set.rows(settings(manifest(tmp_path, [{"utt_id": "a", "text": "a", "language": "xx"}])))
-
-
-def test_no_row_is_translated_into_its_own_language(units, tmp_path):
-    both = {"text": "the dog", "translations": {"de": "der Hund", "en": "the dog"}}
-    data = manifest(tmp_path, [{"utt_id": "a", "language": "en", **both}, {"utt_id": "b", "language": "de", **both}])
-    assert [row.translation for row in test_set.rows(settings(data))] == ["der Hund", ""]
 
 
 def test_a_manifest_of_text_is_evaluated_and_rows_without_a_reference_are_left_out_and_counted(ray_session, run, tmp_path):
@@ -156,40 +55,6 @@ def test_a_manifest_of_text_is_evaluated_and_rows_without_a_reference_are_left_o
     assert (counted["rows"], counted["left_out"], counted["failed"], first["scored"]) == (5, 3, 1, 1)
     assert counted["first_error"].startswith("e: control token")
     assert "| 1 | 3 | 1 |" in (tmp_path / "out" / "results.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"tasks": ("mt",), "target_language": "fr"}, r"models\.m\.tasks: mt: of 9 rows of .* each has no translation into fr"),
-        ({"tasks": ("asr", "nt")}, "task='nt': did you mean mt"),
-        ({"metrics": ["blue"], "tasks": ("mt",)}, "metric='blue': did you mean bleu"),
-        ({"metrics": ["wer"], "tasks": ("mt",)}, r"metrics=\['wer'\]: none of them measures a translation, the answer of mt"),
-        ({"metrics": ["comet"], "tasks": ("mt",)}, "comet.python=: no such interpreter"),
-        ({"bleu_tokenizer": "ko-mecab", "tasks": ("mt",)}, r"bleu_tokenizer=ko-mecab: .*pip install 'sacrebleu\[ko\]'"),
-        ({"metrics": ["spbleu"], "tasks": ("mt",)}, "metrics: spbleu: sacrebleu cannot load its tokenizer flores200"),
-        ({"target_language": "tlh"}, "language 'tlh' is unknown"),
-    ],
-)
-def test_what_cannot_be_scored_is_refused_before_the_first_token(
-    ray_session, run, tmp_path, units, capsys, monkeypatch, more, message
-):
-    if "spbleu" in more.get("metrics", ()):
-
-        def offline(*arguments, **named):
-            raise OSError("out of reach")
-
-        monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.download_file", offline)
-        monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.SACREBLEU_DIR", str(tmp_path / "none"))
-    assert run("evaluate", units, **more) == 2
-    assert re.search(message, capsys.readouterr().err)
-    assert not (tmp_path / "out" / "hypotheses").exists()
-
-
-def test_speech_is_not_asked_of_text(ray_session, run, tmp_path, capsys):
-    rows = [{"utt_id": "a", "text": "the dog", "language": "en", "translations": {"de": "der Hund"}}]
-    assert run("evaluate", manifest(tmp_path, rows), tasks=("st_direct",)) == 2
-    assert "st_direct: of 1 rows of" in (told := capsys.readouterr().err) and told.endswith("each has no units\n")
 
 
 def test_a_scoring_that_fails_loses_no_answer_and_names_the_row(ray_session, run, tmp_path, units, monkeypatch, capsys):
@@ -218,10 +83,6 @@ def test_a_scoring_that_fails_loses_no_answer_and_names_the_row(ray_session, run
     assert len(made) == 3
     assert run("evaluate", units) == 0
     assert times(tmp_path) == made
-
-
-def times(tmp_path):
-    return {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "hypotheses").rglob("part-*.parquet")}
 
 
 # --- the two stages --------------------------------------------------------------------------------------------------
@@ -299,16 +160,6 @@ def test_the_files_that_the_report_reads(ray_session, run, tmp_path, units):
     assert "# Results" in (tmp_path / "out" / "results.md").read_text()
 
 
-def test_a_row_that_is_too_long_is_named_and_the_others_are_asked(ray_session, run, tmp_path, units):
-    path = tmp_path / "units" / "part-000000.parquet"
-    rows = [row | ({"units": [3] * 3000} if row["utt_id"] == "u50" else {}) for row in tables.read(str(path)).to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, UNITS), path)
-    assert run("evaluate", units, tasks=("asr", "st_cascade")) == 0
-    first, second = (hypotheses.read(str(tmp_path / "out"), "m", name, 0)[0] for name in ("asr", "st_cascade"))
-    assert first["error"].startswith("prompt too long: 30") and second["error"] == f"asr: {first['error']}"
-    assert [row["failed"] for row in results(tmp_path)["rows"]] == [1, 1]
-
-
 class Says:
     """A generator whose answers are given."""
 
@@ -330,40 +181,6 @@ def test_an_answer_ends_with_its_line_also_where_a_token_holds_more(tiny_model):
     assert answer.text == "der Hund" and answer.tokens > 4
 
 
-def test_a_conversation_is_not_asked_of_a_base_model(units, tiny_base):
-    model = EvaluatedModel(name="b", model=tiny_base, tasks=("st_multiturn",), format="cpt")
-    with pytest.raises(ValueError, match=r"models\.b\.tasks: st_multiturn is asked in the form it, and .* in cpt"):
-        evaluate.plan(EvaluateSettings(output="", data=units, models=(model,)))
-
-
-def test_a_metric_that_gives_no_number_is_named_by_row():
-    class Broken:
-        signature, counts = "broken", ()
-
-        def statistics(self, rows):
-            return [[float("nan") if row.utt_id == "b" else 1.0] for row in rows]
-
-        def value(self, sums):
-            return float(sums[0])
-
-    rows = [scoring.Scored(utt_id, "x", "y") for utt_id in "abc"]
-    with pytest.raises(ValueError, match=r"m\.mt\.broken: row b: the metric gave \[nan\], which is no number"):
-        scoring._statistics("m.mt.broken", Broken(), rows)
-
-
-def test_a_metric_whose_figure_is_no_number_is_named():
-    class Broken:
-        signature, counts = "broken", ()
-
-        def value(self, sums):
-            return float("nan")
-
-    settings = ScoreSettings(output="", hypotheses="", bootstrap=4)
-    place = {"model": "m", "task": "mt", "languages": "en-de", "metric": "broken"}
-    with pytest.raises(ValueError, match=r"m\.mt\.broken: nan, which is no number"):
-        scoring._figure(settings, Broken(), {"a": [1.0]}, **place)
-
-
 def test_who_failed_at_hard_rows_is_not_the_best():
     from spire_ray.evaluation import results
 
@@ -381,28 +198,6 @@ def test_who_failed_at_hard_rows_is_not_the_best():
 
     whole, partial = figure("whole", [1, 9]), figure("partial", [1])
     assert partial.value < whole.value and results.best([partial, whole]) == [whole]
-
-
-def test_translations_are_found_by_any_code_of_their_language(tmp_path):
-    rows = [{"utt_id": str(n), "text": "the dog", "language": "en", "translations": {code: "狗"}} for n, code in
-            enumerate(("zh", "zh-CN", "zh_Hans", "Chinese", "cmn"))]  # fmt: skip
-    found = test_set.rows(settings(manifest(tmp_path, rows), target_language="zh"))
-    assert [row.translation for row in found] == ["狗"] * 5
-
-
-def test_a_test_set_that_has_changed_is_not_mixed_with_its_old_answers(ray_session, run, tmp_path, capsys):
-    row = {"utt_id": "a", "text": "the dog", "language": "en", "translations": {"de": "der Hund"}}
-    data = manifest(tmp_path, [row])
-    assert run("evaluate", data, tasks=("mt",)) == 0
-    manifest(tmp_path, [row | {"translations": {"de": "ein Hund"}}])
-    assert run("evaluate", data, tasks=("mt",)) == 2
-    assert "the rows of the test set have changed since they were asked about" in capsys.readouterr().err
-
-
-def test_a_name_that_leaves_its_folder_is_refused(units, tiny_base):
-    model = EvaluatedModel(name="..", model=tiny_base, tasks=("mt",))
-    with pytest.raises(ValueError, match=r"models\.\.\.: needs a name of letters"):
-        evaluate.plan(EvaluateSettings(output="", data=units, models=(model,)))
 
 
 def test_a_cascade_translates_the_transcripts_of_another_system(ray_session, tmp_path, tiny_base):
