@@ -90,7 +90,7 @@ def times(corpus, output, what):
     return Counter(int(shard) for noted, shard in lines if noted == what)
 
 
-def check(corpus, output, undisturbed, rows=2 * SHARDS):
+def check(corpus, output, undisturbed, rows=2 * SHARDS, again=WORKERS):
     assert parts(output) == undisturbed
     account = audit_folder(str(output))
     assert (account.planned_rows, account.labelled, account.faults, account.waiting) == (rows, rows, 0, 0)
@@ -99,7 +99,7 @@ def check(corpus, output, undisturbed, rows=2 * SHARDS):
     repeated = sorted(shard for shard, count in begun.items() if count > 1)
     decoded = sum(count > 1 for count in times(corpus, output, "decoded").values())
     print(f"labelled twice: {repeated}; decoded twice: {decoded} of {len(begun)} shards")
-    assert len(repeated) <= WORKERS and max(begun.values()) <= 2
+    assert len(repeated) <= again and max(begun.values()) <= 2
 
 
 def test_a_killed_driver(corpus, undisturbed):
@@ -175,7 +175,7 @@ def test_a_full_disk_stops_with_one_line_and_is_gone_on_from(corpus, undisturbed
     assert len(errors) == 1 and "No space left on device" in errors[0] and len(errors[0]) < 300, told
     assert 0 < len(done(output)) <= SHARDS // 2
     assert job(corpus, output).wait() == 0
-    check(corpus, output, undisturbed)
+    check(corpus, output, undisturbed, again=2 * WORKERS)  # a worker may meet the full disk twice before the job ends
 
 
 def test_one_bad_file_in_each_of_200_shards_costs_those_rows(tmp_path, tiny_codebook):
