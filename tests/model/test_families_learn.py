@@ -49,13 +49,8 @@ def test_a_family_is_extended_packed_trained_and_exported(family, tmp_path, one_
     assert first.replace(" ", "").startswith(begin)
     preset = tmp_path / "zero1.json"
     preset.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": False}}))
-    training = TrainingSettings(
-        steps=12,
-        global_batch_size=2,
-        log_every=1,
-        save_every=12,
-        optimizer=OptimizerSettings(lr=3e-3, warmup_steps=0, schedule="constant"),
-    )
+    optimizer = OptimizerSettings(lr=3e-3, warmup_steps=0, schedule="constant")
+    training = TrainingSettings(steps=12, global_batch_size=2, log_every=1, save_every=12, optimizer=optimizer)
     losses = []
     trainer = Trainer(model, str(tmp_path / "pack"), str(folder), training, str(preset))
     trainer.fit(lambda step, metrics: losses.append(metrics["loss"]))

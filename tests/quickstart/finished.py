@@ -80,8 +80,8 @@ def training(root, name, stage, steps, batch):
     storage.write_bytes(storage.join(root, name, "train", "metrics.jsonl"), lines.encode())
 
 
-def tree(root, test=12, train=20):
-    """A finished quickstart below `root` with `test` held-out clips."""
+def clips_of(root, test, train):
+    """Rows of the corpus, with audio, and as they are labelled."""
     draw = np.random.default_rng(0)
     rows, labelled = [], []
     for split, count in (("test", test), ("train", train)):
@@ -99,6 +99,31 @@ def tree(root, test=12, train=20):
             durations = draw.integers(1, 4, len(units))
             labelled.append(row | {"units": units, "durations": durations, "status": "labelled"})
     labelled[-1] |= {"units": [], "durations": [], "status": "rejected", "error": "audio ends early"}
+    return rows, labelled
+
+
+def evaluated(root, labelled, test):
+    """What the model answered, and the served clip."""
+    public = [
+        row | {"translation": row["translations"][0][1], "units": len(row["units"]), "frames": int(sum(row["durations"]))}
+        for row in labelled[:test]
+    ]
+    kept = ("utt_id", "text", "translation", "speaker", "duration", "units", "frames")
+    right, wrong = [row["text"] for row in public], [row["translation"].replace("big", "<i>tiny</i>") for row in public]
+    answers = {"base": {"mt": wrong}, "cpt": {"asr": wrong}, "it": {"asr": right, "st_direct": wrong}}
+    heard = {"rows": [{key: row[key] for key in kept} for row in public], "answers": answers}
+    storage.write_json(storage.join(root, "evaluate", "hypotheses.json"), heard)
+    storage.write_json(storage.join(root, "evaluate", "results.json"), RESULTS)
+    record(root, "evaluate", "evaluate", {"target_language": "de"}, rows=test, **RESULTS)
+    check = {"clip": "corpus/audio/test/test-000003.flac", "utt_id": "test-000003", "reference": right[3], "transcript": right[3]}
+    curl = "curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@clip.flac -F model=spire -F to_language=de"
+    check |= {"translation": wrong[3], "curl": curl}
+    storage.write_json(storage.join(root, "serve", "check.json"), check)
+
+
+def tree(root, test=12, train=20):
+    """A finished quickstart below `root` with `test` held-out clips."""
+    rows, labelled = clips_of(root, test, train)
     root = str(root)
     tables.write(storage.join(root, "corpus", "manifest.parquet"), pa.Table.from_pylist(rows, MANIFEST))
     record(root, "corpus", "corpus", {}, rows=len(rows), hours=3.61, pairs=12000)
@@ -116,21 +141,7 @@ def tree(root, test=12, train=20):
     training(root, "base", "cpt", 95, 16)
     training(root, "cpt", "cpt", 225, 16)
     training(root, "it", "it", 210, 12)
-    public = [
-        row | {"translation": row["translations"][0][1], "units": len(row["units"]), "frames": int(sum(row["durations"]))}
-        for row in labelled[:test]
-    ]
-    kept = ("utt_id", "text", "translation", "speaker", "duration", "units", "frames")
-    right, wrong = [row["text"] for row in public], [row["translation"].replace("big", "<i>tiny</i>") for row in public]
-    answers = {"base": {"mt": wrong}, "cpt": {"asr": wrong}, "it": {"asr": right, "st_direct": wrong}}
-    heard = {"rows": [{key: row[key] for key in kept} for row in public], "answers": answers}
-    storage.write_json(storage.join(root, "evaluate", "hypotheses.json"), heard)
-    storage.write_json(storage.join(root, "evaluate", "results.json"), RESULTS)
-    record(root, "evaluate", "evaluate", {"target_language": "de"}, rows=test, **RESULTS)
-    check = {"clip": "corpus/audio/test/test-000003.flac", "utt_id": "test-000003", "reference": right[3], "transcript": right[3]}
-    curl = "curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@clip.flac -F model=spire -F to_language=de"
-    check |= {"translation": wrong[3], "curl": curl}
-    storage.write_json(storage.join(root, "serve", "check.json"), check)
+    evaluated(root, labelled, test)
     recipe = {"title": "quickstart", "seed": 3, "startup": 12.4, "total": 470.2, "steps": STEPS}
     storage.write_json(storage.join(root, "recipe.json"), recipe)
     return root
