@@ -31,6 +31,18 @@ _BESIDE = (RUN_FILE, LOCK_FILE, "_tracking.jsonl", *_PREPARED)
 _PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
+def read(folder: str, *stages: str) -> dict[str, Any]:
+    """The record of a folder. Raises ValueError where no stage, or none of `stages`, has made it."""
+    path = storage.join(folder, RUN_FILE)
+    expected = f"expected the output folder of {' or '.join(stages) or 'a stage'}"
+    if not storage.exists(path):
+        raise ValueError(f"{folder}: no {RUN_FILE} there; {expected}")
+    record: dict[str, Any] = storage.read_json(path)
+    if stages and record.get("stage") not in stages:
+        raise ValueError(f"{folder}: made by {record.get('stage')}; {expected}")
+    return record
+
+
 @dataclass
 class Output:
     """The folder of one stage and its record."""

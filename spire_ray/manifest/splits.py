@@ -28,7 +28,8 @@ def held_out(tables: Iterable[pa.Table], percent: float) -> Iterator[pa.Table]:
         sides.update(split)
         yield table.set_column(table.schema.get_field_index("split"), "split", pa.array(split, pa.string()))
     if empty := {TRAIN, TEST} - set(sides):
-        raise ValueError(f"--hold-out {percent:g}: no row falls into {empty.pop()}; there are too few speakers for this share")
+        why = "too few speakers (rows, where no speaker is named) for this share; choose a larger one"
+        raise ValueError(f"--hold-out {percent:g}: no row falls into {empty.pop()}: {why}")
     print(", ".join(f"{name} {count:,}" for name, count in sorted(sides.items())) + " rows")
 
 

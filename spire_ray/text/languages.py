@@ -1,6 +1,6 @@
 """Languages by ISO 639-1 code: an open registry, `configs/languages.yaml`, which the package carries as a link.
 
-`SPIRE_LANGUAGES` names another file. The ten of TOWER and SPIRE are filled in.
+`SPIRE_LANGUAGES` names a file of your own, whose lines are added. The ten of TOWER and SPIRE are filled in.
 """
 
 import os
@@ -41,8 +41,14 @@ class Language:
 @cache
 def registry() -> dict[str, Language]:
     """All languages by code. Raises ValueError for a file that is not as described."""
-    path = Path(os.environ.get("SPIRE_LANGUAGES") or carried.FOLDER / "languages.yaml")
+    own = os.environ.get("SPIRE_LANGUAGES")
+    return _read(carried.FOLDER / "languages.yaml") | (_read(Path(own)) if own else {})
+
+
+def _read(path: Path) -> dict[str, Language]:
     data = yaml.safe_load(path.read_text())
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected a line `CODE: {{name: …}}` for each language")
     known = {field.name for field in fields(Language)} - {"code"}
     languages = {}
     for code, described in data.items():
@@ -67,8 +73,8 @@ def language(code_or_name: str) -> Language:
     if known := find(code_or_name):
         return known
     wanted = code_or_name.strip().lower()
+    code = wanted if len(wanted) == 2 else "xx"
     raise ValueError(
-        f"language {code_or_name!r} is unknown; known are {', '.join(registry())} and their English names. "
-        "To add it: "
-        f"`{wanted[:2] or 'xx'}: {{name: …, error_rate: wer, normalizer: basic, sacrebleu: 13a}}` in configs/languages.yaml"
+        f"language {code_or_name!r} is unknown; known are {', '.join(registry())} and their English names. To add it: "
+        f"`{code}: {{name: …, error_rate: wer, normalizer: basic, sacrebleu: 13a}}` in a file that SPIRE_LANGUAGES names"
     )

@@ -7,8 +7,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from spire_ray.core import command, storage
-from spire_ray.core.provenance import RUN_FILE
+from spire_ray.core import command, provenance, storage
 from spire_ray.tools import _audit_labels, _audit_units
 
 FAULTS_FOUND = 1
@@ -21,10 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("spire audit", description="Account for every row of a labelling job.")
     parser.add_argument("folder", help="output folder of the stage label or pseudo_label")
     folder = parser.parse_args(arguments).folder
-    path = storage.join(folder, RUN_FILE)
-    stage = storage.read_json(path).get("stage") if storage.exists(path) else None
-    if stage not in _AUDITS:
-        raise ValueError(f"{folder}: of the stage {stage}; expected the output folder of one of {', '.join(_AUDITS)}")
+    stage = provenance.read(folder, *_AUDITS)["stage"]
     found, account, lines = _AUDITS[stage](folder)
     storage.write_bytes(storage.join(folder, "audit.json"), json.dumps(account, indent=1).encode())
     for line in lines:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spire_ray.core import command, storage
-from spire_ray.core.provenance import RUN_FILE
+from spire_ray.core import command, provenance
 from spire_ray.manifest import parquet, reader
 from spire_ray.manifest.formats import nemo
 from spire_ray.shards import account, marks, parts, planning
@@ -26,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--to", default="", metavar="FILE.parquet", help="write a Parquet manifest, which holds audio that is no file, too"
     )
     options = parser.parse_args(arguments)
+    provenance.read(options.folder, "label")
     total = marks.total(marks.read(options.folder)).rejected
     for line in account.lines(total):
         print(line, file=sys.stderr)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def rows(folder: str, kinds: Sequence[str]) -> Iterator[tuple[pa.Table, dict[str, str]]]:
     """The manifest's rows that were rejected for some kinds of reasons, shard by shard, and the reason of each."""
-    columns = storage.read_json(storage.join(folder, RUN_FILE))["resolved"]["columns"]
+    columns = provenance.read(folder)["resolved"]["columns"]
     there = marks.by_shard(folder, marks.Mark)
     seen: Counter[str] = Counter()
     for shard in planning.read(folder):

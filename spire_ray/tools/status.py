@@ -4,8 +4,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from spire_ray.core import command, lock, storage, tables
-from spire_ray.core.provenance import RUN_FILE
+from spire_ray.core import command, lock, provenance, storage, tables
 from spire_ray.shards import account, marks, planning
 
 _WINDOW = 600.0
@@ -25,10 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def lines(folder: str, now: float) -> list[str]:
     """What is known of a job. Raises ValueError for a folder that no stage has made."""
-    path = storage.join(folder, RUN_FILE)
-    if not storage.exists(path):
-        raise ValueError(f"{folder}: no {RUN_FILE} there; expected the output folder of a stage")
-    record, writer = storage.read_json(path), lock.holder(folder)
+    record, writer = provenance.read(folder), lock.holder(folder)
     if record["status"] == "complete" and writer is None:
         state = f"complete in {record['seconds']:g} s"
     elif writer:

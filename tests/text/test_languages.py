@@ -33,21 +33,24 @@ def test_languages_written_without_spaces_are_scored_by_character():
 def test_an_unknown_language_is_refused_the_known_ones_listed_and_the_line_to_add_given(name):
     with pytest.raises(ValueError, match=rf"language '{name}' is unknown; known are en, de, fr, nl, it, es, pt, ko, ru, zh "):
         language(name)
-    with pytest.raises(ValueError, match=r"To add it: `(xx|kl): \{name: …, error_rate: wer.*\}` in configs/languages\.yaml"):
+    with pytest.raises(ValueError, match=r"To add it: `xx: \{name: …, error_rate: wer.*\}` in a file that SPIRE_LANGUAGES names"):
         language(name)
 
 
-def test_a_language_is_added_by_a_line_of_the_registry(tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text("pt: {name: Portuguese}\nja: {name: Japanese, error_rate: cer, sacrebleu: ja-mecab}\n")
+def test_a_file_of_ones_own_adds_languages_and_changes_known_ones(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("pt: {name: Brazilian}\nja: {name: Japanese, error_rate: cer, sacrebleu: ja-mecab}\n")
     monkeypatch.setenv("SPIRE_LANGUAGES", str(tmp_path / "mine.yaml"))
     registry.cache_clear()
     try:
         assert (language("ja").name, language("Japanese").error_rate) == ("Japanese", "cer")
-        with pytest.raises(ValueError, match="language 'de' is unknown; known are pt, ja"):
-            language("de")
+        assert (language("pt").name, language("de").name) == ("Brazilian", "German")
         (tmp_path / "mine.yaml").write_text("ja: {nome: Japanese}")
         registry.cache_clear()
         with pytest.raises(ValueError, match="ja: expected"):
+            language("ja")
+        (tmp_path / "mine.yaml").write_text("")
+        registry.cache_clear()
+        with pytest.raises(ValueError, match="expected a line"):
             language("ja")
     finally:
         registry.cache_clear()
