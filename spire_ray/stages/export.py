@@ -38,6 +38,8 @@ def run(job: Job[ExportSettings]) -> None:
     from spire_ray.units.codebook import BUNDLED, Codebook
 
     settings = job.settings
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed, which transformers imports, warns
     made = _training(settings.training)
     if settings.samples and not made["held_out"]["pack"]:
         raise ValueError(f"samples={settings.samples}: the training {settings.training} has no held_out.pack to take them from")
