@@ -102,10 +102,10 @@ def _living(folder: str, number: int) -> dict[str, Any] | None:
 
 
 def _lives_here(writer: dict[str, Any]) -> bool | None:
-    """Whether a process of this machine still lives; None for one of another."""
-    if writer["machine"] != _machine():
+    """Whether a process of this machine still lives; None for one of another machine, or one that is hidden from this user."""
+    if writer["machine"] != _machine() or (began := _began(writer["pid"])) is None:
         return None
-    return bool(_began(writer["pid"]) == writer["began"])
+    return bool(began == writer["began"])
 
 
 def _machine() -> str:
@@ -116,8 +116,11 @@ def _machine() -> str:
     return socket.gethostname()
 
 
-def _began(pid: int) -> str:
-    """When a process began, which tells it from a later one of its number; empty where there is none."""
+def _began(pid: int) -> str | None:
+    """When a process began, which tells it from a later one of its number; empty where there is none.
+
+    None for a process of another user on a machine whose /proc shows only one's own (hidepid).
+    """
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     try:
@@ -125,7 +128,7 @@ def _began(pid: int) -> str:
     except ProcessLookupError:
         return ""
     except PermissionError:
-        pass
+        return None
     return "" if Path("/proc/self/stat").exists() else "alive"
 
 

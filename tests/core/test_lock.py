@@ -56,6 +56,19 @@ def test_another_process_of_the_same_number_is_not_the_writer(tmp_path):
         pass
 
 
+def test_a_process_of_another_user_that_is_hidden_from_this_one_is_watched_and_not_taken_for_dead(tmp_path, hasty, monkeypatch):
+    def hidden(pid, signal):
+        raise PermissionError
+
+    pid = 4_000_000  # no process of this user; /proc mounted with hidepid shows no other
+    lock_of(str(tmp_path), machine=lock._machine(), pid=pid, began="5", renewed=time.time())
+    assert lock.holder(str(tmp_path)) is None  # there is none of this number
+    monkeypatch.setattr(lock.os, "kill", hidden)
+    assert lock.holder(str(tmp_path))["pid"] == pid
+    with lock.held(str(tmp_path)):  # its lock has not changed for as long as a living writer would let it be
+        assert lock.holder(str(tmp_path))["pid"] == os.getpid()
+
+
 @pytest.mark.parametrize("renewed", [0, 1e12], ids=["an hour behind", "ahead"])
 def test_a_writer_elsewhere_lives_while_its_lock_changes_whatever_its_clock_says(renewed, tmp_path, hasty):
     folder, ended = str(tmp_path), threading.Event()

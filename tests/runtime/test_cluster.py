@@ -48,6 +48,7 @@ def test_a_node_that_comes_ends_the_waiting(monkeypatch):
     come = {"Alive": True, "NodeID": "new", "Resources": {"CPU": 1.0, "GPU": 1.0}}
     monkeypatch.setattr(cluster, "_ask_for", lambda *_: found.append(come))
     cluster.require("workers", 1, 1, 1, wait_minutes=1)
+    assert found.count(come) == 1  # asked for once, and seen at the next look
 
 
 def test_a_pool_leaves_the_cpus_that_its_tasks_need(monkeypatch):
