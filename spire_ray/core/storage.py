@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -209,28 +210,18 @@ def new_file(uri: str) -> Iterator[IO[bytes]]:
     local = Path(uri) if is_local(uri) else None
     if local:
         local.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=local.parent if local else None, prefix=".new-", delete=False) as file:
-        temporary = Path(file.name)
+    temporary = (local.parent if local else Path(tempfile.gettempdir())) / f".new-{uuid.uuid4().hex}"
+    with temporary.open("xb") as file:  # not of `tempfile`, whose files are their owner's alone
         try:
-            yield file  # type: ignore[misc]
+            yield file
             file.close()
             if local:
-                temporary.chmod(
-                    0o666 & ~_umask()
-                )  # a temporary file is for its owner alone, an output for who may read the folder
                 temporary.replace(local)
             else:
                 fs, path = filesystem(uri)
                 fs.put_file(str(temporary), path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def read_json(uri: str) -> Any:

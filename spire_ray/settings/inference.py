@@ -9,6 +9,7 @@ from spire_ray.settings.types import (
     Manifest,
     ModelReference,
     Operational,
+    Port,
     PositiveFloat,
     PositiveInt,
 )
@@ -25,7 +26,7 @@ class ServeSettings(StageSettings):
     aliases: Operational[tuple[str, ...]] = ("whisper-1",)
     """Other names that it answers to."""
     host: Operational[str] = "127.0.0.1"
-    port: Operational[int] = 8000
+    port: Operational[Port] = 8000
     engine: Operational[str] = "transformers"
     """What writes the answers: `transformers` by continuous batching, `padded` batches, `vllm`, which needs an environment of its
     own, or the engine of a plugin."""

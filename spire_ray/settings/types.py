@@ -27,6 +27,7 @@ PositiveInt = Annotated[int, Bound("ge", 1)]
 NonNegativeInt = Annotated[int, Bound("ge", 0)]
 PositiveFloat = Annotated[float, Bound("gt", 0)]
 NonNegativeFloat = Annotated[float, Bound("ge", 0)]
+Port = Annotated[int, Bound("ge", 1), Bound("le", 65_535)]
 Fraction = Annotated[float, Bound("ge", 0), Bound("le", 1)]
 
 

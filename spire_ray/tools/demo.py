@@ -5,12 +5,11 @@ import contextlib
 import sys
 import webbrowser
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spire_ray.core import command
+from spire_ray.core import command, config
 from spire_ray.settings import ServeSettings
 
 _ABOUT = "A toy: 1.5 million weights and 105 words of one synthesiser, made by `make quickstart`. It has never heard a person."
@@ -31,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spire_ray.serving import alone
     from spire_ray.serving.address import require_free_port
 
-    settings = ServeSettings(model=str(FOLDER / "model"), output="", port=options.port, max_new_tokens=48, max_batch_size=4)
+    asked = {"stage": "serve", "model": str(FOLDER / "model"), "output": "", "port": options.port}
+    settings = config.validate({**asked, "max_new_tokens": 48, "max_batch_size": 4}, "serve", "demo")
+    assert isinstance(settings, ServeSettings)
     if not options.no_page:
         require_free_port(settings)
     given = [{"path": options.clip}] if options.clip else clips()
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{_ABOUT}", flush=True)
     if not options.no_page:
         with contextlib.suppress(webbrowser.Error):
-            alone.serve(settings, Path(given[0]["path"]), webbrowser.open)
+            alone.serve(settings, given[0]["path"], webbrowser.open)
     return 0
 
 
@@ -52,7 +53,10 @@ def _hear(settings: ServeSettings, clips: Sequence[dict[str, Any]]) -> None:
     logging.disable_progress_bar()
     model = SpeechToText.from_pretrained(settings.model, max_new_tokens=settings.max_new_tokens)
     for clip in clips:
-        pieces = model.hear(clip["path"])
+        try:
+            pieces = model.hear(clip["path"])
+        except ValueError as error:
+            raise ValueError(f"{clip['path']}: {error}") from None
         [found] = model.write([pieces], "en", "de")
         units = np.concatenate([piece.units for piece in pieces])
         print(f"\n{clip['path']}  {found.seconds:.1f} s")

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -20,3 +22,10 @@ def test_what_was_written_before_an_error_comes(capfd):
         os.write(2, b"why\n")
         raise OSError
     assert capfd.readouterr().err == "why\n"
+
+
+def test_a_closed_standard_error_is_no_fault():
+    program = "import os, re; from spire_ray.runtime import native_log; os.close(2)\n"
+    program += "with native_log.without(re.compile(b'x')): print('on')"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "on\n")

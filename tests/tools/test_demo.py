@@ -30,7 +30,13 @@ def test_a_clip_of_ones_own(capsys, tmp_path):
     assert demo.main([bundle.clips()[1]["path"], "--no-page"]) == 0
     assert f"English  {bundle.clips()[1]['text']}\n" in capsys.readouterr().out
     assert demo.main([str(tmp_path / "absent.wav"), "--no-page"]) == 2
-    assert "no such file" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"demo: error: {tmp_path}/absent.wav: no such file\n"
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "-1"])
+def test_a_port_that_cannot_be_is_refused_in_one_line(port, capsys):
+    assert demo.main([f"--port={port}"]) == 2
+    assert f"demo: port={port}: " in capsys.readouterr().err
 
 
 def test_the_page_has_the_clip_and_answers_until_ctrl_c():
