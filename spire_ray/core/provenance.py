@@ -97,8 +97,10 @@ class Output:
     def finish(self, content: str = "", **facts: Any) -> None:
         """Mark the folder complete. Its id is what later stages record as their input.
 
-        `content` tells one state of a folder that may grow from another, and is the id's second part.
+        `content` tells one state of a folder that may grow from another, and is the id's second part. What it was made of goes
+        into it: rows of pseudo-labels carry units along, of which their own content says nothing.
         """
+        content = config.digest([content, self.states]) if content and self.states else content
         made = {key: self.record[key] for key in ("stage", "config", "inputs")}
         self.record |= {"status": "complete", "id": config.digest(made) + (f"{_STATE}{content}" if content else ""), **facts}
         self._write()

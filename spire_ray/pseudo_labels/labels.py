@@ -63,8 +63,8 @@ def _files(data: str) -> list[str]:
 # --- a shard --------------------------------------------------------------------------------------------------------
 
 
-def rows(shard: Shard, split: str) -> pa.Table:
-    """Rows of a shard in the split, without audio and those that labelling rejected.
+def rows(shard: Shard, split: str, language: str = "") -> pa.Table:
+    """Rows of a shard in the split, without audio and those that labelling rejected; `language` is that of rows that name none.
 
     Raises ValueError where a column is lacking that a translation needs.
     """
@@ -77,6 +77,9 @@ def rows(shard: Shard, split: str) -> pa.Table:
     keep = np.array([in_split(each, split) for each in found["split"].to_pylist()], bool)
     if "status" in found.column_names:
         keep &= np.array([status != REJECTED for status in found["status"].to_pylist()], bool)
+    if language:
+        named = pc.fill_null(found["language"].cast(pa.string()), language)
+        found = found.set_column(found.column_names.index("language"), "language", named)
     return found.filter(pa.array(keep))
 
 
@@ -183,7 +186,7 @@ def write_kept(settings: PseudoLabelSettings, shards: Sequence[Shard], found: di
             mine, scores, ranks = _good(settings, shard, target)
             keeps = cut.keeps(scores, ranks)
             kept += [(row["utt_id"], target, row["translation"]) for row, keep in zip(mine, keeps, strict=True) if keep]
-        table = pseudo.rows_with_translations(rows(shard, settings.split), kept)
+        table = pseudo.rows_with_translations(rows(shard, settings.split, settings.source_language), kept)
         lock.check(settings.output)
         tables.write(marks.part(settings.output, shard.shard), table)
         count += len(kept)

@@ -67,8 +67,10 @@ def _error(row: Mapping[str, Any]) -> str:
         return "no text"
     if codec.holds_units(text):
         return "units written as text"
+    if not row.get("language"):
+        return "no language, which source_language would say"
     try:
-        language(str(row.get("language") or ""))
+        language(str(row["language"]))
     except ValueError as error:
         return f"unknown language: {error}"
     return ""

@@ -163,6 +163,8 @@ class PseudoLabelSettings(StageSettings):
     """Unit folder, whose units and fingerprint go along, or manifest."""
     split: str = "train"
     """`all`: every row, also those without a split."""
+    source_language: str = ""
+    """Of the rows that name none."""
     model: ModelReference = ""
     """Any Hugging Face causal language model that translates when asked in its chat format, or to continue where it has none;
     empty: see `candidates`."""

@@ -35,7 +35,7 @@ _AT_ONCE = 256
 
 def plan(settings: PseudoLabelSettings) -> Iterable[str]:
     """Translations, and what they may cost."""
-    for code in settings.languages:
+    for code in (*settings.languages, *filter(None, (settings.source_language,))):
         language(code)
     if not settings.languages or len(set(settings.languages)) < len(settings.languages):
         raise ValueError(f"languages={list(settings.languages)}: name each target language once")
@@ -149,7 +149,7 @@ class TranslateShard:
         return {"shard": [shard.shard]}
 
     def _make(self, shard: Shard) -> None:
-        rows = labels.rows(shard, self._settings.split).to_pylist()
+        rows = labels.rows(shard, self._settings.split, self._settings.source_language).to_pylist()
         made = [_label(rows[request.row], request) for request in pseudo.requests(rows, self._settings.languages)]
         self._translate([label for label in made if not label["error"]])
         self._score([label for label in made if label["translation"]])

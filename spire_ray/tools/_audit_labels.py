@@ -38,7 +38,7 @@ def audit_folder(folder: str) -> Audit:
         if not is_done:
             found.waiting += 1
             continue
-        rows = labels.rows(shard, settings["split"]).to_pylist()
+        rows = labels.rows(shard, settings["split"], settings["source_language"]).to_pylist()
         asked = pseudo.requests(rows, settings["languages"])
         wanted = Counter(_name(rows[each.row]["utt_id"], each.target) for each in asked)
         table = labels.read(folder, shard.shard)

@@ -52,6 +52,20 @@ def test_pseudo_labels_go_on_with_what_is_new(tmp_path):
         Output.open(labels)
 
 
+def test_what_follows_a_change_has_changed_itself(tmp_path):
+    """Pseudo-labels carry units along: other units of the same texts are other rows, of which their own marks say nothing."""
+    ids = []
+    for content in ("one", "one", "two"):
+        units = made(tmp_path / "units", content)
+        labels = PseudoLabelSettings(output=str(tmp_path / "labels"), data=units, model="m", languages=("de",))
+        output = Output.open(labels)
+        output.begin(labels)
+        output.finish("the same marks")
+        storage.write_bytes(f"{labels.output}/part", b"")
+        ids.append(Output.open(labels).record["id"])
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_the_content_is_that_of_the_rows_and_not_of_the_machine(tmp_path):
     first = Mark(rows=3, digest="a", carried="b", units=10, rejected={"truncated": 1}, seconds=1.0, at=1.0)
 

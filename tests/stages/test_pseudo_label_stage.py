@@ -13,10 +13,10 @@ from spire_ray.pseudo_labels import labels
 from spire_ray.tools import audit, status
 
 
-def units(folder, part, count):
+def units(folder, part, count, language="en"):
     rows = [
         {
-            "utt_id": f"u{part}-{n}", "text": "dog " * n, "language": "en", "split": "train", "units": [n], "duration": 1.0,
+            "utt_id": f"u{part}-{n}", "text": "dog " * n, "language": language, "split": "train", "units": [n], "duration": 1.0,
             "status": "labelled",
         }
         for n in range(count)
@@ -86,3 +86,18 @@ def test_a_stopped_job_goes_on_with_what_is_missing_and_a_grown_folder_with_what
     pq.write_table(table.slice(1), out / "labels" / "part-000001.parquet")
     assert audit.main([str(out)]) == 1
     assert "missing 1, duplicate 0, not planned 0: u0-8 → de" in capsys.readouterr().out
+
+
+def test_rows_that_name_no_language_are_in_the_one_that_is_said_for_all(ray_session, tmp_path, run, capsys):
+    for part, count in enumerate((18, 6)):
+        units(tmp_path / "units", part, count, language=None)
+    threshold = ["quality.model=''", "quality.python=''"]
+    assert run("source_language=en", *threshold) == 0
+    kept = [row for path in sorted((tmp_path / "out").glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    assert kept and {row["language"] for row in kept} == {"en"}
+    assert {code for row in kept for code, _ in row["translations"]} == {"de", "fr"}
+    assert audit.main([str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    run(f"output={tmp_path}/other", *threshold)
+    assert "no language, which source_language would say" in capsys.readouterr().out
+    assert run("source_language=xx", *threshold, "--dry-run") == 2
