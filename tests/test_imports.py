@@ -81,7 +81,7 @@ def test_the_package_imports_nothing_of_the_checkout_around_it(outside):
         ("av", {"spire_ray.audio.media"}),
         ("espeakng_loader", {"spire_ray.quickstart.espeak"}),
         ("faiss", {"spire_ray.units"}),
-        ("mlflow", {"spire_ray.runtime.tracking", "spire_ray.core.references"}),
+        ("mlflow", {"spire_ray.runtime.tracking", "spire_ray.core.mlflow_store"}),
     ],
 )
 def test_a_library_is_imported_where_it_belongs(library, home):

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from spire_ray.core import references, storage
+from spire_ray.core import mlflow_store, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.registry import load_plugins, nearest
 from spire_ray.core.stage import STAGES
@@ -91,7 +91,7 @@ def _from_registry(value: Any) -> Any:
         return {key: _from_registry(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_from_registry(item) for item in value]
-    return references.registered(value) if isinstance(value, str) else value
+    return mlflow_store.registered(value) if isinstance(value, str) else value
 
 
 def identity(configuration: StageSettings) -> dict[str, Any]:

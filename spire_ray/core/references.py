@@ -7,7 +7,7 @@ open, whether `a/b` is a folder or an id of the Hub, is answered here alone.
 import os
 import re
 
-from spire_ray.core import copies, storage
+from spire_ray.core import copies, mlflow_store, storage
 from spire_ray.core.fields import Field
 
 FOUND, ABSENT, ON_THE_HUB = "found", "absent", "an id of the Hub"
@@ -16,7 +16,6 @@ _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "READM
 """What is fetched from the Hub."""
 _DESCRIPTION_FILES = ["spire.json", "codebook/*", "README.md", "config.json"]
 """Of those, what says what a model is."""
-_REGISTRY = "models:/"
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
@@ -35,31 +34,12 @@ def has_weights(encoder: str) -> bool:
     return "/" in encoder or os.path.exists(encoder)
 
 
-def registered(text: str) -> str:
-    """The folder of a version in the model registry, `models:/NAME/VERSION` or `models:/NAME@ALIAS`; other texts as they are.
-
-    Raises ValueError for a model or a version that the registry at MLFLOW_TRACKING_URI does not have.
-    """
-    if not text.startswith(_REGISTRY):
-        return text
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    name, alias, after = text.removeprefix(_REGISTRY).partition("@")
-    try:
-        client = MlflowClient()
-        found = client.get_model_version_by_alias(name, after) if alias else client.get_model_version(*name.rpartition("/")[::2])
-    except MlflowException as error:
-        raise ValueError(f"{text}: not in the model registry of MLFLOW_TRACKING_URI: {error.message}") from None
-    return str(found.source)
-
-
 def local_model(text: str, field: str = "model") -> str:
     """A local folder with a model: itself, or a copy of an `s3://` folder or of a Hugging Face `id[@revision]`.
 
     Raises ValueError, saying what to do, for one that is not there or cannot be had.
     """
-    text = registered(text)
+    text = mlflow_store.registered(text)
     if storage.exists(text):
         return copies.localize(text)
     if not storage.is_local(text):

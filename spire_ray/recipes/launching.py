@@ -31,9 +31,9 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
     import ray
 
+    from spire_ray.core.mlflow_store import store
     from spire_ray.runtime import cluster
     from spire_ray.runtime.tracker import SHARED, NoTracker, Tracker, share
-    from spire_ray.runtime.tracking import store
 
     cluster.connect()
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}

@@ -136,9 +136,9 @@ def _require(settings: StageSettings) -> None:
 
 
 def _work(name: str, settings: S, output: Output, run: Callable[[Job[S]], None]) -> None:
+    from spire_ray.core.mlflow_store import store
     from spire_ray.runtime import cluster
     from spire_ray.runtime.tracker import NoTracker, Tracker
-    from spire_ray.runtime.tracking import store
 
     began = time.monotonic()
     uri = store()

@@ -6,11 +6,10 @@ Importing mlflow takes seconds, so only the process that holds `Runs` pays for i
 import contextlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
-from spire_ray.core import redact
+from spire_ray.core import mlflow_store, redact
 
 Event = dict[str, Any]
 """One thing to be logged: `kind`, `key` and `experiment` of its run, `at` (milliseconds of Unix time), what belongs to it."""
@@ -19,11 +18,6 @@ FOLDER = "spire.folder"
 """Tag of a model: where it lies."""
 _LONGEST_PARAMETER = 6000
 _PARAMETERS_AT_ONCE = 100
-
-
-def store() -> str:
-    """The tracking store: MLFLOW_TRACKING_URI, else sqlite in the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def _quoted(key: str) -> str:
@@ -35,13 +29,7 @@ class Runs:
     """The runs of one experiment. A run is found again by its key, so that a stage that is run again continues it."""
 
     def __init__(self, uri: str, experiment: str) -> None:
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        # what is down is asked again later, not at once
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        from mlflow import MlflowClient
-
-        self._client, self._uri = MlflowClient(uri), uri
+        self._client, self._uri = mlflow_store.client(uri), uri
         found = self._client.get_experiment_by_name(experiment)
         self._ids: dict[str, str] = {}
         self._experiment: str = found.experiment_id if found else self._create(uri, experiment)

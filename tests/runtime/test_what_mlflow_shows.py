@@ -1,9 +1,11 @@
 """What MLflow shows of a run beside its metrics: the data it read, the model it made, and the registry that names it."""
 
+import time
+
 import pytest
 from mlflow import MlflowClient
 
-from spire_ray.core import config, references
+from spire_ray.core import config, mlflow_store
 from spire_ray.core.provenance import read_by
 from spire_ray.runtime.tracking import Runs
 from spire_ray.settings import LabelSettings
@@ -27,7 +29,7 @@ def test_data_and_model_of_a_run(store, tmp_path):
     for version in ("1", "2"):
         folder = str(tmp_path / version)
         runs.apply(event("model", name="it", folder=folder, tags={"license": "apache-2.0"}, registered="spire-full"))
-        assert references.registered(f"models:/spire-full/{version}") == folder
+        assert mlflow_store.registered(f"models:/spire-full/{version}") == folder
     run = MlflowClient(store).get_run(run_id)
     [data] = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest, data.tags[0].value) == ("units", "a.b", "data")
@@ -47,9 +49,9 @@ def test_a_version_of_the_registry_is_a_model_wherever_one_is_named(store, tmp_p
         read = config.validate({"stage": "evaluate", "output": "o", "data": "d", "models": models})
         assert read.models[0].model == str(tmp_path)
     for name in ("models:/mine/9", "models:/yours/1", "models:/mine@worst", "models:/mine"):
-        with pytest.raises(ValueError, match=f"{name}: not in the model registry"):
-            references.registered(name)
-    assert references.registered("models/mine") == "models/mine"
+        with pytest.raises(ValueError, match=f"{name}: not to be had from the model registry"):
+            mlflow_store.registered(name)
+    assert mlflow_store.registered("models/mine") == "models/mine"
 
 
 def test_data_is_known_by_its_file_where_no_stage_made_it(tmp_path):
@@ -60,3 +62,11 @@ def test_data_is_known_by_its_file_where_no_stage_made_it(tmp_path):
     assert (before["name"], before["source"], before["context"]) == ("m.jsonl", str(manifest), "manifest")
     manifest.write_text("{} \n")
     assert read_by(settings)[0]["digest"] != before["digest"]
+
+
+def test_a_registry_that_is_down_is_told_within_seconds(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="models:/a/1: not to be had from the model registry"):
+        mlflow_store.registered("models:/a/1")
+    assert time.monotonic() - began < 30
