@@ -79,14 +79,22 @@ class Tracker:
         """Wait until all is delivered or kept beside the output; why not all is delivered."""
         import ray
 
-        settled = self._actor.settle.remote(self._output)
-        try:
-            return str(ray.get(settled, timeout=patience))
-        except (ray.exceptions.RayError, TimeoutError) as error:
+        until, why = time.monotonic() + patience, ""
+        # a client that was started again takes what is tried again in any order: it is asked to settle when it has everything
+        if self._pending:
+            _, unanswered = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=patience)
+            why = "" if unanswered else "its client has died"  # of what is left then
             self._forget()
-            spool.append(self._output, list(self._pending.values()))
-            self._pending = {}
-            return f"no answer in {patience:g} s" if isinstance(error, TimeoutError) else "its client has died"
+        if not self._pending:
+            try:
+                return str(ray.get(self._actor.settle.remote(self._output), timeout=max(0.0, until - time.monotonic())))
+            except ray.exceptions.GetTimeoutError:
+                why = ""
+            except ray.exceptions.RayError:
+                why = "its client has died"
+        spool.append(self._output, list(self._pending.values()))
+        self._pending = {}
+        return why or f"no answer in {patience:g} s"
 
     def _send(self, **said: Any) -> Any:
         event = {"key": self._key, "experiment": self._experiment, "at": int(time.time() * 1000), **said}

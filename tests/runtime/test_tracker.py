@@ -65,7 +65,8 @@ def test_a_replay_that_fails_keeps_everything(tmp_path, capsys):
     assert "MLflow does not take it" in capsys.readouterr().err and len(spool.read(str(tmp_path))) == 1
 
 
-def test_a_client_that_is_killed_comes_back_and_goes_on_with_the_run(ray_session, store, tmp_path, capsys):
+@pytest.mark.parametrize("time_after_time", range(4))  # what is tried again comes in any order
+def test_a_client_that_is_killed_comes_back_and_goes_on_with_the_run(time_after_time, ray_session, store, tmp_path, capsys):
     tracker = Tracker(store, "spire", str(tmp_path / "out"))
     tracker.start("key", "name", "", {}, {})
     assert tracker.run_id()
