@@ -64,7 +64,8 @@ class Output:
         A configuration that only asks for more of the same work goes on in its folder. Raises ValueError if the folder was
         made by another one or from other inputs.
         """
-        identity, inputs = config.identity(settings), inputs_of(settings)
+        # as it is written, without what is secret, it is compared
+        identity, inputs = redact.value(config.identity(settings)), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
         record = storage.read_json(path) if storage.exists(path) else {}
         new = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}

@@ -164,3 +164,14 @@ def test_of_several_folders_in_braces_each_is_an_input(settings, tmp_path):
     both = dataclasses.replace(settings, output=str(tmp_path / "third"), manifest=f"{tmp_path}/{{codebook,other}}")
     ids = [storage.read_json(f"{tmp_path}/{name}/run.json")["id"] for name in ("codebook", "other")]
     assert inputs_of(both) == {"manifest": " ".join(ids)}
+
+
+def test_a_folder_whose_configuration_holds_a_secret_is_gone_on_with_and_another_refused(settings, monkeypatch):
+    monkeypatch.setenv("CORPUS_TOKEN", "abc123xyz")  # which may stand in a path by chance, too
+    for manifest in ("https://user:tower-of-babel@host/m.jsonl", "/data/abc123xyz/m.jsonl"):
+        mine = dataclasses.replace(settings, manifest=manifest, output=f"{settings.output}-{len(manifest)}")
+        finish(mine)
+        assert Output.open(mine).complete
+        assert "tower-of-babel" not in storage.read_bytes(f"{mine.output}/run.json").decode()
+        with pytest.raises(ValueError, match="made with other config"):
+            Output.open(dataclasses.replace(mine, manifest=manifest.replace("m.jsonl", "n.jsonl")))
