@@ -1,6 +1,5 @@
 """The rows of a test set: of units that the stage label made, or of any manifest."""
 
-import hashlib
 import json
 import random
 from collections import Counter
@@ -88,16 +87,6 @@ def rows(settings: GenerationSettings, *, audio: bool = False, extra: bool = Fal
     following = iter([*spoken[1:], *spoken[:1]] if len(spoken) > 1 else [None] * len(spoken))
     made = [row if row.units is None else replace(row, another=next(following)) for row in made]
     return list(_with_shots(made, settings))
-
-
-def digest(found: Iterable[Row]) -> str:
-    """Of all that is asked about rows and that answers are held against."""
-    hashed = hashlib.sha256()
-    for row in found:
-        said = (row.utt_id, row.language, row.text, row.translation, row.shots, row.tokens, row.tags, row.draft)
-        hashed.update(json.dumps(said, ensure_ascii=False).encode())
-        hashed.update(b"" if row.units is None else row.units.tobytes())
-    return hashed.hexdigest()[:20]
 
 
 def has_units(data: str) -> bool:
