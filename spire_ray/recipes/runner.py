@@ -129,7 +129,7 @@ def _in_order(
     waiting = [step for step in recipe.steps if step.name not in finished]
     running: dict[Future[float], str] = {}
     needs = {name: _needs(name, planned) for name in planned}
-    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds)
+    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds, needs, _AT_ONCE)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while waiting or running:
             for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
