@@ -96,5 +96,6 @@ def _row(name: str, prompt: str, row: Row, target: str, answer: Answer) -> dict[
         "tokens": answer.tokens,
         "seconds": answer.seconds,
         "duration": row.duration,
+        "corpus": row.corpus,
         "speaker": row.speaker,
     }

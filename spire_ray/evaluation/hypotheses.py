@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("tokens", pa.int32()),
         ("seconds", pa.float64()),
         ("duration", pa.float64()),
+        ("corpus", pa.string()),
         ("speaker", pa.string()),
     ]
 )

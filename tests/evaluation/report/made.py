@@ -31,7 +31,7 @@ def row(number, task, draw, rate, languages, failed=False):
         "text": " ".join(draw.choice(WORDS, length)), "reference": reference,
         "hypothesis": None if failed else spoiled(reference.split(), draw, rate * (1 + length / 20)),
         "error": "prompt too long: 900 tokens of 512" if failed else None, "tokens": length, "seconds": 0.01,
-        "duration": length * 0.4, "speaker": f"speaker-{number % 7}",
+        "duration": length * 0.4, "corpus": ("talks", "letters")[number % 2], "speaker": f"speaker-{number % 7}",
     }  # fmt: skip
 
 
