@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from spire_ray.core import config, storage
-from spire_ray.core.fields import fields
 from spire_ray.core.provenance import RUN_FILE, Output
 from spire_ray.core.stage import STAGES
 from spire_ray.recipes import launching, plan, report
@@ -128,7 +127,7 @@ def _in_order(
     """
     waiting = [step for step in recipe.steps if step.name not in finished]
     running: dict[Future[float], str] = {}
-    needs = {name: _needs(name, planned) for name in planned}
+    needs = {name: plan.needs(name, planned) for name in planned}
     outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds, needs, _AT_ONCE)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while waiting or running:
@@ -144,13 +143,6 @@ def _in_order(
                 finished.add(name)
                 outlook.ended(name)
                 yield name, seconds
-
-
-def _needs(name: str, planned: dict[str, StageSettings]) -> set[str]:
-    """The steps whose output folders the settings of a step name."""
-    given = [str(field.value) for field in fields(planned[name]) if field.reference]
-    texts = [each for text in given for each in storage.alternatives(text)]
-    return {maker for text in texts if (maker := plan.maker_of(text, planned))} - {name}
 
 
 def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings, arguments: list[str]) -> float:
@@ -169,7 +161,7 @@ def _finished(planned: dict[str, StageSettings]) -> set[str]:
     """Steps that have nothing to do. Those that read what another will do first are asked again when it has."""
     finished: set[str] = set()
     for name, settings in planned.items():
-        if _needs(name, planned) <= finished and _done(settings):
+        if plan.needs(name, planned) <= finished and _done(settings):
             finished.add(name)
     return finished
 

@@ -13,17 +13,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", help="YAML with `stage: run`")
     parser.add_argument("overrides", nargs="*", metavar="step.key=value", help="settings of a step, or root=FOLDER")
     parser.add_argument("--address", default="", metavar="URL", help="submit each stage to this Ray dashboard")
+    parser.add_argument(
+        "--grid", default="", metavar="KEY=a,b,c", help="over values of a setting; what they do not change runs once"
+    )
     parser.add_argument("--dry-run", action="store_true", help="validate every step, print its plan and end")
     parser.add_argument("--strict", action="store_true", help="with --dry-run: fail on inputs that nothing makes")
     options = parser.parse_intermixed_args(arguments)
-    from spire_ray.recipes import plan, runner
+    from spire_ray.recipes import grid, plan, runner
 
-    recipe = runner.load(options.recipe, options.overrides)
+    over = grid.expanded(options.recipe, options.overrides, options.grid) if options.grid else None
+    recipe = over.recipe if over else runner.load(options.recipe, options.overrides)
     planned = runner.stages(recipe)
     if options.dry_run:
         print(f"{recipe.title} → {recipe.root}")
         for line in plan.lines(planned):
             print(f"  {line}")
         return command.USER_ERROR if options.strict and plan.absent(planned) else 0
+    if over:
+        over.keep()
     runner.run(recipe, options.address)
     return 0

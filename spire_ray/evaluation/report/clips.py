@@ -1,18 +1,13 @@
 """The speech behind the rows of a report, as small files inside its page."""
 
-import base64
-import io
 from collections.abc import Iterable, Iterator, Mapping
 
-import soundfile
-
-from spire_ray.audio import decode
+from spire_ray.audio import decode, inline
 from spire_ray.audio.source import AudioError
 from spire_ray.core import storage
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.evaluation import test_set
 from spire_ray.manifest import reader, recording
-from spire_ray.settings import SAMPLE_RATE
 
 _LONGEST = 60.0
 """Seconds of a clip that goes into the page."""
@@ -52,8 +47,6 @@ def _of(uri: str, columns: Mapping[str, str], wanted: Iterable[str]) -> Iterator
                 samples = decode.load(recording.source(row["audio"]), *recording.part(row), max_seconds=_LONGEST)
             except (AudioError, OSError):
                 continue
-            made = io.BytesIO()
-            soundfile.write(made, samples, SAMPLE_RATE, format="OGG", subtype="VORBIS")
-            yield row["utt_id"], f"data:audio/ogg;base64,{base64.b64encode(made.getvalue()).decode()}"
+            yield row["utt_id"], inline.ogg(samples)
         if not missing:
             return
