@@ -46,7 +46,8 @@ def _system(model: EvaluatedModel) -> None:
     if model.format and model.system != "llm":
         raise ValueError(f"models.{model.name}.format={model.format}: of language models alone; leave it out")
     for task in tasks_of(model):
-        if TASKS[task].skill not in kind.skills or ("another" in TASKS[task].needs and kind.hears != "units"):
+        unable = TASKS[task].kind == "choice" and not kind.chooses
+        if unable or TASKS[task].skill not in kind.skills or ("another" in TASKS[task].needs and kind.hears != "units"):
             raise ValueError(
                 f"models.{model.name}.tasks: {task} is nothing for {model.system}, which does {', '.join(kind.skills)}"
             )
@@ -94,7 +95,7 @@ def read(settings: GenerationSettings) -> list[Row]:
     """The rows of the test set, with what the models need of them."""
     tasks = {(model.system, task) for model in settings.models for task in tasks_of(model)}
     audio = any(SYSTEMS[system].hears == "audio" and "speech" in TASKS[task].needs for system, task in tasks)
-    extra = any({"tags", "draft"} & set(TASKS[task].needs) for _, task in tasks)
+    extra = any({"tags", "draft", "contrast"} & set(TASKS[task].needs) for _, task in tasks)
     return test_set.rows(settings, audio=audio, extra=extra)
 
 

@@ -31,6 +31,7 @@ _SCHEMA = pa.schema(
         ("tokens", pa.list_(pa.string())),
         ("tags", pa.string()),
         ("draft", pa.string()),
+        ("contrast", pa.string()),
         ("corpus", pa.string()),
         ("speaker", pa.string()),
         ("duration", pa.float64()),
@@ -89,7 +90,7 @@ def ids(shard: Shard) -> list[str]:
 
 def digest(row: Row) -> str:
     """Of all that is asked about a row, that answers are held against, and that is told of it; not of where its audio lies."""
-    said = (row.utt_id, row.language, row.text, row.translation, row.shots, row.tokens, row.tags, row.draft)
+    said = (row.utt_id, row.language, row.text, row.translation, row.shots, row.tokens, row.tags, row.draft, row.contrast)
     told = (row.corpus, row.speaker, row.duration, row.frames, _heard(row.audio) if row.audio else ())
     hashed = hashlib.sha256(json.dumps([said, told], ensure_ascii=False).encode())
     for units in (row.units, row.another):

@@ -50,6 +50,8 @@ class Row:
     """A tag for each token, one space between them, as a corpus of named entities has them."""
     draft: str = ""
     """A translation that is to be corrected."""
+    contrast: str = ""
+    """A wrong translation, which is to be told from the right one."""
     corpus: str = ""
     speaker: str = ""
     duration: float = 0.0
@@ -181,6 +183,7 @@ def _row(row: dict[str, Any], source: str, target: str, heard: dict[str, Recordi
         tokens=tuple(row.get("tokens") or ()),
         tags=" ".join(row.get("tags") or ()),
         draft=(row.get("mt") or "").strip(),
+        contrast=(row.get("contrast") or "").strip(),
         corpus=row["corpus"] or "",
         speaker=row["speaker"] or "",
         duration=row["duration"] or 0.0,

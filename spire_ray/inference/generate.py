@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from spire_ray.core import copies
 from spire_ray.inference.engines import ENGINES, Asked, Engine
+from spire_ray.text import prompts
 from spire_ray.text.prompts import Span
 from spire_ray.text.tokenizer import SpeechTokenizer
 
@@ -84,6 +86,23 @@ class EngineGenerator:
             return await asyncio.gather(*(self._ids(ids.tolist()) for ids in prompts))
 
         return wait_for(all_of_them())
+
+    def likelihoods(self, prompt: Sequence[Span], answers: Sequence[str]) -> list[float]:
+        """The natural logarithm of the probability of each of some answers to a prompt, its end included.
+
+        Raises as `Engine.score` does, and as the tokenizer for what cannot be asked.
+        """
+        documents = [prompt, *(prompts.answered(prompt, answer, self.tokenizer.chat) for answer in answers)]
+        asked, *answered = (ids.tolist() for ids in self.tokenizer.asked(documents))
+        if not prompt[-1].control:  # a chat closes its answers itself
+            answered = [[*ids, self.tokenizer.end] for ids in answered]
+        # where the last token of a prompt goes on into an answer, all begin before it
+        given = min(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(asked, ids, strict=False))) for ids in answered)
+
+        async def all_of_them() -> list[list[float]]:
+            return await asyncio.gather(*(self.engine.score(ids[:given], ids[given:]) for ids in answered))
+
+        return [sum(each) for each in wait_for(all_of_them())]
 
     async def answer(
         self,

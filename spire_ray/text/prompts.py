@@ -157,6 +157,18 @@ def chat(turns: Sequence[Turn], units: np.ndarray | None = None, markup: ChatFor
     return spans
 
 
+def answered(asked: Sequence[Span], answer: str, markup: ChatFormat = CHATML) -> list[Span]:
+    """A prompt with an answer, as the documents that are trained have them."""
+    *head, last = asked
+    if last.control:
+        return [
+            *asked,
+            Span(answer.strip() if markup.trims else answer, answer=True),
+            Span(markup.closing, answer=True, control=True),
+        ]
+    return [*head, Span(f"{last.text} {answer}")]
+
+
 def multiturn(transcript: str, translation: str, source: str, target: str, style: Style = RELEASED) -> list[Turn]:
     """Speech → transcript → translation, in two turns."""
     first, second = style.turns

@@ -1,6 +1,6 @@
 """unbabel-comet itself in its own environment, on models of random weights: the scores are those of its own `predict`.
 
-Needs `SPIRE_COMET_PYTHON`, the interpreter of an environment made of constraints-comet.txt.
+Needs the environment that `make comet` makes, or its interpreter in `SPIRE_COMET_PYTHON`.
 """
 
 import json
@@ -19,10 +19,11 @@ from spire_ray.pseudo_labels import labels
 from spire_ray.settings import PseudoLabelSettings, QualitySettings
 from spire_ray.stages.pseudo_label import TranslateShard
 
-PYTHON = os.environ.get("SPIRE_COMET_PYTHON", "")
+MADE = Path(__file__).parents[2] / ".comet" / "bin" / "python"
+PYTHON = os.environ.get("SPIRE_COMET_PYTHON") or (str(MADE) if MADE.exists() else "")
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(not PYTHON, reason="SPIRE_COMET_PYTHON names no interpreter with unbabel-comet"),
+    pytest.mark.skipif(not PYTHON, reason="no environment with unbabel-comet: make comet"),
 ]
 
 
@@ -73,7 +74,7 @@ def test_a_shard_is_scored_as_comet_scores_it_itself(model, tiny_model, tmp_path
     expected = own(model, asked)
     assert len(made) > 6
     assert len(set(expected)) > 3  # else the model says nothing
-    assert [row["score"] for row in made] == pytest.approx(expected, abs=1e-6)
+    assert [row["score"] for row in made] == pytest.approx(expected, abs=1e-5)  # batches of another size are padded otherwise
     checkpoint = f"{model}/checkpoints/model.ckpt"
     assert comet.scores(asked, checkpoint, PYTHON, batch_size=3) == expected
 

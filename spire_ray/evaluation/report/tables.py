@@ -15,6 +15,7 @@ TITLES = {
     "mt": "Text → translation",
     "ape": "Translations corrected",
     "ner": "Named entities",
+    "contrast": "The right one of two translations",
 }
 _SAMPLES = 1000
 _UNFAIR = ("gold", "control")

@@ -48,6 +48,8 @@ class SystemKind:
     hears: Literal["units", "audio"] = "audio"
     options: Mapping[str, str] = field(default_factory=dict)
     """Options it takes and their defaults."""
+    chooses: bool = False
+    """Whether it can tell which of several answers is likelier."""
     weights: bool = True
     """Whether it is a model folder or an id of the Hub."""
     check: Callable[[EvaluatedModel, Sequence[tuple[str, str, str]]], None] = lambda model, wanted: None

@@ -1,5 +1,6 @@
 """A causal language model through the engines: of this platform, with unit tokens, or any text model such as TowerInstruct."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ class LanguageModel:
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """See `System`. An answer ends with its line."""
+        if any(request.choices for request in requests):
+            return [self._chosen(request) for request in requests]
         documents = [self.prompt(request) for request in requests]
         most = self.generator.longest_prompt
         prepared: list[list[int] | ValueError] = []
@@ -37,6 +40,17 @@ class LanguageModel:
             fits = len(ids) <= most
             prepared.append(ids if fits else ValueError(f"prompt too long: {len(ids)} tokens of {most}"))
         return in_batches(prepared, len, lambda row: None, self._batch_size, self._ask)
+
+    def _chosen(self, request: Request) -> Answer:
+        began = time.monotonic()
+        try:
+            found = self.generator.likelihoods(self.prompt(request), request.choices)
+        except ValueError as error:
+            return Answer(error=str(error))
+        best = max(range(len(found)), key=lambda number: found[number])
+        if found.count(found[best]) > 1:
+            return Answer(error="the answers are equally likely")
+        return Answer(request.choices[best], seconds=time.monotonic() - began)
 
     def prompt(self, request: Request) -> list[Span]:
         """What the model is asked."""
@@ -78,4 +92,4 @@ def load(model: EvaluatedModel, settings: GenerationSettings) -> LanguageModel:
     return LanguageModel(generator, model.format or None, settings.batch_size, style)
 
 
-SYSTEMS.register("llm", SystemKind(load=load, skills=("asr", "st", "mt", "turns", "instruct"), hears="units"))
+SYSTEMS.register("llm", SystemKind(load=load, skills=("asr", "st", "mt", "turns", "instruct"), hears="units", chooses=True))

@@ -16,7 +16,7 @@ from spire_ray.text.record import Form
 Skill = Literal["asr", "st", "mt", "turns", "instruct"]
 """Speech → transcript; speech → translation; text → translation; speech and its transcript → translation, in a second turn;
 an instruction in plain words → whatever it wants."""
-Need = Literal["speech", "another", "text", "translation", "tags", "draft"]
+Need = Literal["speech", "another", "text", "translation", "tags", "draft", "contrast"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Request:
     """What is to be translated; of `turns` the transcript; of `instruct` the instruction."""
     shots: tuple[tuple[str, str], ...] = ()
     """Examples of texts and their translations, for a model that continues text."""
+    choices: tuple[str, ...] = ()
+    """Answers of which the likeliest is wanted; empty: any answer."""
     form: Form | None = None
     """Asked in this form of every model; None: in the model's own."""
 
@@ -53,7 +55,8 @@ class Task:
     """One thing to ask."""
 
     kind: str
-    """What its answers are: `transcript`, `translation`, …; a metric says which it measures."""
+    """What its answers are: `transcript`, `translation`, …; a metric says which it measures. A `choice` is one of those that the
+    request has."""
     request: Callable[[Question], Request]
     needs: tuple[Need, ...]
     """What a row must have for it to be asked; `another` is the speech of another row, as units."""
