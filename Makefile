@@ -6,7 +6,7 @@ EXTRAS := train,serve,eval,cpu,quickstart,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install demo quickstart variants test test-all serve ui lint clean comet gpu-parcels gpu-rehearsal
+.PHONY: install demo quickstart variants test test-all serve ui lint clean comet harness gpu-parcels gpu-rehearsal
 
 install: .venv/installed
 
@@ -75,6 +75,16 @@ comet: .comet/installed
 	.comet/bin/python -m pip install --quiet $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints-comet.txt)
 	.comet/bin/python -m pip install --quiet -c constraints-comet.txt unbabel-comet "setuptools<81"
 	.comet/bin/python -c "import comet"
+	touch $@
+
+# lm-evaluation-harness beside the platform, which does without the fifteen packages that it brings: the stage harness
+harness: .harness/installed
+
+.harness/installed: constraints.txt
+	test -x .harness/bin/python || $(PYTHON) -m venv .harness
+	.harness/bin/python -m pip install --quiet $(TORCH)
+	.harness/bin/python -m pip install --quiet -c constraints.txt "lm-eval[hf]==0.4.13"
+	.harness/bin/python -c "import lm_eval"
 	touch $@
 
 clean:

@@ -25,7 +25,7 @@ _ALONE = "this_machine_alone"
 _ASKED_EVERY = 5.0
 """Seconds between two looks at a cluster that is to grow."""
 
-_ACTOR_POOLS = {"label", "pack", "pseudo_label", "generate", "evaluate"}
+_ACTOR_POOLS = {"label", "pack", "pseudo_label", "generate", "evaluate", "harness"}
 """Stages that use Ray Data's pools of actors, which log a known warning as an error."""
 
 _TELLS_ITS_LEVEL = re.compile(rb"Set ray log level from environment variable")

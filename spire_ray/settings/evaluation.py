@@ -137,6 +137,44 @@ class EvaluateSettings(GenerationSettings, ScoringSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HarnessModel:
+    """One model of lm-evaluation-harness."""
+
+    name: str
+    """Name in the report."""
+    model: ModelReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessSettings(StageSettings):
+    """Models at tasks of lm-evaluation-harness, by its own command."""
+
+    stage: Literal["harness"] = "harness"
+    models: tuple[HarnessModel, ...]
+    tasks: tuple[str, ...]
+    """As the harness names them, or the files of `task_folder`."""
+    task_folder: str = ""
+    """Folder of more tasks, YAML files of the harness, which may read local files; every node must see it."""
+    python: Operational[str] = ".harness/bin/python"
+    """Interpreter of the environment that holds lm-eval (`make harness`)."""
+    shots: NonNegativeInt | None = None
+    """Examples before each question; none given: as each task says."""
+    rows: NonNegativeInt = 0
+    """At most so many of each task; 0: all."""
+    chat: bool = False
+    """Ask in the chat format of the model."""
+    dtype: str = ""
+    """As the harness names it; empty: that of the weights."""
+    seed: int = 0
+    batch_size: Operational[PositiveInt] = 8
+    workers: Operational[PositiveInt] = 1
+    """Models that are asked beside each other."""
+    gpus_per_worker: Operational[NonNegativeFloat] = 0.0
+    threads: Operational[PositiveInt] = 1
+    """CPU threads of one worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistortSettings(StageSettings):
     """A test set under noise and the like."""
 

@@ -46,7 +46,7 @@ class Entry:
     @property
     def place(self) -> str:
         """Test set and languages."""
-        return f"{self.test_set} {self.languages}"
+        return f"{self.test_set} {self.languages}".strip()
 
     @property
     def better(self) -> bool:
@@ -89,16 +89,16 @@ def _of(folder: str, data: dict[str, Any]) -> list[Entry]:
     scores: dict[tuple[str, str], list[dict[str, Any]]] = {}
     entries = []
     for figure in data["figures"]:
-        model, task = figure["model"], figure["task"]
-        if (model, task) not in scores:
-            scores[model, task] = list(tables.read(storage.join(folder, results.BY_ROW, model, f"{task}.parquet")).to_pylist())
+        model, file = figure["model"], figure.get("scores", figure["task"])
+        if (model, file) not in scores:
+            scores[model, file] = list(tables.read(storage.join(folder, results.BY_ROW, model, f"{file}.parquet")).to_pylist())
         start, _, end = figure["languages"].partition("-")
-        rows = [row for row in scores[model, task] if (row["source"], row["target"]) == (start, end or start)]
+        rows = [row for row in scores[model, file] if (row["source"], row["target"]) == (start, end or start)]
         entries.append(
             Entry(
                 folder=folder,
                 protocol=data.get("protocol", ""),
-                test_set=data.get("test_set") or folder.rstrip("/").rpartition("/")[2],
+                test_set=figure.get("test_set") or data.get("test_set") or folder.rstrip("/").rpartition("/")[2],
                 signature=figure["signature"],
                 rows=rows,
                 scoring=data.get("scoring", {}),

@@ -15,6 +15,7 @@ TITLES = {
     "mt": "Text → translation",
     "ape": "Translations corrected",
     "ner": "Named entities",
+    "text": "Text skills (lm-evaluation-harness)",
     "contrast": "The right one of two translations",
 }
 _SAMPLES = 1000
