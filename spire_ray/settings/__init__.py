@@ -40,11 +40,12 @@ from spire_ray.settings.training import (
     TrainingSettings,
     TrainSettings,
 )
-from spire_ray.settings.units import EncoderSettings, FitCodebookSettings, LabelSettings
+from spire_ray.settings.units import AugmentSettings, EncoderSettings, FitCodebookSettings, LabelSettings
 
 __all__ = [
     "SAMPLE_RATE",
     "ArchitectureSettings",
+    "AugmentSettings",
     "Candidate",
     "CometSettings",
     "CorpusSettings",

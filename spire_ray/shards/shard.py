@@ -88,10 +88,11 @@ class Work:
         return np.maximum(np.where(np.isnan(durations), _UNKNOWN_SECONDS, durations), _LEAST_SECONDS)
 
 
-def labelling(shard_seconds: float, cut: bool = False) -> Work:
-    """The work of labelling: what is heard decides it, all else goes along."""
-    carries = tuple(name for name in MANIFEST.names if name not in ("utt_id", "audio", "offset", "duration"))
-    return Work((PATH, "offset", "duration"), carries, shard_seconds, cut)
+def labelling(shard_seconds: float, cut: bool = False, by_split: bool = False) -> Work:
+    """The work of labelling: what is heard decides it, and the split where it decides `by_split`; all else goes along."""
+    decide = ("offset", "duration", *(("split",) if by_split else ()))
+    carries = tuple(name for name in MANIFEST.names if name not in ("utt_id", "audio", *decide))
+    return Work((PATH, *decide), carries, shard_seconds, cut)
 
 
 def check(shard: Shard, rows: pa.Table) -> None:
