@@ -21,6 +21,7 @@ from spire_ray.settings.inference import ServeSettings
 from spire_ray.settings.quickstart import ArchitectureSettings, CorpusSettings, InitModelSettings, SplitSettings
 from spire_ray.settings.recipe import RecipeSettings, StepSettings
 from spire_ray.settings.text import (
+    BalanceSettings,
     Candidate,
     ExtendModelSettings,
     FilterSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "SAMPLE_RATE",
     "ArchitectureSettings",
     "AugmentSettings",
+    "BalanceSettings",
     "Candidate",
     "CometSettings",
     "CorpusSettings",
