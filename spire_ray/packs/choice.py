@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from spire_ray.core import storage, tables
-from spire_ray.packs import available, balance, budget, mixture, pack
+from spire_ray.packs import available, balance, budget, conversations, mixture, pack
 from spire_ray.packs.available import MEASURES, Available
 from spire_ray.packs.tokens import WORK_FOLDER, block_file, mark
 from spire_ray.settings import PackSettings
@@ -86,7 +86,7 @@ def _passes(shares: dict[str, budget.Share], ranks: np.ndarray, of: Callable[[st
 
 def pack_group(settings: PackSettings, form: pack.Form, choice: Choice, blocks: int, group: int) -> dict[str, Any]:
     """Gather the chosen documents of one group, sort them by id, pack them; returns the counts of the group."""
-    found: list[tuple[str, int, int, pack.Document]] = []
+    found: list[tuple[str, int, int, str, pack.Document]] = []
     brought = [dict.fromkeys(MEASURES, 0.0) for _ in settings.sources]
     labels = [Counter[str]() for _ in settings.sources]
     directions: set[str] = set()
@@ -97,16 +97,19 @@ def pack_group(settings: PackSettings, form: pack.Form, choice: Choice, blocks: 
         directions |= set(table["direction"].to_pylist()) - {""}
         longest = {key: max([most, *table[key].to_pylist()]) for key, most in longest.items()}
         tokens = _documents(table, number)
-        for (utt_id, content, document), repeat in zip(tokens, times, strict=True):
-            found += [(utt_id, number, content, document)] * int(repeat)
+        lines = table["line"].to_pylist()
+        for (utt_id, content, document), line, repeat in zip(tokens, lines, times, strict=True):
+            found += [(utt_id, number, content, line or "", document)] * int(repeat)
         sizes = available.sizes(table)
         for measure in brought[number]:
             brought[number][measure] += float((sizes[measure] * times).sum())
         used = sizes[balance.measure(settings.sources[number])] * times
         for label in choice.shares[number]:
             labels[number][label] += int(used[available.equal(table["label"], label)].sum())
-    documents = [document for *_, document in sorted(found, key=lambda each: each[:3])]
-    facts = pack.write_group(settings.output, group, documents, form)
+    found.sort(key=lambda each: each[:3])
+    facts = pack.write_group(settings.output, group, [document for *_, document in found], form)
+    if settings.to == "jsonl":
+        conversations.write_group(settings.output, group, [line for *_, line, _ in found])
     return {**facts, "sources": brought, "labels": labels, "directions": sorted(directions), "longest": longest}
 
 

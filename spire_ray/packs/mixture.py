@@ -44,6 +44,9 @@ class Prompted:
     """What it teaches: `asr.en`, `st.en-de`, `mt.de-en`; empty for plain text and conversations."""
     language: str = ""
     """Of its speech or text; empty for conversations."""
+    turns: tuple[Turn, ...] = ()
+    """Of a chat, and what it begins with."""
+    system: str = ""
 
 
 def name(source: SourceSettings) -> str:
@@ -115,7 +118,8 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
         system, turns = _turns(conversation)
         if system and not markup.instructed:
             raise SkipRow("system turn", "the chat template of the model has no form for it")
-        return Prompted(row["utt_id"], prompts.chat(turns, markup=markup, system=system), False)
+        spans = prompts.chat(turns, markup=markup, system=system)
+        return Prompted(row["utt_id"], spans, False, turns=tuple(turns), system=system)
     if source.task == "text" and source.format == "it":
         raise SkipRow("no conversations", "the task text in the format it needs rows with conversations")
     spoken = _units(row) if source.task in SPEECH_TASKS else None
@@ -132,7 +136,8 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
         spans = _completion(source, code, text, target, spoken, style)
         return Prompted(row["utt_id"], spans, True, told, direction, code)
     turns = _chat(source, code, text, target, style)
-    return Prompted(row["utt_id"], prompts.chat(turns, spoken, markup), False, told, direction, code)
+    spans = prompts.chat(turns, spoken, markup)
+    return Prompted(row["utt_id"], spans, False, told, direction, code, tuple(turns))
 
 
 def _direction(source: SourceSettings, code: str) -> str:

@@ -1,7 +1,8 @@
 """Rows of the sources → tokens, in Parquet files sorted by key: what lies between the sources and the pack.
 
 Columns: `key`, `utt_id`, `ids`, `counted`, `units` and `seconds` of its speech, `content` (hash of the ids), `cuttable`,
-`direction` (what it teaches: `asr.en`, `st.en-de`), `label` (what it is balanced as).
+`direction` (what it teaches: `asr.en`, `st.en-de`), `label` (what it is balanced as), `line` (its JSON, where that is
+asked for).
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import in_split
-from spire_ray.packs import balance, budget, filters, mixture
+from spire_ray.packs import balance, budget, conversations, filters, mixture
 from spire_ray.packs.mixture import Prompted, SkipRow
 from spire_ray.settings import PackSettings
 from spire_ray.text import prompts
@@ -33,6 +34,7 @@ _SCHEMA = pa.schema(
         ("cuttable", pa.bool_()),
         ("direction", pa.string()),
         ("label", pa.string()),
+        ("line", pa.string()),
     ]
 )
 _REJECTED = pa.schema([("utt_id", pa.string()), ("source", pa.string()), ("reason", pa.string())])
@@ -138,7 +140,11 @@ class Tokeniser:
             "cuttable": cuttable,
             "direction": document.direction,
             "label": balance.label(settings, number, document.language, document.direction),
+            "line": self._line(document, number) if settings.to == "jsonl" else None,
         }
+
+    def _line(self, document: Prompted, number: int) -> str:
+        return conversations.line(document, mixture.name(self._settings.sources[number]), self._tokenizer, self._end)
 
 
 def read_rows(block: dict[str, Any]) -> list[dict[str, Any]]:

@@ -116,6 +116,8 @@ class PackSettings(StageSettings):
     packing: Literal["best_fit", "megatron"] = "best_fit"
     """`best_fit`: no document is cut but plain text longer than a row, and none sees another; `megatron`: documents without
     BOS, joined, cut at the row's edge, attention through the row."""
+    to: Literal["pack", "jsonl"] = "pack"
+    """`jsonl`: beside the pack, the same documents as JSON lines that Axolotl, ms-swift and TRL read."""
     terminator: str = ""
     """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
     prompts: str = "spire-2026"
@@ -162,6 +164,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """The best and the worst of several candidates as pairs for preference training, in `pairs/`."""
+
+    task: Literal["", "mt", "st"] = ""
+    """What is asked: the translation of the transcript, or of the speech; empty: no pairs."""
+    margin: NonNegativeFloat = 0.0
+    """By which the scores of the two differ at least, by `quality.by`."""
+    prompts: str = "spire-2026"
+    surface: Literal["pua", "extra_id"] = "pua"
+    """How the model that is trained has its units written; see `extend_model`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpectedLabelsSettings:
     """What the plan counts with as long as model and data are not there."""
 
@@ -190,6 +205,7 @@ class PseudoLabelSettings(StageSettings):
     languages: tuple[str, ...]
     """Target languages. A row is never translated into its own."""
     quality: QualitySettings = field(default_factory=QualitySettings)
+    pairs: PairSettings = field(default_factory=PairSettings)
     rows_per_shard: PositiveInt = 10_000
     """Transcripts in one shard: the unit of work, commit and resume."""
     max_new_tokens: PositiveInt = 256
