@@ -18,6 +18,7 @@ from spire_ray.settings.evaluation import (
     ShotSettings,
 )
 from spire_ray.settings.inference import ServeSettings
+from spire_ray.settings.preparation import ActivitySettings, LimitSettings, PrepareSettings, TranscriptSettings
 from spire_ray.settings.quickstart import ArchitectureSettings, CorpusSettings, InitModelSettings, SplitSettings
 from spire_ray.settings.recipe import RecipeSettings, StepSettings
 from spire_ray.settings.text import (
@@ -46,6 +47,7 @@ from spire_ray.settings.units import AugmentSettings, EncoderSettings, FitCodebo
 
 __all__ = [
     "SAMPLE_RATE",
+    "ActivitySettings",
     "ArchitectureSettings",
     "AugmentSettings",
     "BalanceSettings",
@@ -68,10 +70,12 @@ __all__ = [
     "InitModelSettings",
     "LabelSettings",
     "LicenseSettings",
+    "LimitSettings",
     "LoraSettings",
     "OptimizerSettings",
     "PackSettings",
     "PairSettings",
+    "PrepareSettings",
     "PseudoLabelSettings",
     "QualitySettings",
     "RecipeSettings",
@@ -88,5 +92,6 @@ __all__ = [
     "TrackingSettings",
     "TrainSettings",
     "TrainingSettings",
+    "TranscriptSettings",
     "UnitSettings",
 ]

@@ -9,6 +9,7 @@ from spire_ray.settings.types import (
     File,
     Folder,
     Fraction,
+    Growing,
     Manifest,
     NonNegativeFloat,
     NonNegativeInt,
@@ -102,7 +103,7 @@ class LabelSettings(StageSettings):
     """Audio → deduplicated discrete units, shard by shard."""
 
     stage: Literal["label"] = "label"
-    manifest: Manifest
+    manifest: Growing[Manifest]
     columns: dict[str, str] = field(default_factory=dict)
     """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     codebook: Folder

@@ -126,10 +126,7 @@ class Decode:
         """Raises ValueError if the rows are not those that were planned."""
         row = batch.to_pylist()[0]
         shard = Shard.of(row)
-        source = storage.version(shard.file)
-        table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
-        check(shard, table)
-        inside = heard.digest(table)
+        table, source, inside = self.read(shard)
         if row.get("again"):
             names = parts.rejected(self.output, shard.shard, row["again"])
             table = table.filter(pc.is_in(table["utt_id"], pa.array(list(names), pa.string())))
@@ -139,6 +136,13 @@ class Decode:
         samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
         again = bool(row.get("again"))
         return Decoded(shard.shard, found, samples, errors, again, shard.digest, shard.carried, inside, source if inside else "")
+
+    def read(self, shard: Shard) -> tuple[pa.Table, str, str]:
+        """Rows of the manifest, the version of their file and the hash of the audio inside them. Raises as `shard` does."""
+        source = storage.version(shard.file)
+        table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
+        check(shard, table)
+        return table, source, heard.digest(table)
 
     def clips(self, rows: list[Row], shard: Shard = _WHOLE) -> list[list[Clip]]:
         """What each row becomes. What cannot be reached is tried again after a while."""

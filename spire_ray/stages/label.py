@@ -82,9 +82,9 @@ def _planned(settings: LabelSettings) -> list[Shard]:
     augment = settings.augment
     if augment.copies and not planning.is_planned(settings.manifest, settings.columns, settings.output):
         talkers.prepare(augment, settings.manifest, settings.columns, augment.split, settings.output)
-    by_split = bool(augment.copies) and augment.split != EVERY_SPLIT
+    decide = ("split",) if augment.copies and augment.split != EVERY_SPLIT else ()
     cut = bool(settings.cut_seconds)
-    return planning.plan(settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=cut, by_split=by_split)
+    return planning.plan(settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=cut, depends_on=decide)
 
 
 def _codebook(settings: LabelSettings) -> Any:
