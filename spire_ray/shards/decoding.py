@@ -130,8 +130,7 @@ class Decode:
         if row.get("again"):
             names = parts.rejected(self.output, shard.shard, row["again"])
             table = table.filter(pc.is_in(table["utt_id"], pa.array(list(names), pa.string())))
-        heard_once = chain.from_iterable(self.clips(table.to_pylist(), shard))
-        clips = [one for clip in heard_once for one in (clip, *self._copies(clip))]
+        clips = self.heard(table.to_pylist(), shard)
         found = pa.Table.from_pylist([{name: clip[0][name] for name in _ROWS.names} for clip in clips], _ROWS)
         samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
         again = bool(row.get("again"))
@@ -143,6 +142,10 @@ class Decode:
         table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
         check(shard, table)
         return table, source, heard.digest(table)
+
+    def heard(self, rows: list[Row], shard: Shard = _WHOLE) -> list[Clip]:
+        """What all rows become, each with its copies behind it."""
+        return [one for clip in chain.from_iterable(self.clips(rows, shard)) for one in (clip, *self._copies(clip))]
 
     def clips(self, rows: list[Row], shard: Shard = _WHOLE) -> list[list[Clip]]:
         """What each row becomes. What cannot be reached is tried again after a while."""

@@ -49,7 +49,7 @@ def job(tmp_path, tiny_codebook):
         if not here:
             return cli.main(["label", "--config", json.dumps(made)])
         settings = config.load(json.dumps(made))
-        decode, actor = label._decode(settings), label.LabelShard(settings)
+        decode, actor = label.decode(settings), label.LabelShard(settings)
         for row in label._todo(settings, label._planned(settings))[0]:
             actor(decode(pa.Table.from_pylist([row])))
         return 0
