@@ -35,18 +35,18 @@ class Condition:
         return np.asarray(made / peak if peak > 1 else made, np.float32)
 
 
-def parsed(text: str) -> Condition:
+def parsed(text: str, field: str = "conditions") -> Condition:
     """`noise=10` → a condition. Raises ValueError for an unknown name, and for a strength that it does not take."""
     name, _, strength = text.partition("=")
     if name not in DISTORTIONS:
-        raise ValueError(f"conditions: {text}{nearest(name, DISTORTIONS)}")
+        raise ValueError(f"{field}: {text}{nearest(name, DISTORTIONS)}")
     _, (low, high), what = DISTORTIONS[name]
     try:
         value = float(strength)
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise ValueError(f"conditions: {text}: {name}=NUMBER, {what}, from {low:g} to {high:g}")
+        raise ValueError(f"{field}: {text}: {name}=NUMBER, {what}, from {low:g} to {high:g}")
     return Condition(name, value)
 
 

@@ -9,13 +9,13 @@ from spire_ray.audio import decode
 from spire_ray.settings import SAMPLE_RATE
 
 
-def encode(samples: np.ndarray) -> bytes:
-    """Mono samples at 16 kHz, float32 in [-1, 1] or int16, as a WAV file. Raises ValueError for another array."""
+def encode(samples: np.ndarray, form: str = "WAV") -> bytes:
+    """Mono samples at 16 kHz, float32 in [-1, 1] or int16, as a file (FLAC: int16). Raises ValueError for another array."""
     if samples.ndim != 1 or samples.dtype not in (np.float32, np.float64, np.int16):
         raise ValueError(f"audio: {samples.dtype} {list(samples.shape)}: must be [samples], float32 or int16, at 16 kHz")
     buffer = io.BytesIO()
     subtype = "PCM_16" if samples.dtype == np.int16 else "FLOAT"
-    soundfile.write(buffer, samples, SAMPLE_RATE, format="WAV", subtype=subtype)
+    soundfile.write(buffer, samples, SAMPLE_RATE, format=form, subtype=subtype)
     return buffer.getvalue()
 
 

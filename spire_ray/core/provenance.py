@@ -23,7 +23,7 @@ CORPUS_FILE = "corpus.json"
 """Beside the rows of a corpus that was fetched: its name, license and id on the Hub."""
 FETCHED = "_done"
 """Beside the models that were fetched: a file for each, with its id."""
-_PREPARED = ("plan.parquet", "_manifest", "fingerprint.json")
+_PREPARED = ("plan.parquet", "_manifest", "fingerprint.json", "_talkers.parquet")
 """What a job writes before its work: a folder that holds no more belongs to nobody yet."""
 _STATE = "."
 """Between what made a folder and what lies in it, in an id."""

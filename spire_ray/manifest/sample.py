@@ -5,16 +5,18 @@ manifest is streamed; what is kept at a time is a few times the sample, without 
 """
 
 import hashlib
-from collections import defaultdict
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spire_ray.manifest import parquet, reader, splits
-from spire_ray.manifest.schema import EVERY_SPLIT, Columns
+from spire_ray.manifest.schema import EVERY_SPLIT, Columns, Row, in_split
 
 _KEPT = ("utt_id", "duration", "speaker")
 _KEY = "key"
@@ -105,6 +107,32 @@ def draw(
     if absent := sorted(set(pools) - seen):
         raise ValueError(f"weights: no row of the split {split} is of {', '.join(absent)}; there are {', '.join(sorted(seen))}")
     return {name: pool.drawn() for name, pool in pools.items()}
+
+
+def some(
+    uri: str, count: int, seed: int, use: str, columns: Columns | None = None, split: str = EVERY_SPLIT, utt_id: str = ""
+) -> tuple[list[Row], int]:
+    """So many rows of a split with their audio, by lot and in its order, or the one of an id; and how many there are.
+
+    Of a Parquet file no audio but theirs is read.
+    """
+    keys: list[tuple[float, str, str, int]] = []
+    first: Counter[str] = Counter()
+    total = 0
+    for file, table in reader.located(uri, columns or {}, audio_bytes=False, strict=False):
+        rows = enumerate(zip(table["utt_id"].to_pylist(), table["split"].to_pylist(), strict=True), first[file])
+        mine = [(name, number) for number, (name, given) in rows if in_split(given, split) and utt_id in ("", name)]
+        keys = heapq.nsmallest(count, chain(keys, ((chance(name, seed, use), name, file, number) for name, number in mine)))
+        total += len(mine)
+        first[file] += len(table)
+    names = pa.array([name for _, name, file, _ in keys if not reader.is_parquet(file)], pa.string())
+    found: list[Row] = []
+    for _, _, file, number in keys:
+        found += reader.rows(file, columns or {}, number, 1).to_pylist() if reader.is_parquet(file) else []
+    for _, table in reader.located(uri, columns or {}, strict=False) if len(names) else ():
+        found += table.filter(pc.is_in(table["utt_id"], names)).to_pylist()
+    places = {name: place for place, (_, name, _, _) in enumerate(keys)}
+    return sorted(found, key=lambda row: places[row["utt_id"]]), total
 
 
 def write(uri: str, chosen: Iterable[str], target: str, columns: Columns | None = None) -> int:

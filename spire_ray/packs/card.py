@@ -49,12 +49,47 @@ def _text(facts: dict[str, Any]) -> str:
             f"| {source['hours']:.3g} | {short(source['tokens'])} | {source['tokens'] / total:.1%} | {_target(source)} |"
         )
     lines += ["", f"![planned and packed]({PLOT_FILE})", ""]
+    lines += _balance(facts["sources"])
+    lines += _prepared(facts.get("prepared", {}))
     if facts["rejected"]:
         lines += ["## Left out", "", "| source | reason | rows | example |", "|---|---|---:|---|"]
         for name, reasons in facts["rejected"].items():
             for kind, found in reasons.items():
                 lines.append(f"| {name} | {kind} | {found['count']} | {found['utt_id']}: {_cell(found['reason'])} |")
     return "\n".join(lines) + "\n"
+
+
+def _balance(sources: list[dict[str, Any]]) -> list[str]:
+    """What the temperature made of the shares, language by language."""
+    balanced = [source for source in sources if "balanced" in source]
+    if not balanced:
+        return []
+    head = "| source | of | there is | share of it | brought | share | used |"
+    lines = ["## Balance", "", head, "|---|---|---:|---:|---:|---:|---:|"]
+    for source in balanced:
+        there, brought = (max(1, sum(one[key] for one in source["balanced"].values())) for key in ("available", "brought"))
+        for label, one in source["balanced"].items():
+            used = one["brought"] / max(1, one["available"])
+            lines.append(
+                f"| {source['name']} | {label or 'conversations'} | {short(one['available'])} | {one['available'] / there:.1%} "
+                f"| {short(one['brought'])} | {one['brought'] / brought:.1%} | {used:.2f} × |"
+            )
+    return [*lines, ""]
+
+
+def _prepared(prepared: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """What was done to the recordings and transcripts before they were labelled."""
+    if not prepared:
+        return []
+    head = "| source | rows | hours | left out | signal to noise, dB: 5 %, median, 95 % | what was done |"
+    lines = ["## Preparation", "", head, "|---|---:|---:|---:|---|---|"]
+    for name, stages in prepared.items():
+        for found in stages:
+            snr = found["figures"]["percentiles"]["snr"]
+            ratio = ", ".join(f"{snr[place]:.1f}" for place in (0, 2, 4)) if snr else ""
+            done = "; ".join(f"{note}: {count}" for note, count in found["figures"]["notes"].items())
+            lines.append(f"| {name} | {found['rows']} | {found['hours']:.2f} | {found['rejected']} | {ratio} | {_cell(done)} |")
+    return [*lines, ""]
 
 
 def _target(source: dict[str, Any]) -> str:

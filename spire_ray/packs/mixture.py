@@ -15,7 +15,7 @@ from spire_ray.text.prompts import RELEASED, Span, Style, Turn
 
 SPEECH_TASKS = ("asr", "st", "st_multiturn")
 ANY = "any"
-"""As target language: a document of each translation that a row has."""
+"""As a language: a document of each translation that a row has, or of each text."""
 
 
 class SkipRow(ValueError):
@@ -39,9 +39,14 @@ class Prompted:
     everything_counts: bool
     """Loss on every token (CPT) or on the answers only (IT)."""
     target: str = ""
-    """Target language, where there is one."""
+    """Target language, where there is one; the language of the text, too, where that is itself a translation of the row."""
     direction: str = ""
     """What it teaches: `asr.en`, `st.en-de`, `mt.de-en`; empty for plain text and conversations."""
+    language: str = ""
+    """Of its speech or text; empty for conversations."""
+    turns: tuple[Turn, ...] = ()
+    """Of a chat, and what it begins with."""
+    system: str = ""
 
 
 def name(source: SourceSettings) -> str:
@@ -62,7 +67,9 @@ def check(sources: Iterable[SourceSettings]) -> None:
         for code in (source.source_language, source.target_language, *source.filters.languages):
             if code and code != ANY:
                 language(code)
-        if source.source_language and source.source_language == source.target_language:
+        if source.source_language == ANY and source.task not in ("mt", "text"):
+            raise ValueError(f"{field}.source_language={ANY}: {source.task} is of speech, whose language its row says")
+        if source.source_language not in ("", ANY) and source.source_language == source.target_language:
             raise ValueError(f"{field}.target_language={source.target_language}: is the source language itself")
         if source.tokens and source.units:
             raise ValueError(f"{field}: a budget is either tokens or units")
@@ -78,13 +85,19 @@ def check(sources: Iterable[SourceSettings]) -> None:
 def in_its_language(source: SourceSettings, row: dict[str, Any]) -> dict[str, Any]:
     """The row; one that names no language is in that of the source, unless it is translated into that."""
     code = source.source_language
-    if row.get("language") or not code or code in dict(row.get("translations") or ()):
+    if row.get("language") or code in ("", ANY) or code in dict(row.get("translations") or ()):
         return row
     return {**row, "language": code}
 
 
 def each_target(source: SourceSettings, row: Mapping[str, Any]) -> list[SourceSettings]:
-    """The source, with one target language at a time where it takes any. Raises SkipRow for a row without translations."""
+    """The source, with one language at a time where it takes any. Raises SkipRow for a row without translations."""
+    if source.source_language == ANY:
+        codes = sorted({str(row.get("language") or ""), *dict(row.get("translations") or ())} - {"", source.target_language})
+        if not codes:
+            raise SkipRow("no language, which source_language would say")
+        singles = [replace(source, source_language=code) for code in codes]
+        return [each for single in singles for each in each_target(single, row)]
     if source.target_language != ANY:
         return [source]
     own = source.source_language or row.get("language")
@@ -105,7 +118,8 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
         system, turns = _turns(conversation)
         if system and not markup.instructed:
             raise SkipRow("system turn", "the chat template of the model has no form for it")
-        return Prompted(row["utt_id"], prompts.chat(turns, markup=markup, system=system), False)
+        spans = prompts.chat(turns, markup=markup, system=system)
+        return Prompted(row["utt_id"], spans, False, turns=tuple(turns), system=system)
     if source.task == "text" and source.format == "it":
         raise SkipRow("no conversations", "the task text in the format it needs rows with conversations")
     spoken = _units(row) if source.task in SPEECH_TASKS else None
@@ -117,11 +131,13 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
     text = _text(row, code, "no text")
     target = _text(row, source.target_language, "no translation") if source.target_language else ""
     direction = _direction(source, code)
+    told = source.target_language if code == row.get("language") else f"{code}-{source.target_language}"
     if source.format == "cpt":
         spans = _completion(source, code, text, target, spoken, style)
-        return Prompted(row["utt_id"], spans, True, source.target_language, direction)
+        return Prompted(row["utt_id"], spans, True, told, direction, code)
     turns = _chat(source, code, text, target, style)
-    return Prompted(row["utt_id"], prompts.chat(turns, spoken, markup), False, source.target_language, direction)
+    spans = prompts.chat(turns, spoken, markup)
+    return Prompted(row["utt_id"], spans, False, told, direction, code, tuple(turns))
 
 
 def _direction(source: SourceSettings, code: str) -> str:

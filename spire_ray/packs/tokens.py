@@ -1,7 +1,8 @@
 """Rows of the sources → tokens, in Parquet files sorted by key: what lies between the sources and the pack.
 
 Columns: `key`, `utt_id`, `ids`, `counted`, `units` and `seconds` of its speech, `content` (hash of the ids), `cuttable`,
-`direction` (what it teaches: `asr.en`, `st.en-de`).
+`direction` (what it teaches: `asr.en`, `st.en-de`), `label` (what it is balanced as), `line` (its JSON, where that is
+asked for).
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import in_split
-from spire_ray.packs import budget, filters, mixture
+from spire_ray.packs import balance, budget, conversations, filters, mixture
 from spire_ray.packs.mixture import Prompted, SkipRow
 from spire_ray.settings import PackSettings
 from spire_ray.text import prompts
@@ -32,6 +33,8 @@ _SCHEMA = pa.schema(
         ("content", pa.uint64()),
         ("cuttable", pa.bool_()),
         ("direction", pa.string()),
+        ("label", pa.string()),
+        ("line", pa.string()),
     ]
 )
 _REJECTED = pa.schema([("utt_id", pa.string()), ("source", pa.string()), ("reason", pa.string())])
@@ -101,13 +104,13 @@ class Tokeniser:
         made = []
         for (document, row), encoded in zip(usable, self._tokenizer.attempt([d.spans for d, _ in usable]), strict=True):
             try:
-                made.append(self._framed(document, row, encoded))
+                made.append(self._framed(document, row, encoded, number))
             except ValueError as reason:
                 rejected.append({"utt_id": document.utt_id, "reason": str(reason)})
         return made, rejected
 
     def _framed(
-        self, document: Prompted, row: dict[str, Any], encoded: "tuple[np.ndarray, np.ndarray] | ValueError"
+        self, document: Prompted, row: dict[str, Any], encoded: "tuple[np.ndarray, np.ndarray] | ValueError", number: int
     ) -> dict[str, Any]:
         """BOS before a document, but a joined one of Megatron's, and the terminator after one whose every token counts."""
         if isinstance(encoded, ValueError):
@@ -136,7 +139,12 @@ class Tokeniser:
             "content": int(content_hash([ids.tobytes()]), 16),
             "cuttable": cuttable,
             "direction": document.direction,
+            "label": balance.label(settings, number, document.language, document.direction),
+            "line": self._line(document, number) if settings.to == "jsonl" else None,
         }
+
+    def _line(self, document: Prompted, number: int) -> str:
+        return conversations.line(document, mixture.name(self._settings.sources[number]), self._tokenizer, self._end)
 
 
 def read_rows(block: dict[str, Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from spire_ray.core import storage
 from spire_ray.manifest import alignments, sample
 from spire_ray.runtime import nodes
 from spire_ray.settings import FitCodebookSettings
-from spire_ray.shards import account, decoding
+from spire_ray.shards import account, augmentation, decoding, ids
 from spire_ray.shards.shard import Shard
 from spire_ray.units.fingerprint import Identity
 from spire_ray.units.kmeans.lloyd import Statistics
@@ -82,7 +82,8 @@ class FrameStore:
         done = [name for name in storage.listing(place) if name in files]
         self.made = [ShardStats(**json.loads(content)) for content in storage.read_files(place, done)]
         yield from self.made
-        decode = decoding.Decode({}, self._settings.max_seconds, self._settings.cut_seconds)
+        copies = augmentation.Augmentation.of(self._settings.augment, self._settings.output)
+        decode = decoding.Decode({}, self._settings.max_seconds, self._settings.cut_seconds, augmented=copies)
         for decoded in _decoded([files[name] for name in sorted(files.keys() - set(done))], decode):
             self.made.append(self._encode(decoded))
             yield self.made[-1]
@@ -95,13 +96,14 @@ class FrameStore:
 
         encoder = self._loaded()
         shard.refuse_shorter(encoder.shortest)
-        ids = shard.rows["utt_id"].to_pylist()
+        names = shard.rows["utt_id"].to_pylist()
         parts: dict[bool, list[Any]] = {False: [], True: []}
         held: list[str] = []
-        for utt_id, samples, error in zip(ids, shard.samples, shard.errors, strict=True):
-            if error:
+        for utt_id, samples, error in zip(names, shard.samples, shard.errors, strict=True):
+            of = ids.original(utt_id) if self._settings.augment.copies else utt_id
+            held_out = sample.chance(of, self._settings.seed, "held out") < _HELD_OUT
+            if error or (held_out and of != utt_id):  # what measures is no copy, and what is fitted on no copy of it
                 continue
-            held_out = sample.chance(utt_id, self._settings.seed, "held out") < _HELD_OUT
             parts[held_out].append(encoder.encode([from_pcm(samples)])[0].to("cpu", torch.bfloat16))
             held += [utt_id] if held_out else []
         tensors = {name: _joined(parts[held_out]) for name, held_out in (("frames", False), ("held_out", True))}
@@ -112,7 +114,8 @@ class FrameStore:
         tensors["utt_ids"] = torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8)
         self._write(shard.shard, ".safetensors", save(tensors))
         rejected = account.by_reason(shard.errors)
-        made = ShardStats(shard.shard, len(ids), rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
+        rows = len(names) - sum(map(ids.is_copy, names)) if self._settings.augment.copies else len(names)
+        made = ShardStats(shard.shard, rows, rejected, len(tensors["frames"]), len(tensors["held_out"]), largest)
         self._write(shard.shard, ".json", json.dumps(asdict(made)).encode())
         return made
 

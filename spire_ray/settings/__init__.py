@@ -20,13 +20,16 @@ from spire_ray.settings.evaluation import (
     ShotSettings,
 )
 from spire_ray.settings.inference import ServeSettings
+from spire_ray.settings.preparation import ActivitySettings, LimitSettings, PrepareSettings, TranscriptSettings
 from spire_ray.settings.quickstart import ArchitectureSettings, CorpusSettings, InitModelSettings, SplitSettings
 from spire_ray.settings.recipe import RecipeSettings, StepSettings
 from spire_ray.settings.text import (
+    BalanceSettings,
     Candidate,
     ExtendModelSettings,
     FilterSettings,
     PackSettings,
+    PairSettings,
     PseudoLabelSettings,
     QualitySettings,
     SourceSettings,
@@ -42,11 +45,14 @@ from spire_ray.settings.training import (
     TrainingSettings,
     TrainSettings,
 )
-from spire_ray.settings.units import EncoderSettings, FitCodebookSettings, LabelSettings
+from spire_ray.settings.units import AugmentSettings, EncoderSettings, FitCodebookSettings, LabelSettings
 
 __all__ = [
     "SAMPLE_RATE",
+    "ActivitySettings",
     "ArchitectureSettings",
+    "AugmentSettings",
+    "BalanceSettings",
     "Candidate",
     "CometSettings",
     "CorpusSettings",
@@ -68,9 +74,12 @@ __all__ = [
     "InitModelSettings",
     "LabelSettings",
     "LicenseSettings",
+    "LimitSettings",
     "LoraSettings",
     "OptimizerSettings",
     "PackSettings",
+    "PairSettings",
+    "PrepareSettings",
     "PseudoLabelSettings",
     "QualitySettings",
     "RecipeSettings",
@@ -87,5 +96,6 @@ __all__ = [
     "TrackingSettings",
     "TrainSettings",
     "TrainingSettings",
+    "TranscriptSettings",
     "UnitSettings",
 ]

@@ -7,6 +7,7 @@ from spire_ray.settings.common import StageSettings, UnitSettings
 from spire_ray.settings.types import (
     File,
     Folder,
+    Fraction,
     Growing,
     Manifest,
     ModelReference,
@@ -58,6 +59,20 @@ class FilterSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BalanceSettings:
+    """Shares in proportion to size ^ temperature, in place of a weight or a budget for each language."""
+
+    by: Literal["", "language", "direction", "source"] = ""
+    """What is balanced: languages of speech and texts, directions of translation (languages, where nothing is translated), or the
+    sources of each task. A source with a budget is balanced within it, all others of a task among themselves."""
+    temperature: Fraction = 0.3
+    """1: as they are; 0: as much of each."""
+    max_epochs: PositiveFloat = 4.0
+    """How often a row may be used; what a language then lacks goes to the others. Four passes are nearly as good as new data
+    (Muennighoff et al. 2023, arXiv 2305.16264)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceSettings:
     """One ingredient of a pack. Without a budget its rows are used `weight` times."""
 
@@ -67,7 +82,8 @@ class SourceSettings:
     split: str = "train"
     """`all`: every row, also those without a split."""
     source_language: str = ""
-    """Empty: the language of each row; a row that names none is in this one."""
+    """Empty: the language of each row; a row that names none is in this one. `any`, for mt and text: a document of each language
+    that a row has a text in."""
     target_language: str = ""
     """Empty for asr and text in the source language; `any` for a document of each translation that a row has."""
     weight: PositiveFloat = 1.0
@@ -95,10 +111,13 @@ class PackSettings(StageSettings):
     sources: tuple[SourceSettings, ...]
     scale: PositiveFloat = 1.0
     """Factor of every budget: 0.005 makes a two-hundredth of the recipe."""
+    balance: BalanceSettings = field(default_factory=BalanceSettings)
     sequence_length: PositiveInt = 2048
     packing: Literal["best_fit", "megatron"] = "best_fit"
     """`best_fit`: no document is cut but plain text longer than a row, and none sees another; `megatron`: documents without
     BOS, joined, cut at the row's edge, attention through the row."""
+    to: Literal["pack", "jsonl"] = "pack"
+    """`jsonl`: beside the pack, the same documents as JSON lines that Axolotl, ms-swift and TRL read."""
     terminator: str = ""
     """Word that ends a document of continued pre-training; empty: `<EOD>` where the vocabulary has it, else EOS."""
     prompts: str = "spire-2026"
@@ -145,6 +164,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """The best and the worst of several candidates as pairs for preference training, in `pairs/`."""
+
+    task: Literal["", "mt", "st"] = ""
+    """What is asked: the translation of the transcript, or of the speech; empty: no pairs."""
+    margin: NonNegativeFloat = 0.0
+    """By which the scores of the two differ at least, by `quality.by`."""
+    prompts: str = "spire-2026"
+    surface: Literal["pua", "extra_id"] = "pua"
+    """How the model that is trained has its units written; see `extend_model`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpectedLabelsSettings:
     """What the plan counts with as long as model and data are not there."""
 
@@ -173,6 +205,7 @@ class PseudoLabelSettings(StageSettings):
     languages: tuple[str, ...]
     """Target languages. A row is never translated into its own."""
     quality: QualitySettings = field(default_factory=QualitySettings)
+    pairs: PairSettings = field(default_factory=PairSettings)
     rows_per_shard: PositiveInt = 10_000
     """Transcripts in one shard: the unit of work, commit and resume."""
     max_new_tokens: PositiveInt = 256

@@ -9,6 +9,7 @@ from spire_ray.settings.types import (
     File,
     Folder,
     Fraction,
+    Growing,
     Manifest,
     NonNegativeFloat,
     NonNegativeInt,
@@ -39,6 +40,26 @@ class EncoderSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """Copies of rows as they would sound elsewhere, heard beside the rows themselves."""
+
+    copies: tuple[str, ...] = ()
+    """What `spire distort` knows, as `babble=10`, or `babble=0..20` for a strength that is drawn for each row: `babble` and
+    `noise` in dB of signal to noise, `room` in seconds of reverberation, `telephone` in bits, `speed`, `clipping` in percent."""
+    share: Fraction = 1.0
+    """Of the rows that get a copy, drawn for each copy anew."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAugmentSettings(AugmentSettings):
+    """The same of the rows of one split."""
+
+    split: str = "train"
+    """Whose rows get copies; `all`: every row."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitCodebookSettings(StageSettings):
     """Features of a sample of the manifest → k-means centroids."""
 
@@ -60,6 +81,8 @@ class FitCodebookSettings(StageSettings):
     """Longer audio is rejected."""
     cut_seconds: NonNegativeFloat = 0.0
     """Cut longer recordings at quiet places into pieces of at most so many seconds; 0: do not cut."""
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    """Copies are fitted on beside the sampled rows, beyond `hours`."""
     iterations: PositiveInt = 20
     batch_frames: NonNegativeInt = 0
     """Mini-batch k-means: frames drawn anew for each iteration; 0: Lloyd's algorithm, every iteration over all frames."""
@@ -80,7 +103,7 @@ class LabelSettings(StageSettings):
     """Audio → deduplicated discrete units, shard by shard."""
 
     stage: Literal["label"] = "label"
-    manifest: Manifest
+    manifest: Growing[Manifest]
     columns: dict[str, str] = field(default_factory=dict)
     """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     codebook: Folder
@@ -109,6 +132,7 @@ class LabelSettings(StageSettings):
     """Of the rows; a job that rejects more, or labels nothing, ends with an error."""
     cut_seconds: NonNegativeFloat = 0.0
     """Cut longer recordings at quiet places into pieces of at most so many seconds, rows of their own; 0: do not cut."""
+    augment: LabelAugmentSettings = field(default_factory=LabelAugmentSettings)
     silence: Literal["keep", "reject"] = "keep"
     """What becomes of audio whose every sample is zero."""
     units: Operational[UnitSettings] = field(default_factory=UnitSettings)

@@ -19,7 +19,7 @@ from spire_ray.core import storage
 from spire_ray.manifest import reader, recording
 from spire_ray.manifest.schema import MANIFEST, Columns, Row
 from spire_ray.settings import SAMPLE_RATE
-from spire_ray.shards import heard, parts, planning
+from spire_ray.shards import augmentation, heard, ids, parts, planning
 from spire_ray.shards.shard import Shard, check
 
 _ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
@@ -116,6 +116,7 @@ class Decode:
     """Seconds by which a part may end behind its recording, and a recording that is cut may be longer or shorter than it says."""
     output: str = ""
     """The folder whose rejected rows are tried again, where a row of the plan says `again`."""
+    augmented: augmentation.Augmentation = augmentation.NONE
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See `shard`."""
@@ -125,18 +126,26 @@ class Decode:
         """Raises ValueError if the rows are not those that were planned."""
         row = batch.to_pylist()[0]
         shard = Shard.of(row)
-        source = storage.version(shard.file)
-        table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
-        check(shard, table)
-        inside = heard.digest(table)
+        table, source, inside = self.read(shard)
         if row.get("again"):
-            ids = parts.rejected(self.output, shard.shard, row["again"])
-            table = table.filter(pc.is_in(table["utt_id"], pa.array(list(ids), pa.string())))
-        clips = list(chain.from_iterable(self.clips(table.to_pylist(), shard)))
+            names = parts.rejected(self.output, shard.shard, row["again"])
+            table = table.filter(pc.is_in(table["utt_id"], pa.array(list(names), pa.string())))
+        clips = self.heard(table.to_pylist(), shard)
         found = pa.Table.from_pylist([{name: clip[0][name] for name in _ROWS.names} for clip in clips], _ROWS)
         samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
         again = bool(row.get("again"))
         return Decoded(shard.shard, found, samples, errors, again, shard.digest, shard.carried, inside, source if inside else "")
+
+    def read(self, shard: Shard) -> tuple[pa.Table, str, str]:
+        """Rows of the manifest, the version of their file and the hash of the audio inside them. Raises as `shard` does."""
+        source = storage.version(shard.file)
+        table = reader.rows(shard.file, planning.columns_in(shard.file, self.columns), shard.first, shard.rows)
+        check(shard, table)
+        return table, source, heard.digest(table)
+
+    def heard(self, rows: list[Row], shard: Shard = _WHOLE) -> list[Clip]:
+        """What all rows become, each with its copies behind it."""
+        return [one for clip in chain.from_iterable(self.clips(rows, shard)) for one in (clip, *self._copies(clip))]
 
     def clips(self, rows: list[Row], shard: Shard = _WHOLE) -> list[list[Clip]]:
         """What each row becomes. What cannot be reached is tried again after a while."""
@@ -150,6 +159,11 @@ class Decode:
                     made |= {number: list(self._decoded(rows[number], shard, sound)) for number in several}
         _whole_folders(rows, made)
         return [made[number] for number in range(len(rows))]
+
+    def _copies(self, clip: Clip) -> Iterator[Clip]:
+        for row, samples, error in self.augmented.made(*clip):
+            too_long = len(samples) > self.max_seconds * SAMPLE_RATE
+            yield row, _NOTHING if too_long else samples, f"longer than {self.max_seconds:g} s" if too_long else error
 
     def _decoded(self, row: Row, shard: Shard, sound: Any = None) -> Iterator[Clip]:
         """The row with its audio or the reason why not; of a long recording its pieces."""
@@ -247,7 +261,7 @@ def _whole_folders(rows: list[Row], made: dict[int, list[Clip]]) -> None:
 
 def _piece(row: Row, start: float) -> Row:
     """A row for a piece of a recording: named after it, without the texts, which are of the whole."""
-    return row | {"utt_id": f"{row['utt_id']}#{round(start * 1000):09d}", "offset": start, "text": None, "translations": None}
+    return row | {"utt_id": ids.piece(row["utt_id"], start), "offset": start, "text": None, "translations": None}
 
 
 def _to_ipc(table: pa.Table) -> bytes:

@@ -7,10 +7,7 @@ import pyarrow as pa
 
 from spire_ray.core import tables
 from spire_ray.manifest.schema import LABELLED, REJECTED, UNITS
-from spire_ray.shards import account, marks
-
-_PIECE = "#"
-"""Before the millisecond that a piece of a long recording begins at, in its id."""
+from spire_ray.shards import account, ids, marks
 
 
 def unit_rows(rows: pa.Table, labelled: dict[int, tuple[np.ndarray, np.ndarray]], errors: list[str]) -> pa.Table:
@@ -44,19 +41,15 @@ def merged(folder: str, shard: int, new: pa.Table) -> pa.Table:
 def with_columns(folder: str, shard: int, rows: pa.Table, names: Sequence[str]) -> pa.Table:
     """The rows of a part with some columns as its manifest has them now. A piece of a recording keeps having no texts."""
     old = tables.read(marks.part(folder, shard))
-    ids = old["utt_id"].to_pylist()
-    places = {utt_id: number for number, utt_id in enumerate(rows["utt_id"].to_pylist())}
-    found = [places.get(utt_id, places.get(parent(utt_id))) for utt_id in ids]
-    taken = rows.take(pa.array(found, pa.int64()))
+    known = {utt_id: number for number, utt_id in enumerate(rows["utt_id"].to_pylist())}
+    there = old["utt_id"].to_pylist()
+    of = [ids.planned(utt_id, known) for utt_id in there]
+    is_whole = [name in (utt_id, ids.original(utt_id)) for name, utt_id in zip(of, there, strict=True)]
+    taken = rows.take(pa.array([known.get(name) for name in of], pa.int64()))
     for name in names:
         column = taken[name].combine_chunks()
         if name in ("text", "translations"):
-            values = zip(ids, column.to_pylist(), strict=True)
-            column = pa.array([value if utt_id in places else None for utt_id, value in values], column.type)
+            values = zip(is_whole, column.to_pylist(), strict=True)
+            column = pa.array([value if whole else None for whole, value in values], column.type)
         old = old.set_column(old.schema.get_field_index(name), old.schema.field(name), column)
     return old
-
-
-def parent(utt_id: str) -> str:
-    """The id of the row that a piece of a long recording is of."""
-    return utt_id.rpartition(_PIECE)[0]

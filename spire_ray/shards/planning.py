@@ -42,18 +42,21 @@ def write(folder: str, shards: Sequence[Shard], signature: str = "") -> None:
     tables.write(storage.join(folder, PLAN_FILE), table)
 
 
-def plan(uri: str, columns: Columns, folder: str, shard_seconds: float, *, cut: bool = False) -> list[Shard]:
+def plan(
+    uri: str, columns: Columns, folder: str, shard_seconds: float, *, cut: bool = False, depends_on: Sequence[str] = ()
+) -> list[Shard]:
     """The shards of a manifest, from `folder/plan.parquet` where that is up to date, else planned in one streaming pass.
 
-    With `cut` a row longer than a shard is spread over several. Raises ValueError, and leaves the folder as it is, for a
-    manifest that is not in order, and for one whose planned rows are not there any more.
+    With `cut` a row longer than a shard is spread over several; rows that differ in `depends_on` are others. Raises
+    ValueError, and leaves the folder as it is, for a manifest that is not in order, and for one whose planned rows are not there
+    any more.
     """
     signature = signature_of(uri, columns)
     old = read(folder)
     if old and signature == _signature(folder):
         return old
     with tempfile.TemporaryDirectory(prefix="spire-plan-") as new:
-        shards = growth.extended(_located(uri, columns, folder, new), old, labelling(shard_seconds, cut))
+        shards = growth.extended(_located(uri, columns, folder, new), old, labelling(shard_seconds, cut, depends_on))
         if storage.listing(new):
             copies.upload(new, storage.join(folder, ROWS_FOLDER))
     write(folder, shards, signature)

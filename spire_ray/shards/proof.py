@@ -10,7 +10,7 @@ from spire_ray.audio import effects
 from spire_ray.audio.source import AudioError, opened
 from spire_ray.core import storage
 from spire_ray.manifest import reader, recording
-from spire_ray.shards import parts, planning
+from spire_ray.shards import ids, planning
 from spire_ray.shards.shard import Shard
 
 _SAMPLES = 4
@@ -59,9 +59,8 @@ def sees(row: Mapping[str, Any], columns: Mapping[str, str], utt_id: str) -> boo
     """Whether this process sees the recording of a row of a shard."""
     shard = Shard.of(row)
     table = reader.rows(shard.file, planning.columns_in(shard.file, columns), shard.first, shard.rows, audio_bytes=False)
-    ids = table["utt_id"].to_pylist()
-    name = utt_id if utt_id in ids else parts.parent(utt_id)
-    source = recording.source(table["audio"][ids.index(name)].as_py())
+    names = table["utt_id"].to_pylist()
+    source = recording.source(table["audio"][names.index(ids.planned(utt_id, names))].as_py())
     return isinstance(source, str) and bool(source) and not _unseen(effects.split(source)[0])
 
 

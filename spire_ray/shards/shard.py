@@ -88,10 +88,11 @@ class Work:
         return np.maximum(np.where(np.isnan(durations), _UNKNOWN_SECONDS, durations), _LEAST_SECONDS)
 
 
-def labelling(shard_seconds: float, cut: bool = False) -> Work:
-    """The work of labelling: what is heard decides it, all else goes along."""
-    carries = tuple(name for name in MANIFEST.names if name not in ("utt_id", "audio", "offset", "duration"))
-    return Work((PATH, "offset", "duration"), carries, shard_seconds, cut)
+def labelling(shard_seconds: float, cut: bool = False, depends_on: Sequence[str] = ()) -> Work:
+    """The work of hearing: what is heard decides its result, and some columns more; all others go along."""
+    decide = ("offset", "duration", *depends_on)
+    carries = tuple(name for name in MANIFEST.names if name not in ("utt_id", "audio", *decide))
+    return Work((PATH, *decide), carries, shard_seconds, cut)
 
 
 def check(shard: Shard, rows: pa.Table) -> None:

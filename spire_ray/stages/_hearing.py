@@ -56,15 +56,17 @@ class Hearing:
     def shard(self, batch: pa.Table) -> tuple[decoding.Decoded, Aside]:
         """The decoded shard, and why it is no use."""
         decoded: decoding.Decoded = self.decode.shard(batch)
-        return decoded, self._judged(decoded, batch.to_pylist()[0])
+        return decoded, judged(decoded, batch.to_pylist()[0], self.most)
 
-    def _judged(self, decoded: decoding.Decoded, row: dict[str, Any]) -> Aside:
-        rows = max(row["rows"], len(decoded.errors))
-        withheld = [error for error in decoded.errors if error.startswith(UNREACHABLE)]
-        if why := account.too_many(withheld, rows, self.most):
-            utt_id = decoded.rows["utt_id"][decoded.errors.index(why)].as_py()
-            return Aside(f"{len(withheld)} of {rows} rows {why}", "withheld", nodes.here(), utt_id)
-        why = account.too_many(decoded.errors, rows, self.most)
-        if why and not row["last"] and nodes.others({nodes.here()}):
-            return Aside(f"{sum(map(bool, decoded.errors))} of {rows} rows are rejected, most as {why!r}", "rows", nodes.here())
-        return Aside()
+
+def judged(decoded: decoding.Decoded, row: dict[str, Any], most: float) -> Aside:
+    """Why a decoded shard is no use: more than a share of its rows is rejected. Nothing where it is of use."""
+    rows = max(row["rows"], len(decoded.errors))
+    withheld = [error for error in decoded.errors if error.startswith(UNREACHABLE)]
+    if why := account.too_many(withheld, rows, most):
+        utt_id = decoded.rows["utt_id"][decoded.errors.index(why)].as_py()
+        return Aside(f"{len(withheld)} of {rows} rows {why}", "withheld", nodes.here(), utt_id)
+    why = account.too_many(decoded.errors, rows, most)
+    if why and not row["last"] and nodes.others({nodes.here()}):
+        return Aside(f"{sum(map(bool, decoded.errors))} of {rows} rows are rejected, most as {why!r}", "rows", nodes.here())
+    return Aside()

@@ -24,7 +24,7 @@ from spire_ray.model import license
 from spire_ray.runtime import cluster, collectives, frames, group
 from spire_ray.runtime.job import Job
 from spire_ray.settings import FitCodebookSettings
-from spire_ray.shards import planning
+from spire_ray.shards import augmentation, planning, talkers
 from spire_ray.units import codebook_plots, quality
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.kmeans import lloyd
@@ -45,6 +45,7 @@ def plan(settings: FitCodebookSettings) -> Iterable[str]:
         raise ValueError(
             f"engine=faiss: works on CPUs; with gpus_per_worker={settings.gpus_per_worker:g} use engine=torch, which is exact"
         )
+    augmentation.check(settings.augment.copies)
     splits.require(settings.manifest, settings.split, settings.columns)
     encoder = settings.encoder.name
     encoder += f", layer {settings.encoder.layer}" if references.has_weights(encoder) else ""
@@ -62,6 +63,8 @@ def run(job: Job[FitCodebookSettings]) -> None:
     license.check_encoder(settings.encoder.name, settings.license.accept, settings.encoder.revision)
     place = storage.join(settings.output, SAMPLE_FILE)
     job.facts["rows"] = tables.rows(place) if storage.exists(place) else _sample(settings, place)
+    if settings.augment.copies:
+        talkers.prepare(settings.augment, settings.manifest, settings.columns, settings.split, settings.output)
     planned = list(planning.planned(place, {}, _SHARD_SECONDS))
     given = {"settings": settings, "planned": planned, "tracker": job.tracker}
     with group.watched(job.progress, settings.output, lambda: _progress(settings.output)):
@@ -70,7 +73,7 @@ def run(job: Job[FitCodebookSettings]) -> None:
         except ValueError as error:
             if str(error).startswith(_TOO_FEW):  # for which another configuration is the cure, so that the folder is left free
                 frames.discard(settings.output)
-                for name in (SAMPLE_FILE, _PROGRESS_FILE):
+                for name in (SAMPLE_FILE, _PROGRESS_FILE, augmentation.TALKERS_FILE):
                     storage.delete(storage.join(settings.output, name))
             raise
     for reason, count in sorted(facts["rejected_by_reason"].items(), key=lambda pair: -pair[1]):
@@ -79,7 +82,7 @@ def run(job: Job[FitCodebookSettings]) -> None:
         print(f"  collapsed, the stage label will refuse it: {why}")
     job.facts |= facts
     frames.discard(settings.output)
-    for name in (_STATE_FILE, _PROGRESS_FILE):
+    for name in (_STATE_FILE, _PROGRESS_FILE, augmentation.TALKERS_FILE):
         storage.delete(storage.join(settings.output, name))
 
 

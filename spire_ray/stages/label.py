@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from spire_ray.audio.decode import LEVEL, NUMERICS
 from spire_ray.core import lock, references, storage, tables
 from spire_ray.core.stage import STAGES, Stage
-from spire_ray.manifest import reader
+from spire_ray.manifest import splits
+from spire_ray.manifest.schema import EVERY_SPLIT
 from spire_ray.runtime import asides, cluster, nodes
 from spire_ray.runtime.asides import Aside
 from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
-from spire_ray.shards import account, decoding, heard, marks, parts, planning, proof
-from spire_ray.shards.shard import Shard, check, labelling
+from spire_ray.shards import account, augmentation, carrying, decoding, heard, marks, parts, planning, proof, talkers
+from spire_ray.shards.shard import Shard
 from spire_ray.stages._hearing import Guard, Hearing
 from spire_ray.stages._label_report import Report, summarise
 from spire_ray.units.fingerprint import FINGERPRINT_FILE
@@ -37,6 +38,9 @@ def plan(settings: LabelSettings) -> Iterable[str]:
     """Rows, hours and shards."""
     if settings.cut_seconds and settings.cut_seconds < 2:
         raise ValueError(f"cut_seconds={settings.cut_seconds:g}: must be at least 2, or 0 for no cuts")
+    if settings.augment.copies:
+        augmentation.check(settings.augment.copies)
+        splits.require(settings.manifest, settings.augment.split, settings.columns)
     return _described(settings)
 
 
@@ -51,18 +55,14 @@ def run(job: Job[LabelSettings]) -> None:
     recordings = f"cut {settings.cut_seconds:g}s" if settings.cut_seconds else "whole"
     identity = replace(codebook.fingerprint.identity, recordings=recordings, level=LEVEL)
     made = replace(codebook.fingerprint, identity=identity)
-    planned = planning.plan(
-        settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=bool(settings.cut_seconds)
-    )
+    planned = _planned(settings)
     storage.write_json(storage.join(settings.output, FINGERPRINT_FILE), made.to_dict())
     _compare(settings, planned)
     todo, carried = _todo(settings, planned)
     if carried:
-        take_over = CarryOver(settings.output, dict(settings.columns))
-        carrying = cluster.blocks([asdict(shard) for shard in carried]).map_batches(
-            take_over, batch_size=1, batch_format="pyarrow"
-        )
-        print(f"  taken over into {sum(1 for _ in carrying.iter_rows())} shards: columns beside the audio that have changed")
+        take_over = carrying.CarryOver(settings.output, dict(settings.columns))
+        taken = cluster.blocks([asdict(shard) for shard in carried]).map_batches(take_over, batch_size=1, batch_format="pyarrow")
+        print(f"  taken over into {sum(1 for _ in taken.iter_rows())} shards: columns beside the audio that have changed")
     if todo:
         report = Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
         asked = proof.of(settings.output, planned, settings.columns)
@@ -75,6 +75,16 @@ def run(job: Job[LabelSettings]) -> None:
             job.tracker.log_artifact("ray_data.txt", pipeline.stats().encode())
     marks.check_numerics([settings.output], settings.units.strict)
     summarise(job, codebook.fingerprint.identity.clusters)
+
+
+def _planned(settings: LabelSettings) -> list[Shard]:
+    """The plan; where rows get copies, who babbles is written, too."""
+    augment = settings.augment
+    if augment.copies and not planning.is_planned(settings.manifest, settings.columns, settings.output):
+        talkers.prepare(augment, settings.manifest, settings.columns, augment.split, settings.output)
+    decide = ("split",) if augment.copies and augment.split != EVERY_SPLIT else ()
+    cut = bool(settings.cut_seconds)
+    return planning.plan(settings.manifest, settings.columns, settings.output, settings.shard_seconds, cut=cut, depends_on=decide)
 
 
 def _codebook(settings: LabelSettings) -> Any:
@@ -106,28 +116,9 @@ def _todo(settings: LabelSettings, planned: list[Shard]) -> tuple[list[dict[str,
     todo = {shard.shard: asdict(shard) | {"again": []} for shard in new}
     for shard in planned:
         if shard.shard not in todo and (kinds := account.again(there[shard.shard], settings.retry)):
-            todo[shard.shard] = asdict(shard) | {"again": [] if settings.cut_seconds else kinds}
+            todo[shard.shard] = asdict(shard) | {"again": [] if settings.cut_seconds or settings.augment.copies else kinds}
     whole = {number for number, row in todo.items() if not row["again"]}
     return list(todo.values()), [shard for shard in account.stale(planned, there) if shard.shard not in whole]
-
-
-class CarryOver:
-    """A Ray Data task: the rows of a part with the columns of their manifest as they are now; nothing is heard again."""
-
-    def __init__(self, output: str, columns: dict[str, str]) -> None:
-        self._output, self._columns = output, columns
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """In: a shard of the plan. Out: its number."""
-        shard = Shard.of(batch.to_pylist()[0])
-        columns = planning.columns_in(shard.file, self._columns)
-        rows = reader.rows(shard.file, columns, shard.first, shard.rows, audio_bytes=False)
-        check(shard, rows)
-        table = parts.with_columns(self._output, shard.shard, rows, labelling(1.0).carries)
-        tables.write(marks.part(self._output, shard.shard), table)
-        mark = marks.one(self._output, shard.shard, marks.Mark)
-        marks.write(self._output, shard.shard, replace(mark, carried=shard.carried))
-        return pa.table({"shard": [shard.shard]})
 
 
 class LabelShard:
@@ -225,18 +216,10 @@ class _Pipeline:
     def __call__(self, todo: list[dict[str, Any]], without: Collection[str]) -> Any:
         """Rows of the plan, and the nodes that they must not be worked on."""
         settings, placed = self._settings, nodes.avoiding(without)
-        decode = decoding.Decode(
-            dict(settings.columns),
-            settings.max_seconds,
-            settings.cut_seconds,
-            settings.silence,
-            settings.length_tolerance,
-            settings.output,
-        )
         guard = Guard(self._asked, nodes.deaths())
-        hearing = Hearing(decode, guard, settings.max_rejected_share)
+        hearing = Hearing(decode(settings), guard, settings.max_rejected_share)
         apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
-        pcm = settings.shard_seconds * _PCM_BYTES
+        pcm = settings.shard_seconds * _PCM_BYTES * (1 + len(settings.augment.copies) * settings.augment.share)
         rows = cluster.blocks(todo)
         if apart:
             rows = rows.map_batches(hearing, batch_size=1, batch_format="pyarrow", memory=_DECODE_COPIES * pcm, **placed)
@@ -268,6 +251,19 @@ class _Pipeline:
         return "\n".join(made.stats() for made in self._made)
 
 
+def decode(settings: LabelSettings) -> decoding.Decode:
+    """How the rows of a shard become waveforms."""
+    return decoding.Decode(
+        dict(settings.columns),
+        settings.max_seconds,
+        settings.cut_seconds,
+        settings.silence,
+        settings.length_tolerance,
+        settings.output,
+        augmentation.Augmentation.of(settings.augment, settings.output, settings.augment.split, settings.length_tolerance),
+    )
+
+
 def _described(settings: LabelSettings) -> Iterator[str]:
     if settings.manifest.endswith(".tar"):
         yield f"rows and hours: unknown until the tars are read; {settings.workers} actors"
@@ -276,6 +272,8 @@ def _described(settings: LabelSettings) -> Iterator[str]:
         for shard in planning.planned(settings.manifest, settings.columns, settings.shard_seconds):
             rows, seconds, count = rows + shard.rows, seconds + shard.seconds, count + 1
         yield f"{rows:.0f} rows, {seconds / 3600:.2f} h in {count:.0f} shards on {settings.workers} actors"
+    if (augment := settings.augment).copies:
+        yield f"copies of {augment.share:.0%} of {augment.split}: {', '.join(augment.copies)}"
 
 
 def _grown(settings: LabelSettings) -> bool:

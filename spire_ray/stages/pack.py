@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from spire_ray.core import storage, tables
-from spire_ray.core.provenance import datasets_of, licenses_of
+from spire_ray.core.provenance import datasets_of, licenses_of, lineage
 from spire_ray.core.stage import STAGES, Stage
-from spire_ray.packs import card, choice, mixture, tokens
+from spire_ray.packs import card, choice, conversations, mixture, tokens
 from spire_ray.runtime import cluster, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
@@ -31,6 +31,10 @@ def plan(settings: PackSettings) -> Iterable[str]:
         raise ValueError("sources: name at least one")
     if settings.sequence_length < 2:
         raise ValueError(f"sequence_length={settings.sequence_length}: a row holds 2 tokens at least")
+    if settings.to == "jsonl" and settings.packing == "megatron":
+        raise ValueError(
+            "to=jsonl: other trainers begin every document with BOS; packing=megatron does not; use packing=best_fit"
+        )
     prompts.STYLES[settings.prompts]  # refuses an unknown one
     lines = [f"{mixture.name(s)}: {card.planned(s, settings.scale)}, as {s.format}" for s in settings.sources]
     return (*lines, f"rows of {settings.sequence_length} tokens, {settings.packing}, prompts {settings.prompts}")
@@ -71,10 +75,14 @@ def run(job: Job[PackSettings]) -> None:
         "prompts": settings.prompts,
         "rejected": chosen.rejected,
         "licenses": {name: stated for source in settings.sources for name, stated in licenses_of(source.data).items()},
+        "prepared": {mixture.name(source): found for source in settings.sources if (found := _prepared(source.data))},
         "datasets": sorted({dataset for source in settings.sources for dataset in datasets_of(source.data)}),
     }
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)
+    if settings.to == "jsonl":
+        place = storage.join(settings.output, conversations.FOLDER, conversations.TEMPLATE_FILE)
+        storage.write_bytes(place, conversations.template(tokenizer).encode())
     storage.remove(work)
     _tell(job, facts)
 
@@ -164,6 +172,12 @@ def _check_model(source: SourceSettings, tokenizer: Any, model: str) -> None:
     if tokenizer.units is None:
         raise ValueError(f"model={model}: has no unit tokens; extend it with the stage extend_model")
     tokenizer.units.fingerprint.require(_fingerprint(source.data), model, source.data)
+
+
+def _prepared(data: str) -> list[dict[str, Any]]:
+    """What the stage prepare says of the rows of a source."""
+    records = (record for record in lineage(data) if record.get("stage") == "prepare" and record["status"] == "complete")
+    return [{key: record["facts"][key] for key in ("rows", "rejected", "hours", "figures")} for record in records]
 
 
 def _fingerprint(folder: str) -> Fingerprint:

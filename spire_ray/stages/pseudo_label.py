@@ -18,7 +18,7 @@ from spire_ray.core import copies, storage
 from spire_ray.core.provenance import licenses_of
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import comet
-from spire_ray.pseudo_labels import labels, pseudo
+from spire_ray.pseudo_labels import labels, pairs, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut
 from spire_ray.pseudo_labels.scores import Scorer
 from spire_ray.runtime import nodes, pool
@@ -27,6 +27,7 @@ from spire_ray.settings import PseudoLabelSettings
 from spire_ray.shards import account, marks, planning
 from spire_ray.shards.marks import Translations
 from spire_ray.shards.shard import Shard
+from spire_ray.text import prompts
 from spire_ray.text.languages import language
 from spire_ray.training.budget import Shape
 from spire_ray.units.fingerprint import FINGERPRINT_FILE
@@ -48,6 +49,9 @@ def plan(settings: PseudoLabelSettings) -> Iterable[str]:
         raise ValueError("model, candidates: give a model that translates, or the runs whose translations compete")
     if settings.candidates and quality.model:
         raise ValueError("quality.model: candidates are scored already; name the scores beside them")
+    if settings.pairs.task and len(settings.candidates) < 2:
+        raise ValueError(f"pairs.task={settings.pairs.task}: pairs are made of several candidates; name the runs that compete")
+    prompts.STYLES[settings.pairs.prompts]  # refuses an unknown one
     labels.check_scores(settings)
     if quality.model and not quality.python:
         raise ValueError("quality.python: name the interpreter of the environment that holds unbabel-comet")
@@ -189,11 +193,19 @@ class ChooseShard:
 
     def _choose(self, shard: Shard) -> None:
         settings, number = self._settings, shard.shard
-        candidates = [labels.candidate(given, number) for given in settings.candidates]
+        wanted = {"", *settings.languages}
+        candidates = [
+            [label for label in labels.candidate(given, number) if label["target_language"] in wanted]
+            for given in settings.candidates
+        ]
         for labelled in candidates:
             self._scorer.add(labelled)
-        wanted = {"", *settings.languages}
-        made = [dict(each) for each in pseudo.better(candidates, settings.quality.by) if each["target_language"] in wanted]
+        made = [dict(each) for each in pseudo.better(candidates, settings.quality.by)]
+        if settings.pairs.task:
+            told = labels.rows(shard, settings.split, settings.source_language).to_pylist()
+            if settings.pairs.task == "st" and told and "units" not in told[0]:
+                raise ValueError(f"pairs.task=st: {settings.data} has no units; name the folder of the stage label as data")
+            pairs.write(settings.output, number, list(pairs.lines(settings.pairs, settings.quality, told, candidates)))
         rows = marks.one(settings.candidates[0].labels, number, Translations).rows
         labels.write(settings.output, number, made, _counts(made, rows, shard))
 

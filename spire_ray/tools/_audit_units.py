@@ -13,7 +13,7 @@ from spire_ray.core import storage, tables
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import LABELLED, Columns
-from spire_ray.shards import audit, marks, parts, planning
+from spire_ray.shards import audit, ids, marks, planning
 from spire_ray.shards.shard import Shard
 
 _READ = ["utt_id", "corpus", "status", "error", "units", "durations"]
@@ -113,13 +113,16 @@ _EMPTY = pa.table({name: pa.array([], pa.string()) for name in _READ})
 
 
 def _compare(shard: Shard, there: list[str], columns: Columns, found: Audit) -> None:
-    """The ids of a part against those of its rows; pieces of a long recording stand for it."""
+    """The ids of a part against those of its rows; pieces of a long recording stand for it, copies for nothing."""
     rows = reader.rows(shard.file, planning.columns_in(shard.file, columns), shard.first, shard.rows, audio_bytes=False)
     wanted = rows["utt_id"].to_pylist()
     if there != wanted:
         known = set(wanted)
-        pieces = {parts.parent(utt_id) for utt_id in there if utt_id not in known} & known
-        whole = [utt_id for utt_id in dict.fromkeys(there) if utt_id not in known and parts.parent(utt_id) in pieces]
+        copies = Counter(utt_id for utt_id in there if ids.original(utt_id) in {*known, *there} - {utt_id})
+        found.duplicate += copies.total() - len(copies)
+        there = [utt_id for utt_id in there if utt_id in known or utt_id not in copies]
+        pieces = {ids.parent(utt_id) for utt_id in there if utt_id not in known} & known
+        whole = [utt_id for utt_id in dict.fromkeys(there) if utt_id not in known and ids.parent(utt_id) in pieces]
         found.duplicate += sum(there.count(utt_id) - 1 for utt_id in whole)
         found.compare(Counter(wanted), Counter([*pieces, *(utt_id for utt_id in there if utt_id not in set(whole))]))
 

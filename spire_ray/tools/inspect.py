@@ -32,9 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="", metavar="FOLDER", help="for a pack: another model than the one it was made for")
     parser.add_argument("--play", action="store_true", help="play the audio of the rows")
     parser.add_argument("--wav", default="", metavar="FOLDER", help="write the audio of the rows there, as ID.wav")
+    parser.add_argument("--page", default="", metavar="FILE.html", help="draw and play rows, drawn by lot, on one page")
+    parser.add_argument("--only", default="", metavar="WHAT", help="with --page, of units: labelled, rejected, or one reason")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="with --page: of the lot")
     options = parser.parse_args(arguments)
     if options.rows < 1 or options.first < 0:
         raise ValueError(f"--rows {options.rows} --first {options.first}: at least 1 row, from row 0 on")
+    if options.page:
+        _write_page(options)
+        return 0
+    if options.only or options.seed:
+        raise ValueError("--only, --seed: go with --page FILE.html")
     if storage.exists(storage.join(options.path, INDEX_FILE)):
         _print_packed(options.path, options.model, range(options.first, options.first + options.rows))
         return 0
@@ -53,6 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not shown:
         raise ValueError(f"{options.path}: no row {options.utt_id or options.first} there")
     return command.USER_ERROR if refused else 0
+
+
+def _write_page(options: argparse.Namespace) -> None:
+    from spire_ray.tools import _page, _seen
+
+    if storage.exists(storage.join(options.path, INDEX_FILE)):
+        raise ValueError(f"--page: {options.path} is a pack, which has no audio; name the manifest or the folder of units")
+    rows, total = _seen.drawn(options.path, options.rows, options.seed, options.only, options.utt_id)
+    page = _page.render(options.path, rows, total, options.only)
+    storage.write_bytes(options.page, page.encode())
+    print(f"written: {options.page}, {len(rows)} of {total} rows, {len(page) / 1e6:.1f} MB")
 
 
 def _print_packed(path: str, model: str, numbers: range) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from spire_ray.core import command, provenance
 from spire_ray.manifest import parquet, reader
 from spire_ray.manifest.formats import nemo
-from spire_ray.shards import account, marks, parts, planning
+from spire_ray.shards import account, ids, marks, parts, planning
 
 
 @command.cli_errors("rejected")
@@ -54,7 +54,7 @@ def rows(folder: str, kinds: Sequence[str]) -> Iterator[tuple[pa.Table, dict[str
         errors = parts.rejected(folder, shard.shard, kinds)
         table = reader.rows(shard.file, planning.columns_in(shard.file, columns), shard.first, shard.rows)
         known = set(table["utt_id"].to_pylist())
-        named = {(utt_id if utt_id in known else parts.parent(utt_id)): error for utt_id, error in errors.items()}
+        named = {ids.planned(utt_id, known): error for utt_id, error in errors.items()}
         new = [utt_id for utt_id in named if not seen[utt_id]]  # a long recording has several shards
         seen.update(new if shard.begin is not None else ())
         yield table.filter(pc.is_in(table["utt_id"], pa.array(new, pa.string()))), named

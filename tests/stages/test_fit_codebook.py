@@ -14,8 +14,8 @@ from spire_ray import cli
 from spire_ray.core import command
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.runtime import frames
-from spire_ray.settings import EncoderSettings, FitCodebookSettings, TrackingSettings
-from spire_ray.shards import planning
+from spire_ray.settings import AugmentSettings, EncoderSettings, FitCodebookSettings, TrackingSettings
+from spire_ray.shards import planning, talkers
 from spire_ray.stages import fit_codebook
 from spire_ray.units.codebook import Codebook
 from spire_ray.units.kmeans import lloyd
@@ -167,3 +167,16 @@ def test_faiss_with_gpus_is_refused_before_work_begins():
     settings = FitCodebookSettings(manifest="m.parquet", output="out", engine="faiss", gpus_per_worker=0.5)
     with pytest.raises(ValueError, match=r"engine=faiss: works on CPUs; with gpus_per_worker=0\.5 use engine=torch"):
         fit_codebook.plan(settings)
+
+
+def test_copies_are_fitted_on_beyond_the_sample_and_measure_nothing(manifest, tmp_path):
+    copies = AugmentSettings(copies=("babble=5", "telephone=8"))
+    plain, noisy = (settings_of(manifest, tmp_path / name, **more) for name, more in (("a", {}), ("b", {"augment": copies})))
+    talkers.prepare(copies, manifest, {}, "train", str(tmp_path / "b"))
+    (without, _), (with_copies, state) = fitted_here(plain, 2), fitted_here(noisy, 2)
+    assert [one.rows for one in with_copies] == [one.rows for one in without]
+    assert [one.held_out for one in with_copies] == [one.held_out for one in without]
+    assert [one.frames for one in with_copies] == [3 * one.frames for one in without]
+    assert (
+        fitted_here(settings_of(manifest, tmp_path / "b", augment=copies), 1)[1].centroids.tobytes() == state.centroids.tobytes()
+    )

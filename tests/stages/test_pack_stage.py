@@ -53,7 +53,7 @@ def recipe(tmp_path, tiny_codebook, tiny_model, monkeypatch):
 def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(
     ray_session, recipe, tmp_path, tiny_model, monkeypatch, capsys
 ):
-    assert recipe("one", workers=1) == 0
+    assert recipe("one", workers=1, to="jsonl") == 0
     monkeypatch.setattr(pack, "_PARTS_IN_A_BLOCK", 1)
     monkeypatch.setattr(pack, "_ROWS_IN_A_BLOCK", 7)
 
@@ -63,19 +63,24 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(
     with monkeypatch.context() as patch:  # after the blocks, before the choice
         patch.setattr(choice, "choose", stop)
         with pytest.raises(RuntimeError, match="stopped"):
-            recipe("two", workers=3)
+            recipe("two", workers=3, to="jsonl")
     blocks = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "two" / "_tokens").glob("*.json")}
     assert len(blocks) == 3 + 3 + 5
     last = tmp_path / "two" / "_tokens" / "block-000004.json"
     last.unlink()
-    assert recipe("two", workers=2) == 0
+    assert recipe("two", workers=2, to="jsonl") == 0
     assert "done in" in capsys.readouterr().out
     one, two = ((tmp_path / name / "rows-00000.arrow").read_bytes() for name in ("one", "two"))
     assert one == two
+    lines = {path.name: path.read_text() for path in (tmp_path / "one" / "jsonl").iterdir()}
+    assert lines == {path.name: path.read_text() for path in (tmp_path / "two" / "jsonl").iterdir()}
     index = json.loads((tmp_path / "two" / "index.json").read_text())
     assert [source["name"] for source in index["sources"]] == ["asr", "st_multiturn.de", "text"]
     assert abs(index["sources"][0]["tokens"] - 900) < 15
     assert index["sources"][2]["documents"] == 45
+    counts = {name: len(text.splitlines()) for name, text in lines.items()}
+    documents = [source["documents"] for source in index["sources"]]
+    assert counts == {"chat-00000.jsonl": documents[1], "text-00000.jsonl": documents[0] + 45, "chat_template.jinja": 1}
     assert index["directions"] == ["asr.en", "turns.en-de"]
     assert index["longest"] == {"units": 3, "seconds": 1.0}
     tokenizer = SpeechTokenizer(tiny_model)
@@ -163,3 +168,8 @@ def test_what_cannot_be_packed_is_one_line(ray_session, recipe, capsys, changes,
     assert recipe("wrong", **changes) == 2
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     assert line.startswith("pack: error: ") and reason in line
+
+
+def test_documents_without_bos_are_no_lines_for_other_trainers(recipe, capsys):
+    assert recipe("pack", to="jsonl", packing="megatron") == 2
+    assert "to=jsonl: other trainers begin every document with BOS; packing=megatron does not" in capsys.readouterr().err

@@ -176,3 +176,30 @@ def test_a_missing_file_of_scores_is_refused(ray_session, run, tmp_path, capsys)
     (tmp_path / "euro.blaser" / "part-000001.parquet").unlink()
     assert run() == 2
     assert "no part-000001.parquet there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["mt", "st"])
+def test_the_best_and_the_worst_are_pairs_for_preference_training(run, tmp_path, task):
+    more = {"pairs": {"task": task, "margin": 0.015}, "quality": {"threshold": 0.85}}
+    run("--dry-run")
+    settings = config.load(str(tmp_path / "c.yaml"), more, "pseudo_label")
+    for shard in (shards := labels.planned(settings)):
+        ChooseShard(settings)({name: [value] for name, value in vars(shard).items()})
+    files = [f"{tmp_path}/out/pairs/part-{shard.shard:06d}.jsonl" for shard in shards]
+    pairs = [json.loads(line) for file in files for line in storage.read_bytes(file).splitlines()]
+    assert [pair["utt_id"] for pair in pairs] == ["u0", "u1", "u2", "u6", "u7", "u8"]  # 3 to 5 score alike, of u9 there is one
+    assert pairs[2] == {
+        "utt_id": "u2", "target_language": "de", "systems": ["tower", "euro"], "scores": [0.88, 0.86],
+        "prompt": [{"role": "user", "content": {
+            "mt": "Translate the following text from English to German.\nEnglish: dog 2\nGerman:",
+            "st": "Speech: \U000f0002\nGerman:",
+        }[task]}],
+        "chosen": [{"role": "assistant", "content": "tower 2"}], "rejected": [{"role": "assistant", "content": "euro 2"}],
+    }  # fmt: skip
+    assert pairs[3]["systems"] == ["euro", "tower"]
+
+
+def test_pairs_of_one_system_are_refused(tmp_path, data, capsys):
+    config = {"stage": "pseudo_label", "output": str(tmp_path / "out"), "data": data, "model": "m", "languages": ["de"]}
+    assert cli.main(["pseudo_label", "--config", json.dumps(config | {"pairs": {"task": "st"}})]) == 2
+    assert "pairs.task=st: pairs are made of several candidates" in capsys.readouterr().err

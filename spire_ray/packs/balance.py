@@ -1,0 +1,92 @@
+"""Shares of languages: what is rare is repeated and what is plentiful thinned out, by one temperature in place of many weights.
+
+A language with n of N tokens gets a share in proportion to (n / N) ^ temperature, as multilingual models are trained (Conneau et
+al. 2020, arXiv 1911.02116, with 0.3). A source with a budget is balanced within it; all sources of one task without budgets
+among themselves, so that the task brings what it would bring.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spire_ray.packs import mixture
+from spire_ray.settings import PackSettings, SourceSettings
+
+Sums = Mapping[str, float]
+"""Language, direction or source → how much there is of it, in the measure of its budget or in tokens."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How much there is of a label in a source, and how much the source is to bring of it."""
+
+    there: float
+    wanted: float
+
+
+def measure(source: SourceSettings) -> str:
+    """What the share of a source is counted in."""
+    return "units" if source.units else "tokens"
+
+
+def label(settings: PackSettings, number: int, language: str, direction: str) -> str:
+    """What a document is balanced as; empty for a conversation, which names no language and is used as its source says."""
+    match settings.balance.by:
+        case "language":
+            return language
+        case "direction":
+            return direction or language
+        case "source":
+            return mixture.name(settings.sources[number])
+    return ""
+
+
+def most(settings: PackSettings, source: SourceSettings) -> float:
+    """How often a row of a source may be used."""
+    return max(settings.balance.max_epochs, _weight(source))
+
+
+def targets(settings: PackSettings, there: Sequence[Sums]) -> list[dict[str, Target]]:
+    """How much each source is to bring of each label, from how much there is."""
+    made: list[dict[str, Target]] = [{} for _ in there]
+    for pool in _pools(settings.sources):
+        weights = [_weight(settings.sources[number]) for number in pool]
+        sizes, limits = defaultdict[str, float](float), defaultdict[str, float](float)
+        for number, weight in zip(pool, weights, strict=True):
+            for name, amount in there[number].items():
+                if name:
+                    sizes[name] += weight * amount
+                    limits[name] += most(settings, settings.sources[number]) * amount
+        source = settings.sources[pool[0]]
+        budget = settings.scale * (source.tokens or source.units)
+        rest = sum(weight * there[number].get("", 0.0) for number, weight in zip(pool, weights, strict=True))
+        total = max(0.0, budget - rest) if budget else sum(sizes.values())
+        wanted = shares(sizes, limits, total, settings.balance.temperature)
+        for number, weight in zip(pool, weights, strict=True):
+            for name, amount in there[number].items():
+                rate = wanted[name] / sizes[name] if name and sizes[name] else 1.0
+                made[number][name] = Target(amount, weight * amount * rate)
+    return made
+
+
+def shares(sizes: Sums, most: Sums, total: float, temperature: float) -> dict[str, float]:
+    """Sizes → parts of a total, in proportion to size ^ temperature and at most as set; what one lacks goes to the others."""
+    made: dict[str, float] = {name: 0.0 for name, size in sizes.items() if not size}
+    while free := {name: size**temperature for name, size in sizes.items() if name not in made}:
+        left = max(0.0, total - sum(made.values()))
+        parts = {name: left * part / sum(free.values()) for name, part in free.items()}
+        full = {name: most[name] for name, part in parts.items() if part > most[name]}
+        made |= full or parts
+    return made
+
+
+def _weight(source: SourceSettings) -> float:
+    return 1.0 if source.tokens or source.units else source.weight
+
+
+def _pools(sources: Sequence[SourceSettings]) -> list[list[int]]:
+    """Sources that are balanced together."""
+    found: dict[object, list[int]] = defaultdict(list)
+    for number, source in enumerate(sources):
+        found[number if source.tokens or source.units else source.task].append(number)
+    return list(found.values())
