@@ -73,13 +73,12 @@ class Recordings:
             for piece in begun:
                 piece.task.cancel()
 
-    async def units(self, form: Form) -> Units:
-        """The units of a recording; silence has units, too."""
+    async def units(self, form: Form, rate: float) -> Units:
+        """The units of a recording, `rate` frames a second; silence has units, too."""
         units: list[int] = []
         durations: list[int] = []
         starts: list[float] = []
         seconds = 0.0
-        rate = (await self._backend.describe()).frame_rate
         async with aclosing(self._decoders.clips(form.audio or b"", form.content_type)) as clips:
             async for clip in clips:
                 made, lengths = await self._backend.units(clip.samples)

@@ -53,7 +53,7 @@ class Speech:
         self._service.check_model(sent.one("model"))
         _known(sent, {"model"}, {})
         about = await self._service.describe()
-        found = await self._service.recordings.units(sent)
+        found = await self._service.recordings.units(sent, about.frame_rate)
         self._service.metrics.heard(found.seconds)
         return JSONResponse(
             {
