@@ -33,17 +33,29 @@ _AT_ONCE = 100 * SAMPLE_RATE
 
 def holds_speech(samples: np.ndarray) -> bool:
     """Whether a waveform at 16 kHz, float32 or int16 [samples], holds speech, by its pitch and its loudness."""
+    power, syllable = _syllables(samples)
+    if not syllable.any():
+        return False
+    loudness = 10 * np.log10(np.convolve(power, np.ones(_SMOOTHED) / _SMOOTHED, "valid") + _FLOOR / 10)
+    low, high = np.percentile(loudness, [5, 95])
+    return bool(max(high - low, loudness.max() - np.median(loudness)) > _RANGE_DB)
+
+
+def syllable_times(samples: np.ndarray) -> np.ndarray:
+    """Seconds in a waveform, as above, up to which there is a syllable; a hum and a tone are taken for one, too."""
+    return (np.flatnonzero(_syllables(samples)[1]) * _HOP + _FRAME) / SAMPLE_RATE
+
+
+def _syllables(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Power of each frame, and whether a syllable ends there or goes on."""
     waveform = from_pcm(samples) if samples.dtype == np.int16 else np.asarray(samples, np.float32)
     if len(waveform) < _FRAME + _AMONG * _HOP:
-        return False
+        return np.zeros(0), np.zeros(0, bool)
     parts = [_looked_at(waveform[start : start + _AT_ONCE + _FRAME]) for start in range(0, len(waveform) - _FRAME, _AT_ONCE)]
     power = np.concatenate([part[0] for part in parts])
     pitched = np.concatenate([part[1] for part in parts]) > _PERIODIC
     pitched &= power > max(_FLOOR, float(power.max()) / 1000)
-    syllable = np.convolve(pitched, np.ones(_AMONG)).max() >= _VOICED_FRAMES
-    loudness = 10 * np.log10(np.convolve(power, np.ones(_SMOOTHED) / _SMOOTHED, "valid") + _FLOOR / 10)
-    low, high = np.percentile(loudness, [5, 95])
-    return bool(syllable and max(high - low, loudness.max() - np.median(loudness)) > _RANGE_DB)
+    return power, np.convolve(pitched, np.ones(_AMONG))[: len(pitched)] >= _VOICED_FRAMES
 
 
 def _looked_at(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from spire_ray.serving import page, reference, refusal
 from spire_ray.serving.chat import Chat
 from spire_ray.serving.door import Door
 from spire_ray.serving.hearing import Backend
+from spire_ray.serving.realtime import Realtime
 from spire_ray.serving.service import Service
 from spire_ray.serving.speech import Speech
 from spire_ray.settings import ServeSettings
@@ -85,6 +86,7 @@ def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...
     app.add_api_route(
         "/v1/chat/completions", _described(service, chat.completions), methods=["POST"], response_model=None, openapi_extra=_CHAT
     )
+    app.add_api_websocket_route("/v1/realtime", Realtime(service).connect)
     refusal.install(app)
     return Door(
         app,
