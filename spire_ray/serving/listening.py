@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import soxr
 
+from spire_ray.audio.stream import Resampler
 from spire_ray.serving.refusal import Refusal
 from spire_ray.serving.session import Session
 from spire_ray.serving.turns import WINDOW, Change, Turns
-from spire_ray.settings import SAMPLE_RATE
 
 _SHORTEST = 0.1
 """Seconds of a turn that a client may commit."""
@@ -54,7 +53,7 @@ class Listening:
     def _detect(self) -> None:
         """Look for speech in what comes from now on."""
         self._turns = Turns(self._session.silence, self._now) if self._session.detection else None
-        self._to_gate = soxr.ResampleStream(self._session.rate, SAMPLE_RATE, 1, dtype="int16")
+        self._at_16k = Resampler(self._session.rate)
 
     @property
     def _now(self) -> float:
@@ -68,8 +67,7 @@ class Listening:
             raise Refusal(400, message, "audio", "file_too_large")
         if self._turns is None:
             return
-        samples = np.frombuffer(sound, np.int16)
-        for change in self._turns(samples if self._session.rate == SAMPLE_RATE else self._to_gate.resample_chunk(samples)):
+        for change in self._turns(self._at_16k(np.frombuffer(sound, np.int16))):
             if change.kind == "started":
                 begins = max(0.0, change.at - self._session.padding, self._first / self._session.rate)
                 self._drop(begins)
