@@ -13,7 +13,6 @@ import numpy as np
 from ray import serve
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, WorkerCrashedError
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -23,7 +22,7 @@ from spire_ray.inference.asking import Wanted
 from spire_ray.inference.conversation import Message
 from spire_ray.inference.engines import EngineDead
 from spire_ray.model import license
-from spire_ray.serving import checks, keys
+from spire_ray.serving import checks, keys, scaling
 from spire_ray.serving.api import application as api
 from spire_ray.serving.hearing import Description, Event, Hearing
 from spire_ray.serving.refusal import overloaded
@@ -38,6 +37,10 @@ _LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError, DeploymentUn
 
 class Model(Hearing):
     """A Serve deployment: a replica that hears."""
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray Serve now and then."""
+        return {scaling.METRIC: self.audio_in_work}
 
 
 class Replicas:
@@ -143,11 +146,7 @@ def application(settings: ServeSettings) -> Application:
     model = serve.deployment(
         Model,
         name="Model",
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=settings.replicas,
-            max_replicas=settings.max_replicas,
-            target_ongoing_requests=2 * settings.max_batch_size,
-        ),
+        autoscaling_config=scaling.config(settings),
         max_ongoing_requests=most,
         max_queued_requests=most,
         health_check_period_s=5,
