@@ -1,10 +1,12 @@
-"""What several tests share: a small Ray cluster, and a tiny model that hears."""
+"""What several tests share: a small Ray cluster, and a tiny model that hears.
+
+numpy is imported by those who use it, because it reads OMP_NUM_THREADS once.
+"""
 
 import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -32,6 +34,8 @@ def ray_session():
 @pytest.fixture(scope="session")
 def tiny_codebook():
     """20 clusters of the cepstra of noise."""
+    import numpy as np
+
     from spire_ray.settings import EncoderSettings
     from spire_ray.units.codebook import Codebook
     from spire_ray.units.encoders.loading import load_encoder
@@ -102,6 +106,8 @@ def one_worker(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_pack(tmp_path_factory, tiny_model):
     """20 or so rows of 48 tokens of speech and text, as the vocabulary of `tiny_model` has them."""
+    import numpy as np
+
     from spire_ray.packs.pack import Document, write
     from spire_ray.text import prompts
     from spire_ray.text.tokenizer import SpeechTokenizer

@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from spire_ray.serving import page, refusal
+from spire_ray.serving import page, reference, refusal
 from spire_ray.serving.chat import Chat
 from spire_ray.serving.door import Door
 from spire_ray.serving.hearing import Backend
+from spire_ray.serving.realtime import Realtime
 from spire_ray.serving.service import Service
 from spire_ray.serving.speech import Speech
 from spire_ray.settings import ServeSettings
@@ -65,7 +66,7 @@ def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...
     """The application in front of a model; `known` are the hashes of the API keys that are accepted."""
     service = Service(settings, backend)
     rest, speech, chat = Application(service), Speech(service), Chat(service)
-    app = FastAPI(title="spire-ray", description="Speech in, text out.", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="spire-ray", description="Speech in, text out.", docs_url=None, redoc_url=None)
     for path, answer in (
         ("/health", rest.health),
         ("/ready", rest.health),
@@ -74,6 +75,7 @@ def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...
     ):
         app.add_api_route(path, answer, methods=["GET"], response_model=None)
     app.add_api_route("/", rest.page, methods=["GET"], include_in_schema=False, response_model=None)
+    app.add_api_route("/docs", _reference(app), methods=["GET"], include_in_schema=False, response_model=None)
     app.add_api_route("/v1/models/{model:path}", rest.one_model, methods=["GET"])
     for path, spoken, summary in (
         ("/v1/audio/transcriptions", speech.transcriptions, _TRANSCRIPTION),
@@ -84,6 +86,7 @@ def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...
     app.add_api_route(
         "/v1/chat/completions", _described(service, chat.completions), methods=["POST"], response_model=None, openapi_extra=_CHAT
     )
+    app.add_api_websocket_route("/v1/realtime", Realtime(service).connect)
     refusal.install(app)
     return Door(
         app,
@@ -104,6 +107,13 @@ def _described(service: Service, answer: Any) -> Any:
         return response
 
     route.__doc__ = answer.__doc__
+    return route
+
+
+def _reference(app: FastAPI) -> Any:
+    async def route() -> Response:
+        return HTMLResponse(reference.html(app.openapi()), headers={"Content-Security-Policy": reference.POLICY})
+
     return route
 
 

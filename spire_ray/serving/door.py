@@ -1,8 +1,11 @@
 """What every request passes: paths as clients write them, keys, the size and the pace of its body, its deadline, its count."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +19,10 @@ _BESIDE_THE_FILE = _MEGABYTE
 """Bytes of a request that are not the file: the other fields and the borders between them."""
 _BODY_SECONDS = 60.0
 """For the whole body: who sends slower than that holds a place that others need."""
-_VERSIONED = ("/audio/", "/chat/", "/models", "/units")
+_VERSIONED = ("/audio/", "/chat/", "/models", "/realtime", "/units")
 """Paths that are understood without `/v1` before them."""
+_KEY_PROTOCOL = "openai-insecure-api-key."
+"""In this subprotocol OpenAI's clients in browsers send a key."""
 ROUTES = {
     "/v1/audio/transcriptions": "POST",
     "/v1/audio/translations": "POST",
@@ -44,7 +49,10 @@ class Door:
         self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """One request, or one connection of the realtime route."""
+        if scope["type"] == "websocket":
+            await self._connection(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,26 +73,55 @@ class Door:
             self._metrics.requests.labels(route, str(answer.status)).inc()
             self._metrics.latency.labels(route).observe(time.monotonic() - began)
 
-    async def _admitted(self, scope: Scope, receive: Receive, answer: "_Answer", path: str) -> None:
-        if path.startswith("/v1/") and self._keys:
-            headers = dict(scope["headers"])
-            if not keys.accepts(self._keys, headers.get(b"authorization", b"").decode("latin-1")):
-                raise Refusal(401, "no or another API key; send one as Authorization: Bearer …", None, "invalid_api_key")
-        if scope["method"] != "POST":
-            await self._app(scope, receive, answer)
-            return
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, which holds the place of a request as long as it is open."""
+        path, status = _path(scope["path"]), 101
+        scope = {**scope, "path": path, "raw_path": path.encode()}
+        try:
+            with self._place():
+                self._check_key(_websocket_key(scope))
+                _check_origin(dict(scope["headers"]))
+                if path != "/v1/realtime":
+                    raise Refusal(404, "no such path")
+                await self._app(scope, receive, send)
+        except HTTPException as error:
+            status = error.status_code
+            if "websocket.http.response" in scope.get("extensions", {}):
+                await response(error)(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:120]})
+        finally:
+            self._metrics.requests.labels("/v1/realtime", str(status)).inc()
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of those that are in work. Raises Refusal where all are taken."""
         if self._in_work >= self._most_requests:
             raise overloaded()
         self._in_work += 1
         self._metrics.in_work.set(self._in_work)
         try:
-            async with asyncio.timeout(self._deadline):
-                await self._app(scope, self._limited(receive), answer)
-        except TimeoutError:
-            raise late(self._deadline) from None
+            yield
         finally:
             self._in_work -= 1
             self._metrics.in_work.set(self._in_work)
+
+    def _check_key(self, authorization: str) -> None:
+        if self._keys and not keys.accepts(self._keys, authorization):
+            raise Refusal(401, "no or another API key; send one as Authorization: Bearer …", None, "invalid_api_key")
+
+    async def _admitted(self, scope: Scope, receive: Receive, answer: "_Answer", path: str) -> None:
+        if path.startswith("/v1/"):
+            self._check_key(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1"))
+        if scope["method"] != "POST":
+            await self._app(scope, receive, answer)
+            return
+        with self._place():
+            try:
+                async with asyncio.timeout(self._deadline):
+                    await self._app(scope, self._limited(receive), answer)
+            except TimeoutError:
+                raise late(self._deadline) from None
 
     def _limited(self, receive: Receive) -> Receive:
         """The body, refused as soon as it is too large or comes too slowly."""
@@ -142,3 +179,17 @@ def _path(path: str) -> str:
     """Without a slash at the end, and with `/v1` before what belongs there."""
     shortened = path.rstrip("/") or "/"
     return f"/v1{shortened}" if shortened.startswith(_VERSIONED) else shortened
+
+
+def _websocket_key(scope: Scope) -> str:
+    """Of a header or, as browsers have to, of a subprotocol."""
+    given: str = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    named = (name.removeprefix(_KEY_PROTOCOL) for name in scope["subprotocols"] if name.startswith(_KEY_PROTOCOL))
+    return given or f"Bearer {next(named, '')}"
+
+
+def _check_origin(headers: dict[bytes, bytes]) -> None:
+    """Raise Refusal for a page of another server: browsers ask before a request to one, but not before a connection."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin and urlsplit(origin).netloc != headers.get(b"host", b"").decode("latin-1"):
+        raise Refusal(403, "a page of another server may not connect", None, "other_origin")

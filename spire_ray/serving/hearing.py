@@ -1,7 +1,8 @@
 """A replica of the model: samples in; units, text and answers out. Speech encoder and language model share its process."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +12,7 @@ from spire_ray.inference.asking import Found, Wanted, ask
 from spire_ray.inference.conversation import Message, conversation
 from spire_ray.inference.generate import Answer, wait_for
 from spire_ray.serving.encoding import Encoding
-from spire_ray.settings import ServeSettings
+from spire_ray.settings import SAMPLE_RATE, ServeSettings
 from spire_ray.text.record import Record
 
 
@@ -79,6 +80,8 @@ class Hearing:
             accept=settings.license.accept,
         )
         self._encoding = Encoding(self._model.labeler)
+        self.audio_in_work = 0.0
+        """Seconds of it that are not answered yet."""
         self._warm_up()
 
     async def describe(self) -> Description:
@@ -91,37 +94,40 @@ class Hearing:
 
     async def units(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Backend`."""
-        return await self._encoding(samples)
+        with self._in_work(samples):
+            return await self._encoding(samples)
 
     async def answer(self, samples: np.ndarray, wanted: Wanted, stream: bool) -> AsyncGenerator[Event]:
         """See `Backend`."""
-        units, _ = await self._encoding(samples)
 
         async def work(said: Callable[[str, str], None] | None) -> Found:
+            units, _ = await self._encoding(samples)
             return await ask(self._model.generator, units, wanted, said)
 
-        async for event in _told(work, stream):
-            yield event
+        with self._in_work(samples):
+            async for event in _told(work, stream):
+                yield event
 
     async def chat(self, messages: Sequence[Message], most: int, stream: bool) -> AsyncGenerator[Event]:
         """See `Backend`."""
-        heard = [
-            Message(role, [part if isinstance(part, str) else (await self._encoding(part))[0] for part in content])
-            for role, content in messages
-        ]
         generator = self._model.generator
-        prompt = conversation(heard, generator.tokenizer.chat)
 
         async def work(said: Callable[[str, str], None] | None) -> Answer:
+            heard = [
+                Message(role, [part if isinstance(part, str) else (await self._encoding(part))[0] for part in content])
+                for role, content in messages
+            ]
+            prompt = conversation(heard, generator.tokenizer.chat)
             return await generator.answer(prompt, (lambda text: said("", text)) if said else None, lines=True, most=most)
 
-        async for event in _told(work, stream):
-            yield event
+        with self._in_work(*(part for _, content in messages for part in content if not isinstance(part, str))):
+            async for event in _told(work, stream):
+                yield event
 
     async def stats(self) -> dict[str, float]:
         """See `Backend`."""
         engine = {f"engine_{name}": float(value) for name, value in asdict(self._model.generator.engine.stats).items()}
-        return {**engine, **self._encoding.stats()}
+        return {**engine, **self._encoding.stats(), "audio_in_work_seconds": self.audio_in_work}
 
     def check_health(self) -> None:
         """Called by Ray Serve, which replaces a replica when this raises."""
@@ -131,6 +137,15 @@ class Hearing:
     def close(self) -> None:
         """End the engine."""
         self._model.generator.engine.close()
+
+    @contextmanager
+    def _in_work(self, *clips: np.ndarray) -> Iterator[None]:
+        seconds = sum(len(samples) for samples in clips) / SAMPLE_RATE
+        self.audio_in_work += seconds
+        try:
+            yield
+        finally:
+            self.audio_in_work -= seconds
 
     def _warm_up(self) -> None:
         """One answer, before any is waited for."""

@@ -13,6 +13,7 @@ from spire_ray.serving.decoding import Clip, Decoders
 from spire_ray.serving.form import Form
 from spire_ray.serving.hearing import Backend, Delta
 from spire_ray.settings import SAMPLE_RATE
+from spire_ray.text.languages import language
 
 _AHEAD = 8
 """Pieces that are decoded and answered before those ahead of them have been told."""
@@ -73,13 +74,12 @@ class Recordings:
             for piece in begun:
                 piece.task.cancel()
 
-    async def units(self, form: Form) -> Units:
-        """The units of a recording; silence has units, too."""
+    async def units(self, form: Form, rate: float) -> Units:
+        """The units of a recording, `rate` frames a second; silence has units, too."""
         units: list[int] = []
         durations: list[int] = []
         starts: list[float] = []
         seconds = 0.0
-        rate = (await self._backend.describe()).frame_rate
         async with aclosing(self._decoders.clips(form.audio or b"", form.content_type)) as clips:
             async for clip in clips:
                 made, lengths = await self._backend.units(clip.samples)
@@ -89,6 +89,22 @@ class Recordings:
                 starts += [round(float(start), 3) for start in begins]
                 seconds = clip.start + len(clip.samples) / SAMPLE_RATE
         return Units(units, durations, starts, round(seconds, 3))
+
+
+async def spaced(events: AsyncGenerator[Delta | Told], wanted: Wanted) -> AsyncGenerator[Delta | Told]:
+    """The same, where what parts a piece's text from the one before it stands at the head of its first delta."""
+    begun: set[str] = set()
+    after: set[str] = set()
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Told):
+                after = set(begun)
+                yield event
+                continue
+            gap = " " if event.language in after and language(event.language or wanted.source).spaces else ""
+            after.discard(event.language)
+            begun.add(event.language)
+            yield Delta(event.language, gap + event.text)
 
 
 class _Piece:

@@ -11,10 +11,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from spire_ray.inference.asking import Wanted
 from spire_ray.serving import form, formats, languages
 from spire_ray.serving.hearing import Delta
-from spire_ray.serving.recordings import Told
+from spire_ray.serving.recordings import Told, spaced
 from spire_ray.serving.refusal import Refusal
 from spire_ray.serving.service import Service
-from spire_ray.text.languages import language
 
 _USED = {"model", "language", "to_language", "mode", "response_format", "temperature", "timestamp_granularities", "stream"}
 _UNUSED = {
@@ -53,7 +52,7 @@ class Speech:
         self._service.check_model(sent.one("model"))
         _known(sent, {"model"}, {})
         about = await self._service.describe()
-        found = await self._service.recordings.units(sent)
+        found = await self._service.recordings.units(sent, about.frame_rate)
         self._service.metrics.heard(found.seconds)
         return JSONResponse(
             {
@@ -96,29 +95,23 @@ class Speech:
     async def _events(self, sent: form.Form, wanted: Wanted, warnings: list[str], request: Request) -> AsyncGenerator[str]:
         """The stream: deltas of the text, of further translations apart, each piece when it is done, and the whole at the end."""
         main = "" if wanted.transcript else wanted.targets[0]
-        begun: dict[str, bool] = {}
-        after: set[str] = set()
         pieces: list[Told] = []
-        async with aclosing(self._service.recordings.told(sent, wanted, True)) as events:
+        async with aclosing(spaced(self._service.recordings.told(sent, wanted, True), wanted)) as events:
             async for event in events:
                 if isinstance(event, Told):
                     yield formats.sse(formats.segment_event(len(pieces), event, wanted))
                     pieces.append(event)
-                    after = set(begun)
-                    continue
-                gap = " " if event.language in after and language(event.language or wanted.source).spaces else ""
-                after.discard(event.language)
-                begun[event.language] = True
-                yield formats.sse(_delta(event, main, gap))
+                else:
+                    yield formats.sse(_delta(event, main))
         found = formats.body(pieces, wanted, warnings)
         self._service.metrics.heard(found["usage"]["seconds"])
         yield formats.sse({"type": "transcript.text.done", **found})
 
 
-def _delta(event: Delta, main: str, gap: str) -> dict[str, Any]:
+def _delta(event: Delta, main: str) -> dict[str, Any]:
     if event.language == main:
-        return {"type": "transcript.text.delta", "delta": gap + event.text}
-    return {"type": "translation.text.delta", "language": event.language, "delta": gap + event.text}
+        return {"type": "transcript.text.delta", "delta": event.text}
+    return {"type": "translation.text.delta", "language": event.language, "delta": event.text}
 
 
 def _known(sent: form.Form, used: set[str], unused: dict[str, str]) -> list[str]:

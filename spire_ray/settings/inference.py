@@ -34,6 +34,8 @@ class ServeSettings(StageSettings):
     """Replicas of the model that always run."""
     max_replicas: Operational[PositiveInt] = 1
     """Replicas at most, under load."""
+    audio_per_replica: Operational[PositiveFloat] = 300.0
+    """Seconds of audio that are in work for each replica, from which on another one is started."""
     gpus_per_replica: Operational[Fraction] = 0.0
     """At most 1: the speech encoder and the language model of a replica share it."""
     max_batch_size: Operational[PositiveInt] = 16

@@ -12,12 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 import soundfile
+from websockets.exceptions import InvalidStatus
 
 from spire_ray.core import config
 from spire_ray.inference.engines import ENGINES
 from spire_ray.settings import ServeSettings
 from spire_ray.stages import serve
 from tests.serving.conftest import NEW_TOKENS, audio, free_port, speech
+from tests.serving.test_realtime import MANUAL, Line, encoded, pcm
 
 ROOT = Path(__file__).parent.parent.parent
 HTTP = httpx.Client(timeout=60)
@@ -76,6 +78,22 @@ def test_no_request_dies_with_a_replica(server):
     assert [answer.status_code for answer in found] == [200] * 48, {answer.text[:200] for answer in found}
     # two tokens of random weights may be as likely as each other, and a batch of another size then decides between them
     assert sum(answer.json()["text"] == expected for answer in found) >= 44
+
+
+def test_the_realtime_route(server):
+    sound = pcm(speech(1.5))
+    line = Line(server)
+    line.send("session.update", session=MANUAL)
+    line.next("session.updated")
+    line.send("input_audio_buffer.append", audio=encoded(sound))
+    line.send("input_audio_buffer.commit")
+    done = line.next("conversation.item.input_audio_transcription.completed")
+    raw = {"content": sound, "headers": {"Content-Type": "audio/pcm; rate=16000"}}
+    assert done["transcript"] == HTTP.post(f"{server}/v1/audio/transcriptions", **raw).json()["text"] != ""
+    line.socket.close()
+    with pytest.raises(InvalidStatus) as refused:
+        Line(server, origin="http://elsewhere")
+    assert refused.value.response.status_code == 403
 
 
 def test_the_job_asks_about_a_held_out_clip(server, settings, tmp_path, capsys):

@@ -1,0 +1,289 @@
+"""Sound over a WebSocket: whose turn it is, what is said in it, in several languages, and what is refused."""
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import openai
+import pytest
+import soxr
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from spire_ray.inference.asking import Found
+from spire_ray.inference.generate import Answer
+from spire_ray.serving import realtime
+from spire_ray.serving.writing import _agreed
+from tests.serving.conftest import run, speech
+
+MANUAL = {"type": "transcription", "audio": {"input": {"format": {"type": "audio/pcm", "rate": 16_000}, "turn_detection": None}}}
+
+
+def pcm(*parts, rate=16_000):
+    """16-bit PCM of waveforms, of numbers that many seconds of silence."""
+    waveform = np.concatenate([np.zeros(int(16_000 * p), np.float32) if isinstance(p, (int, float)) else p for p in parts])
+    resampled = waveform if rate == 16_000 else soxr.resample(waveform, 16_000, rate)
+    return (np.clip(resampled, -1, 1) * 32_767).astype("<i2").tobytes()
+
+
+def encoded(sound):
+    return base64.b64encode(sound).decode()
+
+
+class Line:
+    """A connection of our own."""
+
+    def __init__(self, url, **given):
+        self.socket = connect(url.replace("http", "ws", 1) + "/v1/realtime?model=spire", **given)
+
+    def send(self, kind, **given):
+        self.socket.send(json.dumps({"type": kind, **given}))
+
+    def next(self, kind, timeout=30):
+        """The next event of a kind, which must not be preceded by an error."""
+        while True:
+            event = json.loads(self.socket.recv(timeout))
+            if event["type"] == kind:
+                return event
+            assert event["type"] != "error", event
+
+
+@pytest.fixture
+def line(server):
+    made = Line(server)
+    made.next("session.created")
+    yield made
+    made.socket.close()
+
+
+def test_the_official_client_gets_each_turn_as_the_route_of_files_would(server, http):
+    sound = pcm(0.7, speech(1.6, 1), 1.0, speech(1.2, 2), 1.0, rate=24_000)
+
+    async def ask():
+        events = []
+        async with openai.AsyncOpenAI(base_url=f"{server}/v1", api_key="none") as client:
+            query = {"intent": "transcription"}
+            async with client.realtime.connect(model="whisper-1", extra_query=query) as connection:
+                detection = {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 400, "prefix_padding_ms": 200}
+                sound_ = {"format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": detection}
+                sound_["transcription"] = {"model": "whisper-1", "language": "en"}
+                await connection.session.update(session={"type": "transcription", "audio": {"input": sound_}})
+                for start in range(0, len(sound), 4_800):
+                    await connection.input_audio_buffer.append(audio=encoded(sound[start : start + 4_800]))
+                async for event in connection:
+                    events.append(event)
+                    if sum(e.type.endswith("transcription.completed") for e in events) == 2:
+                        break
+        return events
+
+    events = asyncio.run(asyncio.wait_for(ask(), 60))
+    kinds = [event.type for event in events if not event.type.endswith("delta")]
+    turn = ["speech_started", "speech_stopped", "committed"]
+    assert kinds[:2] == ["session.created", "session.updated"] and "threshold is not used" in events[1].warnings[0]
+    assert [kind.split(".")[1] for kind in kinds if kind.startswith("input_audio_buffer")] == 2 * turn
+    started = [event for event in events if event.type.endswith("speech_started")]
+    stopped = [event for event in events if event.type.endswith("speech_stopped")]
+    completed = [event for event in events if event.type.endswith("completed")]
+    assert [event.item_id for event in started] == [event.item_id for event in completed]
+    for begins, ends, done, (first, last) in zip(started, stopped, completed, ((0.7, 2.3), (3.3, 4.5)), strict=True):
+        assert first - 0.5 < begins.audio_start_ms / 1000 < first + 0.1 and last < ends.audio_end_ms / 1000 < last + 0.7
+        cut = sound[48 * begins.audio_start_ms : 48 * ends.audio_end_ms]
+        answer = http.post(f"{server}/v1/audio/transcriptions", content=cut, headers={"Content-Type": "audio/pcm; rate=24000"})
+        assert done.transcript == answer.json()["text"] != ""
+        assert done.usage.seconds == pytest.approx(ends.audio_end_ms / 1000 - begins.audio_start_ms / 1000, abs=0.01)
+        said = "".join(e.delta for e in events if e.type.endswith("delta") and e.item_id == done.item_id)
+        assert said == done.transcript or not done.transcript.startswith(said)
+
+
+def test_a_client_commits_its_turns_and_gets_several_languages(line, http, server):
+    wanted = {"model": "spire", "to_language": ["de", "fr"]}
+    line.send("session.update", session={**MANUAL, "audio": {"input": {**MANUAL["audio"]["input"], "transcription": wanted}}})
+    assert line.next("session.updated")["session"]["audio"]["input"]["transcription"]["to_language"] == ["de", "fr"]
+    previous = None
+    for seed in (3, 4):
+        sound = pcm(0.2, speech(40 if seed == 3 else 1, seed))
+        line.send("input_audio_buffer.append", audio=encoded(sound))
+        line.send("input_audio_buffer.commit")
+        committed = line.next("input_audio_buffer.committed")
+        assert committed["previous_item_id"] == previous
+        previous = committed["item_id"]
+        done = line.next("conversation.item.input_audio_transcription.completed")
+        url = f"{server}/v1/audio/transcriptions?to_language=de,fr"
+        expected = http.post(url, content=sound, headers={"Content-Type": "audio/pcm; rate=16000"}).json()
+        assert (done["transcript"], done["translations"]) == (expected["text"], expected["translations"])
+        assert done["item_id"] == previous and done["usage"] == expected["usage"]
+
+
+def test_events_as_they_were_before(line):
+    given = {"input_audio_format": "pcm16", "input_audio_transcription": {"model": "spire"}, "turn_detection": None}
+    line.send("transcription_session.update", session=given)
+    assert line.next("transcription_session.updated")["session"]["audio"]["input"]["turn_detection"] is None
+    line.send("input_audio_buffer.append", audio=encoded(pcm(speech(1), rate=24_000)))
+    line.send("input_audio_buffer.clear")
+    line.next("input_audio_buffer.cleared")
+    line.send("input_audio_buffer.append", audio=encoded(pcm(1.0, rate=24_000)))
+    line.send("input_audio_buffer.commit")
+    done = line.next("conversation.item.input_audio_transcription.completed")
+    assert done["transcript"] == "" and done["usage"]["seconds"] == 1.0  # silence, and nothing of what was cleared
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ("{", "invalid_event"),
+        ("[]", "invalid_event"),
+        (b"\x00", "invalid_event"),
+        ({"type": "response.create"}, "unknown_event"),
+        ({"type": "input_audio_buffer.append"}, "input_audio_buffer_commit_empty"),  # of the commit below
+        ({"type": "input_audio_buffer.append", "audio": "é"}, "invalid_field"),
+        ({"type": "input_audio_buffer.append", "audio": 7}, "invalid_field"),
+        ({"type": "input_audio_buffer.append", "audio": "QUJD"}, "invalid_field"),
+        ({"type": "input_audio_buffer.append", "audio": encoded(bytes(3 << 20))}, "file_too_large"),
+        ({"type": "session.update"}, "invalid_field"),
+        ({"type": "session.update", "session": {"type": "realtime"}}, "invalid_field"),
+        ({"type": "session.update", "session": {"voice": "x"}}, "invalid_field"),
+        ({"type": "session.update", "session": {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}}, "invalid_field"),
+        ({"type": "session.update", "session": {"turn_detection": {"type": "semantic_vad"}}}, "invalid_field"),
+        (
+            {"type": "session.update", "session": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 1}}},
+            "invalid_field",
+        ),
+        (
+            {"type": "session.update", "session": {"input_audio_transcription": {"language": "Klingon"}}},
+            "unknown_language",
+        ),
+        ({"type": "session.update", "session": {"input_audio_transcription": {"model": "other"}}}, "model_not_found"),
+        ({"type": "session.update", "session": {"input_audio_transcription": {"to_language": [7]}}}, "invalid_field"),
+    ],
+)
+def test_what_is_not_understood_is_said_and_the_session_goes_on(line, sent, code):
+    line.send("session.update", session=MANUAL)
+    line.next("session.updated")
+    message = {**sent, "event_id": "mine"} if isinstance(sent, dict) else sent
+    line.socket.send(json.dumps(message) if isinstance(sent, dict) else sent)
+    line.send("input_audio_buffer.commit")
+    error = json.loads(line.socket.recv(30))
+    assert (error["type"], error["error"]["code"]) == ("error", code)
+    assert code == "input_audio_buffer_commit_empty" or error["error"]["event_id"] == ("mine" if isinstance(sent, dict) else None)
+    line.send("input_audio_buffer.append", audio=encoded(pcm(speech(1))))
+    line.send("input_audio_buffer.commit")
+    while (event := json.loads(line.socket.recv(30)))["type"] == "error":
+        pass
+    assert event["type"] == "input_audio_buffer.committed"
+
+
+def test_who_may_connect(serve_settings, hearing):
+    from spire_ray.serving import keys
+
+    url, end = run(replace(serve_settings, max_requests=1), hearing, (keys._hash("one"),))
+    key = {"additional_headers": {"Authorization": "Bearer one"}}
+    for status, given in (
+        (401, {}),
+        (401, {"subprotocols": ["realtime", "openai-insecure-api-key.two"]}),
+        (403, {**key, "origin": "http://elsewhere"}),
+    ):
+        with pytest.raises(InvalidStatus) as refused:
+            Line(url, **given)
+        assert refused.value.response.status_code == status
+    first = Line(url, subprotocols=["realtime", "openai-insecure-api-key.one"], origin=url)
+    assert first.socket.subprotocol == "realtime" and first.next("session.created")
+    with pytest.raises(InvalidStatus) as refused:
+        Line(url, **key)
+    assert refused.value.response.status_code == 503 and refused.value.response.headers["Retry-After"]
+    first.socket.close()
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            Line(url, **key).socket.close()
+            break
+        except InvalidStatus:
+            time.sleep(0.05)
+    else:
+        raise AssertionError("a connection that has ended keeps its place")
+    end()
+
+
+def test_who_says_nothing_for_long_is_disconnected(server, monkeypatch):
+    monkeypatch.setattr(realtime, "_IDLE_SECONDS", 0.3)
+    silent = Line(server)
+    silent.next("session.created")
+    assert json.loads(silent.socket.recv(10))["error"]["code"] == "idle_timeout"
+    with pytest.raises(ConnectionClosed):
+        silent.socket.recv(10)
+
+
+class Slow:
+    """A backend that answers when it may, with a word for each second of sound."""
+
+    def __init__(self, hearing):
+        self.describe, self.stats, self.asked, self.may = hearing.describe, hearing.stats, 0, threading.Event()
+
+    async def answer(self, samples, wanted, stream):
+        self.asked += 1
+        while not self.may.is_set():
+            await asyncio.sleep(0.01)
+        yield Found(Answer(" ".join(map(str, range(round(len(samples) / 16_000))))))
+
+
+def test_nothing_more_is_read_while_turns_wait_for_their_answer(serve_settings, hearing):
+    slow = Slow(hearing)
+    url, end = run(serve_settings, slow)
+    line = Line(url)
+    line.send("session.update", session=MANUAL)
+    line.next("session.updated")
+    for _ in range(12):
+        line.send("input_audio_buffer.append", audio=encoded(pcm(speech(0.8))))
+        line.send("input_audio_buffer.commit")
+    events = []
+    while True:
+        try:
+            events.append(json.loads(line.socket.recv(1))["type"])
+        except TimeoutError:
+            break
+    # one is being answered, four wait, and one is about to
+    assert events.count("input_audio_buffer.committed") == realtime._WAITING + 2 and slow.asked == 1
+    slow.may.set()
+    for _ in range(12):
+        line.next("conversation.item.input_audio_transcription.completed")
+    line.socket.close()
+    end()
+
+
+def test_what_is_certain_is_said_while_the_turn_goes_on(serve_settings, hearing):
+    slow = Slow(hearing)
+    slow.may.set()
+    url, end = run(serve_settings, slow)
+    line = Line(url)
+    line.send("input_audio_buffer.append", audio=encoded(pcm(speech(1), rate=24_000)))
+    line.send("input_audio_buffer.commit")
+    line.next("conversation.item.input_audio_transcription.completed")  # what decodes has started
+    sound, texts = pcm(1.0, speech(8), rate=24_000), []
+    for start in range(0, len(sound), 24_000):
+        line.send("input_audio_buffer.append", audio=encoded(sound[start : start + 24_000]))
+        time.sleep(0.3)
+    line.send("input_audio_buffer.append", audio=encoded(pcm(1, rate=24_000)))
+    stopped = False
+    while (event := json.loads(line.socket.recv(30)))["type"] != "conversation.item.input_audio_transcription.completed":
+        stopped |= event["type"] == "input_audio_buffer.speech_stopped"
+        texts += [(stopped, event["delta"])] if event["type"].endswith("delta") else []
+    early = "".join(text for late, text in texts if not late)
+    assert early.startswith("0") and event["transcript"].startswith(early) and len(event["transcript"]) > len(early)
+    line.socket.close()
+    end()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "spaces", "agreed"),
+    [
+        ("", "the dog", True, ""),
+        ("the dog", "the dogs bark", True, "the"),
+        ("the dog", "the dog", True, "the dog"),
+        ("我们去", "我们来", False, "我们"),
+    ],
+)
+def test_guesses_agree_on_whole_words(one, other, spaces, agreed):
+    assert _agreed(one, other, spaces) == agreed
