@@ -31,11 +31,13 @@ _AT_ONCE = 2
 def load(path: str, overrides: list[str]) -> RecipeSettings:
     """A recipe; one that says `extends` takes title, steps and root from another and overrides some of its steps.
 
+    A step `{recipe: FILE}` stands for all steps of that one.
     In the overrides `step.key=value` goes to a step, `root=…` and the like, and the recipe's variables, to the recipe itself.
     """
     data = config.read(path)
+    folder = os.path.dirname(path) or "."
     if "extends" in data:
-        base = config.read(storage.join(os.path.dirname(path) or ".", data.pop("extends")))
+        base = config.read(storage.join(folder, data.pop("extends")))
         changes = data.pop("overrides", {})
         data = {**base, **data, "variables": {**base.get("variables", {}), **data.get("variables", {})}}
         unknown = set(changes) - {step["name"] for step in data["steps"]}
@@ -43,6 +45,7 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
             raise ValueError(f"{path}: overrides of unknown steps {', '.join(sorted(unknown))}")
         for step in data["steps"]:
             step["overrides"] = {**step.get("overrides", {}), **changes.get(step["name"], {})}
+    data["steps"] = [each for step in data.get("steps", ()) for each in _included(step, folder, data)]
     names = sorted((step["name"] for step in data.get("steps", ())), key=len, reverse=True)
     for text in overrides:
         name = next((name for name in names if text.startswith(f"{name}.")), None)
@@ -55,13 +58,25 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
         step.setdefault("overrides", {})[key] = yaml.safe_load(value)
     recipe = config.validate(data, "run", path)
     assert isinstance(recipe, RecipeSettings)
-    folder = os.path.dirname(path) or "."
     return replace(recipe, steps=tuple(replace(step, settings=_content(step, folder)) for step in recipe.steps))
 
 
 def stages(recipe: RecipeSettings) -> dict[str, StageSettings]:
     """The validated settings of every step, by name."""
     return {step.name: config.validate(_resolved(recipe, step), path=f"step {step.name}") for step in recipe.steps}
+
+
+def _included(step: dict[str, Any], folder: str, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """A step as it is written, or those of the recipe that it names, whose variables `data` takes where it has none."""
+    if set(step) != {"recipe"}:
+        return [step]
+    other = config.read(storage.join(folder, step["recipe"]))
+    if other.get("extends") or other["stage"] != config.RECIPE:
+        raise ValueError(f"steps: recipe={step['recipe']}: must be a recipe with steps of its own")
+    data["variables"] = {**other.get("variables", {}), **data.get("variables", {})}
+    place = os.path.dirname(step["recipe"])
+    found = [each for one in other["steps"] for each in _included(one, storage.join(folder, place), data)]
+    return [{**each, "config": storage.join(place, each["config"])} if place and "config" in each else each for each in found]
 
 
 def _content(step: StepSettings, folder: str) -> dict[str, Any]:

@@ -37,3 +37,4 @@ class RecipeSettings(StageSettings):
     seconds: dict[str, float] = field(default_factory=dict)
     """Step → seconds that it took where the recipe was measured, from which the time that is left is told."""
     steps: tuple[StepSettings, ...]
+    """In the order they run; `{recipe: FILE}` among them stands for all steps of another recipe."""
