@@ -28,6 +28,10 @@ _AT_ONCE = 2
 """Steps that run beside each other: most of a start is imports, which use one core."""
 
 
+_FOR_ALL_STEPS = ("storage", "license", "wait_minutes")
+"""Settings of a recipe that every step has which says nothing else."""
+
+
 def load(path: str, overrides: list[str]) -> RecipeSettings:
     """A recipe; one that says `extends` takes title, steps and root from another and overrides some of its steps.
 
@@ -79,6 +83,12 @@ def _included(step: dict[str, Any], folder: str, data: dict[str, Any]) -> list[d
     return [{**each, "config": storage.join(place, each["config"])} if place and "config" in each else each for each in found]
 
 
+def configurations(recipe: RecipeSettings) -> dict[str, dict[str, Any]]:
+    """What each step says once the recipe is applied to it: a cluster need not have its files."""
+    parent = {"tracking.parent": storage.absolute(recipe.root)}
+    return {step.name: config.overridden(_resolved(recipe, step), parent) for step in recipe.steps}
+
+
 def _content(step: StepSettings, folder: str) -> dict[str, Any]:
     """The configuration of a step, read from its file where it names one."""
     if bool(step.config) == bool(step.settings):
@@ -89,11 +99,21 @@ def _content(step: StepSettings, folder: str) -> dict[str, Any]:
 def _resolved(recipe: RecipeSettings, step: StepSettings) -> dict[str, Any]:
     """The configuration of a step with what the recipe sets: overrides, root, variables, seed."""
     data = config.overridden(step.settings, {**step.overrides, "root": recipe.root, "tracking.run_name": step.name})
-    data = dict(config.substituted(data, recipe.variables))
+    data = dict(config.substituted(_with_defaults(recipe, data), recipe.variables))
     if recipe.seed is None:
         return data
     keys = config.flatten(config.to_dict(config.validate(data)))
     return config.overridden(data, {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"})
+
+
+def _with_defaults(recipe: RecipeSettings, data: dict[str, Any]) -> dict[str, Any]:
+    """A step's configuration with what the recipe says for all of them and the step does not say: storage, licenses, patience."""
+    said, own = config.flatten(config.to_dict(recipe)), config.flatten(data)
+    usual = config.flatten(config.to_dict(RecipeSettings(title="", steps=())))
+    for key in (key for key in said if key.split(".")[0] in _FOR_ALL_STEPS):
+        if said[key] != usual[key] and key not in own:
+            data = config.overridden(data, {key: said[key]})
+    return data
 
 
 def run(recipe: RecipeSettings, address: str = "") -> None:
@@ -129,6 +149,7 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
             raise
         close("FINISHED", written)
     else:
+        storage.write_json(storage.join(recipe.root, RECORD_FILE), _completed(record, planned))
         written = report.write(recipe)
     if written:
         print(f"\n{written.text}")
@@ -175,9 +196,8 @@ def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings
 
 
 def _arguments(recipe: RecipeSettings, step: StepSettings) -> list[str]:
-    """A step's configuration travels as what it says: a cluster need not have the file."""
-    data = config.overridden(_resolved(recipe, step), {"tracking.parent": storage.absolute(recipe.root)})
-    return ["--config", json.dumps(data, ensure_ascii=False)]
+    """A step's configuration travels as what it says."""
+    return ["--config", json.dumps(configurations(recipe)[step.name], ensure_ascii=False)]
 
 
 def _finished(planned: dict[str, StageSettings]) -> set[str]:
@@ -200,3 +220,13 @@ def _record(recipe: RecipeSettings) -> dict[str, Any]:
     if storage.exists(path):
         return dict(storage.read_json(path))
     return {"title": recipe.title, "report": recipe.report, "seed": recipe.seed, "startup": 0.0, "total": 0.0, "steps": {}}
+
+
+def _completed(record: dict[str, Any], planned: dict[str, StageSettings]) -> dict[str, Any]:
+    """The record of a recipe whose steps were run one by one, as jobs of their own, as far as the runner did not run them."""
+    own = {
+        name: storage.read_json(storage.join(settings.output, RUN_FILE))["seconds"]
+        for name, settings in planned.items()
+        if name not in record["steps"]
+    }
+    return {**record, "steps": {**record["steps"], **own}, "total": round(record["total"] + sum(own.values()), 1)}

@@ -22,7 +22,10 @@ class StepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSettings(StageSettings):
-    """Stages in the order they run, each in a process of its own."""
+    """Stages in the order they run, each in a process of its own.
+
+    `storage`, `license` and `wait_minutes` of a recipe hold for every step that does not say otherwise.
+    """
 
     stage: Literal["run"] = "run"
     output: str = ""

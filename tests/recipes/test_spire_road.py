@@ -1,5 +1,6 @@
 """From corpora to a served SPIRE: every input is made by a step before, or is named as given."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from spire_ray.core import storage
 from spire_ray.core.fields import fields
+from spire_ray.core.provenance import Output
 from spire_ray.recipes import plan, runner
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +90,33 @@ def test_a_recipe_among_the_steps_brings_its_steps_with_its_variables_and_the_pl
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(outer))
     [settings] = runner.stages(runner.load(str(tmp_path / "r.yaml"), ["a.dtype=float32"])).values()
     assert (settings.output, settings.training, settings.dtype) == ("here/mine/model", "here/mine/train", "float32")
+
+
+def test_a_recipe_whose_steps_were_run_one_by_one_has_a_record_of_them_and_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "their_report.py").write_text(
+        "from spire_ray.core import storage\nfrom spire_ray.recipes.report import Written\n"
+        'def write(root):\n    return Written(f\'took {storage.read_json(root + "/recipe.json")["total"]} s\')\n'
+    )
+    step = {"name": "a", "settings": {"stage": "export", "output": "{root}/model", "training": "{root}/train"}}
+    recipe = {"stage": "run", "title": "t", "root": str(tmp_path / "r"), "report": "their_report", "steps": [step]}
+    loaded = runner.load(json.dumps(recipe), [])
+    [settings] = runner.stages(loaded).values()
+    made = Output.open(settings)
+    made.begin(settings)
+    made.finish(seconds=12.5)
+    (tmp_path / "r" / "train").mkdir()
+    runner.run(loaded)
+    assert "took 12.5 s" in capsys.readouterr().out
+    assert storage.read_json(str(tmp_path / "r" / "recipe.json"))["steps"] == {"a": 12.5}
+
+
+def test_what_a_recipe_says_of_storage_and_licenses_holds_for_steps_that_say_nothing_else():
+    settings = {"stage": "export", "output": "{root}/model", "training": "{root}/train"}
+    steps = [{"name": "a", "settings": settings}, {"name": "b", "settings": settings | {"storage": {"shared_root": "/other"}}}]
+    said = {"storage": {"shared_root": "/s", "schemes": ["https"]}, "license": {"accept": ["cc-by-nc-4.0"]}, "wait_minutes": 5}
+    recipe = {"stage": "run", "title": "t", "root": "/s/t", **said, "steps": steps}
+    one, other = runner.stages(runner.load(json.dumps(recipe), [])).values()
+    assert (one.storage.shared_root, one.storage.schemes) == ("/s", ("https",))
+    assert (one.license.accept, one.wait_minutes) == (("cc-by-nc-4.0",), 5)
+    assert (other.storage.shared_root, other.storage.schemes) == ("/other", ("https",))
