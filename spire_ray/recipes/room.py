@@ -1,5 +1,6 @@
 """The GPUs that a step of a recipe wants: how many, how much memory of each, and whether of whole machines."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,13 +46,22 @@ class Need:
 def of(name: str, planned: shapes.Planned, given: Mapping[str, str] | None = None) -> Need | None:
     """What a step wants; None without GPUs. Raises ValueError for a model whose shape nobody says."""
     settings = planned[name]
-    each = getattr(settings, "gpus_per_worker", 0) or getattr(settings, "gpus_per_replica", 0)
-    if not each:
+    if not (gpus := count(settings)):
         return None
-    count = getattr(settings, "workers", 0) or getattr(settings, "max_replicas", 1)
     if isinstance(settings, TrainSettings):
-        return Need(count, _of_training(name, settings, planned, given) / GIB, together=count > 1)
-    return Need(-(-count * each // 1), _of_inference(name, settings, planned, given) / GIB / each)
+        return Need(int(gpus), _of_training(name, settings, planned, given) / GIB, together=gpus > 1)
+    each = _each(settings)
+    return Need(math.ceil(gpus), _of_inference(name, settings, planned, given) / GIB / each)
+
+
+def _each(settings: StageSettings) -> float:
+    return float(getattr(settings, "gpus_per_worker", 0) or getattr(settings, "gpus_per_replica", 0))
+
+
+def count(settings: StageSettings) -> float:
+    """GPUs of all workers of a step."""
+    workers = getattr(settings, "workers", 0) or getattr(settings, "max_replicas", 1)
+    return float(workers * _each(settings))
 
 
 def _of_inference(name: str, settings: StageSettings, planned: shapes.Planned, given: Mapping[str, str] | None) -> float:

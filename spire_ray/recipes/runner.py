@@ -1,7 +1,7 @@
 """`spire run RECIPE`: the stages of a recipe, each in a process of its own, on one cluster.
 
-Without an address the runner starts a local Ray cluster once for all stages; with one, each stage is submitted through
-Ray's Jobs API and waited for. A stage that is done is not done again, so a killed run continues where it was.
+The runner joins the Ray cluster of RAY_ADDRESS, as in a job of one, or starts a local one for all stages. A stage that is done is
+not done again, so a killed run continues where it was.
 """
 
 import json
@@ -24,7 +24,7 @@ from spire_ray.recipes.outlook import Outlook
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
-_AT_ONCE = 2
+AT_ONCE = 2
 """Steps that run beside each other: most of a start is imports, which use one core."""
 
 
@@ -116,7 +116,7 @@ def _with_defaults(recipe: RecipeSettings, data: dict[str, Any]) -> dict[str, An
     return data
 
 
-def run(recipe: RecipeSettings, address: str = "") -> None:
+def run(recipe: RecipeSettings) -> None:
     """Run what is not done yet, keep the record in `root/recipe.json`, and end with the report.
 
     Raises ValueError for a wrong configuration of any step before the first one starts, and StepError with the last log
@@ -131,11 +131,11 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
         )
     deque(plan.lines(planned), 0)  # what the plan of any step refuses
     record = _record(recipe)
-    finished = _finished(planned)
+    finished = finished_of(planned)
     for name in finished:
         print(f"{name}: done already")
     if len(finished) < len(planned):
-        launch, close = launching.remote(address) if address else launching.local(recipe)
+        launch, close = launching.local(recipe)
         record["startup"] = round(record["startup"] + time.monotonic() - began, 1)
         try:
             for name, seconds in _in_order(recipe, planned, finished, launch):
@@ -164,11 +164,11 @@ def _in_order(
     """
     waiting = [step for step in recipe.steps if step.name not in finished]
     running: dict[Future[float], str] = {}
-    needs = {name: _needs(name, planned) for name in planned}
+    needs = {name: needs_of(name, planned) for name in planned}
     outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         while waiting or running:
-            for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
+            for step in [step for step in waiting if needs[step.name] <= finished][: AT_ONCE - len(running)]:
                 waiting.remove(step)
                 print(outlook.line(step.name), flush=True)
                 arguments = _arguments(recipe, step)
@@ -182,7 +182,7 @@ def _in_order(
                 yield name, seconds
 
 
-def _needs(name: str, planned: dict[str, StageSettings]) -> set[str]:
+def needs_of(name: str, planned: dict[str, StageSettings]) -> set[str]:
     """The steps whose output folders the settings of a step name."""
     given = [str(field.value) for field in fields(planned[name]) if field.reference]
     texts = [each for text in given for each in storage.alternatives(text)]
@@ -200,11 +200,11 @@ def _arguments(recipe: RecipeSettings, step: StepSettings) -> list[str]:
     return ["--config", json.dumps(configurations(recipe)[step.name], ensure_ascii=False)]
 
 
-def _finished(planned: dict[str, StageSettings]) -> set[str]:
+def finished_of(planned: dict[str, StageSettings]) -> set[str]:
     """Steps that have nothing to do. Those that read what another will do first are asked again when it has."""
     finished: set[str] = set()
     for name, settings in planned.items():
-        if _needs(name, planned) <= finished and _done(settings):
+        if needs_of(name, planned) <= finished and _done(settings):
             finished.add(name)
     return finished
 

@@ -1,6 +1,7 @@
 """A recipe: stages in order, each in a process of its own."""
 
 import argparse
+import json
 from collections.abc import Sequence
 
 from spire_ray.core import command
@@ -12,7 +13,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("spire run", description="Run the stages of a recipe; finished ones are kept.")
     parser.add_argument("recipe", help="YAML with `stage: run`")
     parser.add_argument("overrides", nargs="*", metavar="step.key=value", help="settings of a step, or root=FOLDER")
-    parser.add_argument("--address", default="", metavar="URL", help="submit each stage to this Ray dashboard")
+    parser.add_argument("--address", default="", metavar="URL", help="run it as a job of the cluster with this Ray dashboard")
+    parser.add_argument("--entrypoint-resources", default="{}", metavar="JSON", help="of that job, such as '{\"driver\": 1}'")
     parser.add_argument("--dry-run", action="store_true", help="validate every step, print its plan and end")
     parser.add_argument("--strict", action="store_true", help="with --dry-run: fail on inputs that nothing makes")
     options = parser.parse_intermixed_args(arguments)
@@ -25,5 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in plan.lines(planned):
             print(f"  {line}")
         return command.USER_ERROR if options.strict and plan.absent(planned) else 0
-    runner.run(recipe, options.address)
+    if options.address:
+        from spire_ray.recipes import submitting
+
+        submitting.run(recipe, options.address, _resources(options.entrypoint_resources))
+    else:
+        runner.run(recipe)
     return 0
+
+
+def _resources(text: str) -> dict[str, float]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
+        raise ValueError(f'entrypoint-resources={text}: must be a JSON mapping of names to numbers, such as {{"driver": 1}}')
+    return found
