@@ -1,22 +1,14 @@
 """A shard of a test set and a system → its answers to every task."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spire_ray.evaluation import hypotheses
+from spire_ray.evaluation import hypotheses, planned
 from spire_ray.evaluation.systems import SYSTEMS, Answer, System
-from spire_ray.evaluation.tasks import TASKS, Question, chain, in_order
+from spire_ray.evaluation.tasks import TASKS, Question, Request, chain, in_order
 from spire_ray.evaluation.test_set import Row
 from spire_ray.settings import EvaluatedModel
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Rows that are asked about together."""
-
-    number: int
-    rows: tuple[Row, ...]
+from spire_ray.shards.shard import Shard
 
 
 def tasks_of(model: EvaluatedModel) -> list[str]:
@@ -24,18 +16,17 @@ def tasks_of(model: EvaluatedModel) -> list[str]:
     return in_order(model.tasks, ("asr",) if model.transcripts else ())
 
 
-def ask(system: System, model: EvaluatedModel, target: str, shard: Shard, folder: str) -> None:
-    """Ask a system every task of a model that the output folder has no answers to, and write each as it is done."""
-    for task in tasks_of(model):
-        if shard.number in hypotheses.done(folder, model.name, task):
-            continue
+def ask(system: System, model: EvaluatedModel, tasks: Sequence[str], target: str, shard: Shard, folder: str) -> None:
+    """Ask a system some tasks of a model, in order, about the rows of a shard; the answers to each are written at once."""
+    rows = planned.read(shard)
+    for task in tasks:
         earlier: dict[str, dict[str, Any]] = {}
         if before := TASKS[task].after:
             maker = model.transcripts or model.name
-            earlier = {row["utt_id"]: row for row in hypotheses.read(folder, maker, before, shard.number)}
+            earlier = {row["utt_id"]: row for row in hypotheses.read(folder, maker, before, shard.shard)}
         later = [other for other in model.tasks if task in chain(other)]
-        rows = _asked(system, task, later, SYSTEMS[model.system].hears, target, shard.rows, earlier)
-        hypotheses.write(folder, model.name, task, shard.number, rows)
+        made = _asked(system, task, later, SYSTEMS[model.system].hears, target, rows, earlier)
+        hypotheses.write(folder, model.name, task, shard, made)
 
 
 def _asked(
@@ -55,12 +46,31 @@ def _asked(
             why[number] = before["error"] if own else f"{task.after}: {before['error']}"
         else:
             requests[number] = task.request(Question(row, target, before.get("hypothesis") or ""))
-    answers = dict(zip(requests, system.answer(list(requests.values())), strict=True))
+    answers = _answers(system, requests)
     asked = {number: system.asked(request) for number, request in requests.items()}
     return [
         _row(name, asked.get(number, ""), row, target, answers.get(number) or Answer(error=why[number]))
         for number, row in enumerate(rows)
     ]
+
+
+def _answers(system: System, requests: Mapping[int, Request]) -> dict[int, Answer]:
+    """Answers by row. Where asking together fails each is asked alone, and one that fails then has the reason.
+
+    Raises what the system raises where all of several fail, which is no fault of a row.
+    """
+    try:
+        return dict(zip(requests, system.answer(list(requests.values())), strict=True))
+    except Exception as together:
+        found: dict[int, Answer] = {}
+        for number, request in requests.items():
+            try:
+                [found[number]] = system.answer([request])
+            except Exception as error:
+                found[number] = Answer(error=f"{type(error).__name__}: {error}")
+        if len(found) > 1 and all(answer.error for answer in found.values()):
+            raise together
+        return found
 
 
 def _unused(row: Row, later: Sequence[str], hears: str) -> str:
@@ -86,5 +96,6 @@ def _row(name: str, prompt: str, row: Row, target: str, answer: Answer) -> dict[
         "tokens": answer.tokens,
         "seconds": answer.seconds,
         "duration": row.duration,
+        "corpus": row.corpus,
         "speaker": row.speaker,
     }

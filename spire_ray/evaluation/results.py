@@ -73,7 +73,7 @@ def by_row(folder: str, model: str, task: str, answers: Sequence[dict[str, Any]]
     sums: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for each in found:
         sums[each.metric] |= zip(each.ids, each.statistics.tolist(), strict=True)
-    kept = ("utt_id", "source", "target", "reference", "hypothesis", "error", "speaker")
+    kept = ("utt_id", "source", "target", "reference", "hypothesis", "error", "corpus", "speaker")
     rows = [
         {name: row.get(name) for name in (*kept, "duration")}
         | {name: measured.get(row["utt_id"], {}).get(name) for name in names}

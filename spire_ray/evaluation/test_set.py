@@ -1,6 +1,5 @@
 """The rows of a test set: of units that the stage label made, or of any manifest."""
 
-import hashlib
 import json
 import random
 from collections import Counter
@@ -13,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spire_ray.core import storage, tables
-from spire_ray.manifest import formats, reader
+from spire_ray.manifest import formats, reader, recording
 from spire_ray.manifest.schema import EVERY_SPLIT, LABELLED, UNITS, in_split
 from spire_ray.settings import GenerationSettings
 from spire_ray.text.languages import find, language
 
-_READ = ("utt_id", "language", "text", "translations", "split", "speaker", "duration", "units", "durations", "status")
+_READ = ("utt_id", "language", "text", "translations", "split", "corpus", "speaker", "duration", "units", "durations", "status")
 
 
 class Recording(NamedTuple):
@@ -51,6 +50,7 @@ class Row:
     """A tag for each token, one space between them, as a corpus of named entities has them."""
     draft: str = ""
     """A translation that is to be corrected."""
+    corpus: str = ""
     speaker: str = ""
     duration: float = 0.0
     frames: int = 0
@@ -90,16 +90,6 @@ def rows(settings: GenerationSettings, *, audio: bool = False, extra: bool = Fal
     return list(_with_shots(made, settings))
 
 
-def digest(found: Iterable[Row]) -> str:
-    """Of all that is asked about rows and that answers are held against."""
-    hashed = hashlib.sha256()
-    for row in found:
-        said = (row.utt_id, row.language, row.text, row.translation, row.shots, row.tokens, row.tags, row.draft)
-        hashed.update(json.dumps(said, ensure_ascii=False).encode())
-        hashed.update(b"" if row.units is None else row.units.tobytes())
-    return hashed.hexdigest()[:20]
-
-
 def has_units(data: str) -> bool:
     """Whether a test set holds speech as units."""
     return "units" in _columns(data)
@@ -136,11 +126,8 @@ def _recordings(settings: GenerationSettings, wanted: set[str]) -> dict[str, Rec
     found = {}
     for table in reader.stream(settings.audio or settings.data, settings.columns):
         for row in table.select(["utt_id", "audio", "offset", "duration"]).to_pylist():
-            source = (row["audio"] or {}).get("bytes") or (row["audio"] or {}).get("path")
-            if source and row["utt_id"] in wanted:
-                # the duration of a row without an offset says how long the file is, no part of it
-                cut = row["offset"] is not None
-                found[row["utt_id"]] = Recording(source, row["offset"] or 0.0, row["duration"] if cut else None)
+            if row["utt_id"] in wanted and (source := recording.source(row["audio"])):
+                found[row["utt_id"]] = Recording(source, *recording.part(row))
     return found
 
 
@@ -194,6 +181,7 @@ def _row(row: dict[str, Any], source: str, target: str, heard: dict[str, Recordi
         tokens=tuple(row.get("tokens") or ()),
         tags=" ".join(row.get("tags") or ()),
         draft=(row.get("mt") or "").strip(),
+        corpus=row["corpus"] or "",
         speaker=row["speaker"] or "",
         duration=row["duration"] or 0.0,
         frames=int(sum(row.get("durations") or ())),

@@ -1,8 +1,9 @@
 """The dry run of a recipe: the plan of every step, and where each input comes from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from spire_ray.core import references, storage
+from spire_ray.core.fields import fields
 from spire_ray.core.stage import STAGES
 from spire_ray.runtime import job
 from spire_ray.settings import StageSettings
@@ -37,7 +38,14 @@ def absent(planned: dict[str, StageSettings]) -> list[str]:
     ]
 
 
-def maker_of(text: str, planned: dict[str, StageSettings]) -> str:
+def needs(name: str, planned: Mapping[str, StageSettings]) -> set[str]:
+    """The steps whose output folders the settings of a step name."""
+    given = [str(field.value) for field in fields(planned[name]) if field.reference]
+    texts = [each for text in given for each in storage.alternatives(text)]
+    return {maker for text in texts if (maker := maker_of(text, planned))} - {name}
+
+
+def maker_of(text: str, planned: Mapping[str, StageSettings]) -> str:
     """The step whose output folder a text names, or one below it; empty for none."""
     made = {other.output: name for name, other in planned.items() if text == other.output or text.startswith(f"{other.output}/")}
     return made[max(made, key=len)] if made else ""

@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from spire_ray.core import config, storage
-from spire_ray.core.fields import fields
 from spire_ray.core.provenance import RUN_FILE, Output
 from spire_ray.core.stage import STAGES
 from spire_ray.recipes import launching, plan, report
@@ -164,8 +163,8 @@ def _in_order(
     """
     waiting = [step for step in recipe.steps if step.name not in finished]
     running: dict[Future[float], str] = {}
-    needs = {name: needs_of(name, planned) for name in planned}
-    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds)
+    needs = {name: plan.needs(name, planned) for name in planned}
+    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds, needs, AT_ONCE)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while waiting or running:
             for step in [step for step in waiting if needs[step.name] <= finished][: AT_ONCE - len(running)]:
@@ -180,13 +179,6 @@ def _in_order(
                 finished.add(name)
                 outlook.ended(name)
                 yield name, seconds
-
-
-def needs_of(name: str, planned: dict[str, StageSettings]) -> set[str]:
-    """The steps whose output folders the settings of a step name."""
-    given = [str(field.value) for field in fields(planned[name]) if field.reference]
-    texts = [each for text in given for each in storage.alternatives(text)]
-    return {maker for text in texts if (maker := plan.maker_of(text, planned))} - {name}
 
 
 def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings, arguments: list[str]) -> float:
@@ -204,7 +196,7 @@ def finished_of(planned: dict[str, StageSettings]) -> set[str]:
     """Steps that have nothing to do. Those that read what another will do first are asked again when it has."""
     finished: set[str] = set()
     for name, settings in planned.items():
-        if needs_of(name, planned) <= finished and _done(settings):
+        if plan.needs(name, planned) <= finished and _done(settings):
             finished.add(name)
     return finished
 

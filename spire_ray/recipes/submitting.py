@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,11 +22,12 @@ _LONGEST = 120_000
 """Bytes of one argument of a command: Linux allows 131,072."""
 
 
-def run(recipe: RecipeSettings, address: str, resources: Mapping[str, float]) -> None:
+def run(recipe: RecipeSettings, address: str, resources: Mapping[str, float], more: Sequence[str] = ()) -> None:
     """Submit a recipe to a dashboard, print its log, and end when it has ended.
 
-    `resources` are those of its driver, such as `{"driver": 1}`. A job of the same recipe that is still at work is waited for
-    first. Raises ValueError for a root that is of this machine alone, and StepError for a job that ends badly.
+    `resources` are those of its driver, such as `{"driver": 1}`, `more` further arguments of `spire run`. A job of the same
+    recipe that is still at work is waited for first. Raises ValueError for a root that is of this machine alone, and StepError
+    for a job that ends badly.
     """
     from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -51,7 +52,7 @@ def run(recipe: RecipeSettings, address: str, resources: Mapping[str, float]) ->
         if other.submission_id and other.metadata == mark and not other.status.is_terminal():
             print(f"waiting for {other.submission_id}, which an earlier run of the recipe left at work", flush=True)
             follow(other.submission_id)  # what it has done is done already for the job that follows
-    command = shlex.join(["python", "-m", "spire_ray", "run", text])
+    command = shlex.join(["python", "-m", "spire_ray", "run", text, *more])
     job = client.submit_job(entrypoint=command, metadata=mark, entrypoint_resources=dict(resources) or None)
     if (status := follow(job)) != JobStatus.SUCCEEDED:
         print("\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES)), file=sys.stderr)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spire_ray.core import access, lock, storage
+from spire_ray.core import access, lock, registry, storage
 from spire_ray.runtime import native_log, nodes
 from spire_ray.settings import StageSettings
 
@@ -25,13 +25,16 @@ _ALONE = "this_machine_alone"
 _ASKED_EVERY = 5.0
 """Seconds between two looks at a cluster that is to grow."""
 
-_ACTOR_POOLS = {"label", "pack", "pseudo_label"}
+_ACTOR_POOLS = {"label", "pack", "pseudo_label", "generate", "evaluate"}
 """Stages that use Ray Data's pools of actors, which log a known warning as an error."""
 
 _TELLS_ITS_LEVEL = re.compile(rb"Set ray log level from environment variable")
 """What Ray says of being silenced."""
 
 _WORKING_DIRECTORY = "SPIRE_WORKING_DIRECTORY"
+
+_INHERITED = ("AWS_ENDPOINT_URL", lock.HELD, registry.PLUGINS, *access.VARIABLES)
+"""Variables that the workers of a cluster get from the driver, which did not start them."""
 
 WORKER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -78,7 +81,7 @@ def connect(stage: str = "") -> None:
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake a hundred times a second
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(_logical_cpus()))  # Ray warns at four times as many
     arguments = {} if os.environ.get("RAY_ADDRESS") else local_cluster()
-    endpoint = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL", lock.HELD, *access.VARIABLES) if name in os.environ}
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     try:
         with native_log.without(_TELLS_ITS_LEVEL):
             ray.init(
@@ -87,7 +90,7 @@ def connect(stage: str = "") -> None:
                 logging_level=logging.ERROR,
                 log_to_driver=os.environ.get("SPIRE_WORKER_LOGS") == "1",
                 runtime_env={
-                    "env_vars": {**WORKER_ENVIRONMENT, **endpoint, _WORKING_DIRECTORY: os.getcwd()},
+                    "env_vars": {**WORKER_ENVIRONMENT, **inherited, _WORKING_DIRECTORY: os.getcwd()},
                     "worker_process_setup_hook": "spire_ray.runtime.cluster.enter_working_directory",
                 },
             )

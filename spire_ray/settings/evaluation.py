@@ -6,6 +6,7 @@ from typing import Literal
 from spire_ray.settings.common import StageSettings
 from spire_ray.settings.types import (
     Folder,
+    Growing,
     Manifest,
     ModelReference,
     NonNegativeFloat,
@@ -53,9 +54,9 @@ class GenerationSettings(StageSettings):
     test_set: str = ""
     """Name of a corpus of the catalogue, whose rows are in `{root}/data/NAME`, and its units in `{root}/units/NAME`: instead of
     `data` and `audio`, and what the results are called, such as `talks@noise=10` for the curve of a distortion."""
-    data: Manifest = ""
+    data: Growing[Manifest] = ""
     """The test set: the units that label made or, where no model is asked about units, any manifest."""
-    audio: Manifest = ""
+    audio: Growing[Manifest] = ""
     """Manifest that the units were made of, for systems that hear audio; empty: `data` is one."""
     protocol: str = ""
     """Name of a file of `configs/protocols`, which fixes what moves figures; empty: the settings alone do."""
@@ -81,6 +82,8 @@ class GenerationSettings(StageSettings):
     gpus_per_worker: Operational[NonNegativeFloat] = 0.0
     threads: Operational[PositiveInt] = 1
     """CPU threads of one worker."""
+    retry: Operational[str] = ""
+    """`rejected`, or one reason as the job tells it: rows without an answer are asked about again, with those of their shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,7 @@ class ScoreSettings(ScoringSettings):
     """Answers → figures."""
 
     stage: Literal["score"] = "score"
-    hypotheses: Folder
+    hypotheses: Growing[Folder]
     """Output folder of generate or evaluate."""
 
 

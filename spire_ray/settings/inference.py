@@ -17,7 +17,7 @@ from spire_ray.settings.types import (
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings(StageSettings):
-    """Speech in, text out, over HTTP. The output folder holds what the quickstart's check of the server wrote."""
+    """Speech in, text out, over HTTP. The output folder holds what the server answered when it was checked."""
 
     stage: Literal["serve"] = "serve"
     model: ModelReference

@@ -49,12 +49,13 @@ class Audit:
         return f"missing {self.missing}, duplicate {self.duplicate}, not planned {self.unplanned}{named}"
 
 
-def shards(folder: str) -> Iterator[tuple[Shard, bool]]:
-    """Every planned shard, file by file, and whether it is done. Raises ValueError for a folder without a plan."""
-    planned, done = planning.read(folder), marks.done(folder)
+def shards(folder: str, marked: str = "") -> Iterator[tuple[Shard, bool]]:
+    """Every planned shard, file by file, and whether it is done, by the marks in the folder or in one below it.
+
+    Raises ValueError for a folder without a plan.
+    """
+    planned, done = planning.read(folder), marks.done(marked or folder)
     if not planned:
-        raise ValueError(
-            f"{folder}: no {planning.PLAN_FILE} there; expected the output folder of the stage label or pseudo_label"
-        )
+        raise ValueError(f"{folder}: no {planning.PLAN_FILE} there; expected the output folder of a job by shards")
     for shard in sorted(planned, key=lambda shard: (shard.file, shard.first)):
         yield shard, shard.shard in done

@@ -54,6 +54,13 @@ class Translations(Counts):
     translations: int = 0
 
 
+@dataclass
+class Answers(Counts):
+    """What a system's answers to a task count; `rejected` are rows without one."""
+
+    tokens: int = 0
+
+
 C = TypeVar("C", bound=Counts)
 
 

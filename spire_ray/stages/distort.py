@@ -33,7 +33,7 @@ def run(job: Job[DistortSettings]) -> None:
     """Write what is not there yet."""
     from spire_ray.audio import distortions
     from spire_ray.audio.decode import AudioError, load
-    from spire_ray.manifest import reader
+    from spire_ray.manifest import reader, recording
     from spire_ray.manifest.schema import in_split
 
     settings = job.settings
@@ -43,10 +43,8 @@ def run(job: Job[DistortSettings]) -> None:
         raise ValueError(f"split={settings.split}: {settings.data} has no rows of it")
     heard, refused = {}, {}
     for row in rows:
-        audio = row["audio"] or {}
         try:
-            duration = row["duration"] if row["offset"] is not None else None
-            heard[row["utt_id"]] = load(audio.get("bytes") or audio.get("path") or "", row["offset"] or 0.0, duration)
+            heard[row["utt_id"]] = load(recording.source(row["audio"]), *recording.part(row))
         except AudioError as error:
             refused[row["utt_id"]] = str(error)
     for number, text in enumerate(settings.conditions):

@@ -1,28 +1,31 @@
 """Test set and systems → answers.
 
-By shards: one shard is one model's answers to its tasks about some rows, each written as it is done. A pool of actors works on
-the shards, each with one model at a time; a resume asks what has no answers.
+By shards, like label: one shard is one model's answers to its tasks about some rows, each written and marked as it is done.
+A pool of actors works on the shards, each with one model at a time; a resume plans what has no mark. A test set that has grown
+is gone on with, and shards whose rows have changed are asked about again.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
 
 from spire_ray.core import storage
 from spire_ray.core.stage import STAGES, Stage
-from spire_ray.evaluation import checks, hypotheses, protocols, test_set
+from spire_ray.evaluation import checks, hypotheses, planned, protocols, test_set
 from spire_ray.evaluation.asking import tasks_of
+from spire_ray.evaluation.tasks import TASKS
 from spire_ray.evaluation.test_set import Row
-from spire_ray.runtime import cluster
+from spire_ray.runtime import nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import EvaluatedModel, GenerateSettings, GenerationSettings
+from spire_ray.shards import account, planning
+from spire_ray.shards.shard import Shard
 from spire_ray.text.languages import language
 
-if TYPE_CHECKING:
-    from spire_ray.evaluation.asking import Shard
-
 ANSWERS_FILE = "hypotheses.json"
-Work = Sequence[tuple[EvaluatedModel, "Shard"]]
 
 
 def plan(settings: GenerationSettings) -> Iterable[str]:
@@ -50,30 +53,23 @@ def run(job: Job[GenerateSettings]) -> None:
 
 
 def grown(settings: GenerationSettings) -> bool:
-    """Never. Raises ValueError for a finished folder whose answers are about other rows than there are now."""
+    """Whether rows have come or changed, or some are to be asked about again."""
     settings = protocols.resolved(settings)
-    hypotheses.require_rows(settings.output, test_set.digest(checks.read(settings)))
-    return False
+    _, shards = planned.plan(settings.output, checks.read(settings), settings.rows_per_shard)
+    return shards != planning.read(settings.output) or bool(_todo(settings, shards))
 
 
 def generate(job: Job[Any], settings: GenerationSettings, rows: Sequence[Row]) -> None:
     """Every answer that is not there yet, in `hypotheses/`, and all of them in `hypotheses.json`."""
-    from spire_ray.evaluation.asking import Shard
-
-    size = settings.rows_per_shard
-    shards = [Shard(number, tuple(rows[first : first + size])) for number, first in enumerate(range(0, len(rows), size))]
     tasks = {model.name: tasks_of(model) for model in settings.models}
+    rows, shards = planned.plan(settings.output, rows, settings.rows_per_shard)
+    todo = _todo(settings, shards)
+    planned.write(settings.output, rows, shards)
     about = {"protocol": settings.protocol, "test_set": settings.test_set or settings.data.rstrip("/").rpartition("/")[2]}
-    hypotheses.begin(settings.output, tasks, len(shards), test_set.digest(rows), **about)
-    done = {(name, task): hypotheses.done(settings.output, name, task) for name in tasks for task in tasks[name]}
-    todo = [
-        (model, shard)
-        for model in settings.models
-        for shard in shards
-        if any(shard.number not in done[model.name, task] for task in tasks[model.name])
-    ]
+    hypotheses.begin(settings.output, tasks, **about)
+    translating = {model.name for model in settings.models if model.transcripts}
     # what translates the transcripts of others waits for them
-    for work in ([each for each in todo if not each[0].transcripts], [each for each in todo if each[0].transcripts]):
+    for work in ([each for each in todo if (each["model"] in translating) is later] for later in (False, True)):
         if work:
             _ask(job, settings, work)
     answers = {name: {task: _texts(settings.output, name, task, shards) for task in tasks[name]} for name in tasks}
@@ -81,50 +77,59 @@ def generate(job: Job[Any], settings: GenerationSettings, rows: Sequence[Row]) -
     storage.write_json(storage.join(settings.output, ANSWERS_FILE), written)
     job.tracker.log_artifact(ANSWERS_FILE, json.dumps(written, ensure_ascii=False, indent=1).encode())
     job.facts["rows"] = len(rows)
+    job.content = hypotheses.content(settings.output)
 
 
-def _texts(folder: str, name: str, task: str, shards: Sequence["Shard"]) -> list[str | None]:
-    return [row["hypothesis"] for shard in shards for row in hypotheses.read(folder, name, task, shard.number)]
+def _todo(settings: GenerationSettings, shards: Sequence[Shard]) -> list[dict[str, Any]]:
+    """Rows of the plan with the model that is to be asked about them, and the tasks; model by model."""
+    tasks = {model.name: tasks_of(model) for model in settings.models}
+    account.check_retry(settings.retry, hypotheses.reasons(settings.output, tasks))
+    found: dict[tuple[str, int], list[str]] = {}
+    remade: set[tuple[str, str, int]] = set()
+    for model in sorted(settings.models, key=lambda model: bool(model.transcripts)):
+        for task in tasks[model.name]:
+            missing = hypotheses.todo(settings.output, model.name, task, shards, settings.retry)
+            maker = model.transcripts or model.name
+            follows = {number for name, before, number in remade if (name, before) == (maker, TASKS[task].after)}
+            for number in missing | follows:
+                found.setdefault((model.name, number), []).append(task)
+                remade.add((model.name, task, number))
+    by_number = {shard.shard: asdict(shard) for shard in shards}
+    return [by_number[number] | {"model": name, "tasks": tasks} for (name, number), tasks in found.items()]
 
 
-def _ask(job: Job[Any], settings: GenerationSettings, todo: Work) -> None:
-    """Give the actors work until there is none."""
-    import ray
-
-    workers = min(settings.workers, len(todo))
-    cluster.require("workers", workers, settings.threads, settings.gpus_per_worker, wait_minutes=settings.wait_minutes)
-    actor = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus_per_worker)(_Worker)
-    idle = [actor.remote(settings) for _ in range(workers)]
-    waiting, busy = list(todo), dict[Any, tuple[Any, EvaluatedModel]]()
-    while waiting or busy:
-        while waiting and idle:
-            worker, (model, shard) = idle.pop(), waiting.pop(0)
-            busy[worker.ask.remote(model, shard)] = worker, model
-        ready, _ = ray.wait(list(busy))
-        worker, model = busy.pop(ready[0])
-        ray.get(ready[0])
-        idle.append(worker)
-        done = len(todo) - len(waiting) - len(busy)
-        job.progress.update(done, len(todo), f"{done}/{len(todo)} shards asked, last of {model.name}")
+def _texts(folder: str, name: str, task: str, shards: Sequence[Shard]) -> list[str | None]:
+    return [row["hypothesis"] for shard in shards for row in hypotheses.read(folder, name, task, shard.shard)]
 
 
-class _Worker:
-    """A Ray actor: a model and a shard → files of answers. It keeps the model until it is given another."""
+def _ask(job: Job[Any], settings: GenerationSettings, todo: list[dict[str, Any]]) -> None:
+    from spire_ray.runtime import pool
 
-    def __init__(self, settings: GenerationSettings) -> None:
-        self._settings = settings
+    for done, asked in enumerate(pool.results(AskShard, settings, todo), 1):
+        job.progress.update(done, len(todo), f"{done}/{len(todo)} shards asked, last of {asked['model']}")
+
+
+class AskShard:
+    """A Ray Data actor: a shard and a model → files of answers with their marks. It keeps the model until it is given another."""
+
+    def __init__(self, settings: GenerationSettings, deaths: Any = None) -> None:
+        self._settings, self._deaths = settings, deaths
+        self._models = {model.name: model for model in settings.models}
         self._name = ""
         self._system: Any = None
 
-    def ask(self, model: EvaluatedModel, shard: "Shard") -> None:
-        """See `spire_ray.evaluation.asking.ask`."""
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """In: a shard of the plan, a model and tasks. Out: their names. See `spire_ray.evaluation.asking.ask`."""
         from spire_ray.evaluation import asking
 
-        settings = self._settings
-        if self._name != model.name:
-            self._system = None  # before another one is loaded
-            self._system, self._name = _loaded(model, settings), model.name
-        asking.ask(self._system, model, language(settings.target_language).code, shard, settings.output)
+        row, settings = batch.to_pylist()[0], self._settings
+        shard, model = Shard.of(row), self._models[row["model"]]
+        with nodes.counted(self._deaths, f"shard {shard.shard} of {model.name}"):
+            if self._name != model.name:
+                self._system = None  # before another one is loaded
+                self._system, self._name = _loaded(model, settings), model.name
+            asking.ask(self._system, model, row["tasks"], language(settings.target_language).code, shard, settings.output)
+        return pa.table({"shard": [shard.shard], "model": [model.name]})
 
 
 def _loaded(model: EvaluatedModel, settings: GenerationSettings) -> Any:

@@ -9,8 +9,10 @@ dropped translations both stay in `labels/`, with their scores. A folder that ha
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
+
+import pyarrow as pa
 
 from spire_ray.core import copies, storage
 from spire_ray.core.provenance import licenses_of
@@ -19,7 +21,7 @@ from spire_ray.evaluation import comet
 from spire_ray.pseudo_labels import labels, pseudo
 from spire_ray.pseudo_labels.pseudo import Cut
 from spire_ray.pseudo_labels.scores import Scorer
-from spire_ray.runtime import cluster, nodes
+from spire_ray.runtime import nodes, pool
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PseudoLabelSettings
 from spire_ray.shards import account, marks, planning
@@ -102,21 +104,8 @@ def run(job: Job[PseudoLabelSettings]) -> None:
     planning.write(settings.output, shards)
     todo = [asdict(shard) for shard in account.unfinished(shards, marks.by_shard(settings.output, Translations))]
     if todo:
-        translated = cluster.blocks(todo).map_batches(
-            ChooseShard if settings.candidates else TranslateShard,
-            fn_constructor_args=(settings, nodes.deaths()),
-            batch_size=1,
-            num_cpus=settings.threads,
-            num_gpus=settings.gpus_per_worker,
-            compute=cluster.actors(
-                settings.workers,
-                len(todo),
-                settings.threads,
-                settings.gpus_per_worker,
-                wait_minutes=settings.wait_minutes,
-            ),
-        )
-        for count, _ in enumerate(translated.iter_rows(), len(shards) - len(todo) + 1):
+        translated = pool.results(ChooseShard if settings.candidates else TranslateShard, settings, todo)
+        for count, _ in enumerate(translated, len(shards) - len(todo) + 1):
             job.progress.update(count, len(shards), f"{count}/{len(shards)} shards translated")
     cuts = labels.cuts(settings, shards)
     kept = labels.write_kept(settings, shards, cuts)
@@ -141,12 +130,12 @@ class TranslateShard:
         )
         self._settings, self._deaths, self._scorer = settings, deaths, Scorer(settings.quality.scores)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: pa.Table) -> pa.Table:
         """In: a shard of the plan. Out: its number."""
-        shard = _shard(batch)
+        shard = Shard.of(batch.to_pylist()[0])
         with nodes.counted(self._deaths, f"shard {shard.shard}"):
             self._make(shard)
-        return {"shard": [shard.shard]}
+        return pa.table({"shard": [shard.shard]})
 
     def _make(self, shard: Shard) -> None:
         rows = labels.rows(shard, self._settings.split, self._settings.source_language).to_pylist()
@@ -191,12 +180,12 @@ class ChooseShard:
     def __init__(self, settings: PseudoLabelSettings, deaths: Any = None) -> None:
         self._settings, self._deaths, self._scorer = settings, deaths, Scorer(settings.quality.scores)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: pa.Table) -> pa.Table:
         """In: a shard of the plan. Out: its number."""
-        shard = _shard(batch)
+        shard = Shard.of(batch.to_pylist()[0])
         with nodes.counted(self._deaths, f"shard {shard.shard}"):
             self._choose(shard)
-        return {"shard": [shard.shard]}
+        return pa.table({"shard": [shard.shard]})
 
     def _choose(self, shard: Shard) -> None:
         settings, number = self._settings, shard.shard
@@ -207,12 +196,6 @@ class ChooseShard:
         made = [dict(each) for each in pseudo.better(candidates, settings.quality.by) if each["target_language"] in wanted]
         rows = marks.one(settings.candidates[0].labels, number, Translations).rows
         labels.write(settings.output, number, made, _counts(made, rows, shard))
-
-
-def _shard(batch: dict[str, Any]) -> Shard:
-    """A row of the plan as Ray brings it, in numpy's numbers."""
-    row = {name: values[0] for name, values in batch.items()}
-    return replace(Shard.of(row), shard=int(row["shard"]), first=int(row["first"]), rows=int(row["rows"]))
 
 
 def _counts(made: list[dict[str, Any]], rows: int, shard: Shard) -> Translations:

@@ -47,7 +47,7 @@ def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
         if not baselines and TASKS[task].reference == "translation" and any(each.metric == "bleu" for each in found):
             baselines = _baseline(settings, answers)
     compared = comparing.comparisons(settings, figures)
-    about = {name: hypotheses.plan(folder).get(name, "") for name in ("protocol", "test_set")}
+    about = {name: hypotheses.asked(folder).get(name, "") for name in ("protocol", "test_set")}
     made = results.as_json(figures, rows, compared) | baselines | {"scoring": scoring_of(settings), **about}
     table = results.as_markdown(figures, rows, compared, about["protocol"])
     storage.write_bytes(storage.join(settings.output, results.TABLE), table.encode())
@@ -71,7 +71,7 @@ def scoring_of(settings: ScoringSettings) -> dict[str, Any]:
 
 def _under_protocol(settings: ScoringSettings, folder: str) -> ScoringSettings:
     """The settings under the protocol of the answers in a folder."""
-    found: ScoringSettings = protocols.applied(settings, hypotheses.plan(folder).get("protocol", ""))
+    found: ScoringSettings = protocols.applied(settings, hypotheses.asked(folder).get("protocol", ""))
     return found
 
 

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from spire_ray.core import command, storage
-from spire_ray.quickstart import seeds
-from spire_ray.recipes import report
+from spire_ray.recipes import report, seeds
 from spire_ray.recipes.runner import RECORD_FILE
 
 

@@ -15,12 +15,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="step.key=value", help="settings of a step, or root=FOLDER")
     parser.add_argument("--address", default="", metavar="URL", help="run it as a job of the cluster with this Ray dashboard")
     parser.add_argument("--entrypoint-resources", default="{}", metavar="JSON", help="of that job, such as '{\"driver\": 1}'")
+    parser.add_argument(
+        "--grid", default="", metavar="KEY=a,b,c", help="over values of a setting; what they do not change runs once"
+    )
     parser.add_argument("--dry-run", action="store_true", help="validate every step, print its plan and end")
     parser.add_argument("--strict", action="store_true", help="with --dry-run: fail on inputs that nothing makes")
     options = parser.parse_intermixed_args(arguments)
-    from spire_ray.recipes import plan, runner
+    from spire_ray.recipes import grid, plan, runner
 
-    recipe = runner.load(options.recipe, options.overrides)
+    over = grid.expanded(options.recipe, options.overrides, options.grid) if options.grid else None
+    recipe = over.recipe if over else runner.load(options.recipe, options.overrides)
     planned = runner.stages(recipe)
     if options.dry_run:
         print(f"{recipe.title} → {recipe.root}")
@@ -30,9 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.address:
         from spire_ray.recipes import submitting
 
-        submitting.run(recipe, options.address, _resources(options.entrypoint_resources))
-    else:
-        runner.run(recipe)
+        base = runner.load(options.recipe, options.overrides)
+        more = ["--grid", options.grid] if options.grid else []
+        submitting.run(base, options.address, _resources(options.entrypoint_resources), more)
+        return 0
+    if over:
+        over.keep()
+    runner.run(recipe)
     return 0
 
 

@@ -67,7 +67,7 @@ def test_a_shard_is_scored_as_comet_scores_it_itself(model, tiny_model, tmp_path
         quality=QualitySettings(model=model, python=PYTHON), max_new_tokens=6,
     )  # fmt: skip
     (shard,) = labels.planned(settings)
-    TranslateShard(settings)({key: [value] for key, value in asdict(shard).items()})
+    TranslateShard(settings)(pa.Table.from_pylist([asdict(shard)]))
     made = [row for row in labels.read(settings.output, 0).to_pylist() if row["translation"]]
     asked = [{"src": row["text"], "mt": row["translation"]} for row in made]
     expected = own(model, asked)

@@ -4,9 +4,10 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from spire_ray.evaluation import checks, protocols, test_set
+from spire_ray.evaluation import checks, planned, protocols, test_set
 from spire_ray.evaluation.systems.llm import LanguageModel
 from spire_ray.evaluation.tasks import TASKS, Question
 from spire_ray.settings import EvaluatedModel, EvaluateSettings, ShotSettings
@@ -119,5 +120,11 @@ def test_transcripts_of_another_model_are_translated(tmp_path):
 
 def test_rows_are_told_apart_by_all_that_is_asked_of_them():
     row = test_set.Row(utt_id="a", language="en", text="a")
-    digests = {test_set.digest([each]) for each in (row, replace(row, text="b"), replace(row, draft="c"), replace(row, tags="O"))}
-    assert len(digests) == 4
+    recording = test_set.Recording("a/b.wav", 0.0, None)
+    others = [replace(row, **change) for change in (
+        {"text": "b"}, {"draft": "c"}, {"tags": "O"}, {"units": np.zeros(2, np.uint16)}, {"speaker": "s"},
+        {"audio": recording}, {"audio": recording._replace(source="a/c.wav")}, {"audio": recording._replace(source=b"riff")},
+    )]  # fmt: skip
+    assert len({planned.digest(each) for each in (row, *others)}) == 9
+    moved = replace(row, audio=recording._replace(source="s3://b.wav"))
+    assert planned.digest(moved) == planned.digest(replace(row, audio=recording))

@@ -73,7 +73,7 @@ def test_of_several_folders_in_braces_each_has_its_maker_or_is_missing_by_name(t
         recipe["steps"].append({"name": name, "settings": step})
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     planned = runner.stages(runner.load(str(tmp_path / "r.yaml"), []))
-    assert runner.needs_of("both", planned) == {"a", "b"}
+    assert plan.needs("both", planned) == {"a", "b"}
     assert plan.absent(planned) == [f"more.manifest={tmp_path}/runs/{{a,c}}"]
     with pytest.raises(ValueError, match=r"more\.manifest=.*: not found, and no step makes it"):
         runner.run(runner.load(str(tmp_path / "r.yaml"), []))

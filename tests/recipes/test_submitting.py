@@ -70,6 +70,15 @@ def test_it_travels_as_what_it_says(recipe, cluster, capsys):
     assert capsys.readouterr().out == "log of new\n"
 
 
+def test_a_grid_is_expanded_where_its_folders_are(recipe, cluster, monkeypatch):
+    monkeypatch.setattr(
+        "spire_ray.recipes.grid.expanded", lambda *given: type("Over", (), {"recipe": runner.load(given[0], [])})()
+    )
+    assert run.main([str(recipe), "--grid", "seed=1,2", "--address", "http://head"]) == 0
+    *_, text, option, values = shlex.split(cluster.jobs["new"].entrypoint)
+    assert (option, values) == ("--grid", "seed=1,2") and "grid" not in text
+
+
 def test_the_address_that_is_given_beats_the_environment(recipe, cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://elsewhere")

@@ -40,9 +40,9 @@ def run(tmp_path, tiny_model, monkeypatch):
     """A function: stage, test set and tasks → exit status; the output is `tmp_path/out`. The models are asked in this process."""
 
     def ask_here(job, settings, todo):
-        worker = generate._Worker(settings)
-        for model, shard in todo:
-            worker.ask(model, shard)
+        worker = generate.AskShard(settings)
+        for row in todo:
+            worker(pa.Table.from_pylist([row]))
 
     monkeypatch.setattr(generate, "_ask", ask_here)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

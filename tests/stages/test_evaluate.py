@@ -13,6 +13,7 @@ from spire_ray.evaluation import checks, hypotheses, scoring, test_set
 from spire_ray.evaluation.systems.llm import LanguageModel
 from spire_ray.evaluation.tasks import Request
 from spire_ray.manifest.schema import UNITS
+from spire_ray.runtime import cluster
 from spire_ray.settings import EvaluatedModel, GenerateSettings, ScoreSettings
 from spire_ray.stages import generate
 from tests.stages.evaluated import manifest, results, times
@@ -98,9 +99,10 @@ def test_a_killed_generation_goes_on_with_what_is_missing_and_other_metrics_need
     assert len(made) == len(EVERY) * 3
     before = {name: hypotheses.read(str(tmp_path / "out"), "m", name, 1) for name in EVERY}
     assert all(row["tokens"] > 0 and row["seconds"] > 0 and row["error"] is None for row in before["st_cascade"])
-    lost = [tmp_path / "out/hypotheses/m" / name / "part-000001.parquet" for name in ("asr", "st_cascade")]
+    lost = [tmp_path / "out/hypotheses/m" / name / "part-000001.parquet" for name in ("asr", "st_cascade", "st_multiturn")]
     for path in lost:
         path.unlink()
+        (path.parent / "_done" / "000001.json").unlink()
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     (tmp_path / "out" / "run.json").write_text(json.dumps(record | {"status": "began"}))
 
@@ -124,7 +126,7 @@ def test_a_killed_generation_goes_on_with_what_is_missing_and_other_metrics_need
     assert cli.main(scored) == 0 and "score: done already" in capsys.readouterr().out
     assert cli.main([*scored, "metrics=[cer, chrf]"]) == 0
     assert {"m.asr.cer", "m.st_gold.chrf"} <= (found := results(tmp_path, "scored")).keys() and "m.asr.wer" not in found
-    lost[0].unlink()
+    (lost[0].parent / "_done" / "000001.json").unlink()
     assert cli.main([*scored, "bootstrap=30"]) == 2
     assert "1 shards are missing, such as" in capsys.readouterr().err
 
@@ -133,15 +135,15 @@ def test_every_worker_has_work_and_every_shard_a_worker(ray_session, tmp_path, u
     from types import SimpleNamespace
 
     asked = []
-    real = generate.cluster.require
-    monkeypatch.setattr(generate.cluster, "require", lambda *given, **more: (asked.append(given), real(*given, **more)))
+    real = cluster.require
+    monkeypatch.setattr(cluster, "require", lambda *given, **more: (asked.append(given), real(*given, **more)))
     models = tuple(EvaluatedModel(name=name, model=tiny_model, tasks=("asr",)) for name in "ab")
     given = GenerateSettings(
         output=str(tmp_path / "out"), data=units, models=models, max_new_tokens=4, workers=3, rows_per_shard=4
     )
     job = SimpleNamespace(progress=SimpleNamespace(update=lambda *_: None), facts={}, tracker=SimpleNamespace(log_artifact=print))
     generate.generate(job, given, checks.rows(given))
-    assert asked == [("workers", 3, 1, 0.0)]
+    assert asked == [("workers", 3, 1, 0.0, 0)]
     answers = {name: [row["hypothesis"] for row in rows] for name, _, rows in hypotheses.everything(given.output)}
     assert len(answers["a"]) == 9 and answers["a"] == answers["b"]
 

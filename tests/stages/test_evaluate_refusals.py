@@ -92,13 +92,13 @@ def test_a_metric_whose_figure_is_no_number_is_named():
         scoring._figure(settings, Broken(), {"a": [1.0]}, **place)
 
 
-def test_a_test_set_that_has_changed_is_not_mixed_with_its_old_answers(ray_session, run, tmp_path, capsys):
-    row = {"utt_id": "a", "text": "the dog", "language": "en", "translations": {"de": "der Hund"}}
-    data = manifest(tmp_path, [row])
+def test_a_test_set_whose_rows_are_gone_is_refused(ray_session, run, tmp_path, capsys):
+    rows = [{"utt_id": name, "text": "the dog", "language": "en", "translations": {"de": "der Hund"}} for name in "ab"]
+    data = manifest(tmp_path, rows)
     assert run("evaluate", data, tasks=("mt",)) == 0
-    manifest(tmp_path, [row | {"translations": {"de": "ein Hund"}}])
+    manifest(tmp_path, rows[1:])
     assert run("evaluate", data, tasks=("mt",)) == 2
-    assert "the rows of the test set have changed since they were asked about" in capsys.readouterr().err
+    assert "rows that were asked about are gone from the test set, 1 such as a" in capsys.readouterr().err
 
 
 def test_a_name_that_leaves_its_folder_is_refused(units, tiny_base):

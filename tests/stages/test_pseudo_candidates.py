@@ -113,7 +113,7 @@ def test_a_score_of_a_plugin_chooses_between_systems_and_filters(run, tmp_path, 
     shards = labels.planned(settings)
     planning.write(settings.output, shards)
     for shard in shards:
-        ChooseShard(settings)({name: [value] for name, value in vars(shard).items()})
+        ChooseShard(settings)(pa.Table.from_pylist([vars(shard)]))
     labels.write_kept(settings, shards, labels.cuts(settings, shards))
     assert kept(tmp_path) == dict.fromkeys(range(3, 10), "tower")  # below BLASER's 4.25 are 0 to 2
     assert sorted(scored) == sorted([f"u{n}" for n in range(ROWS)] + [f"u{n}" for n in range(9)])  # euro has no u9

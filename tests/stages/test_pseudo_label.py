@@ -68,7 +68,7 @@ def test_every_translation_is_kept_dropped_or_failed(tiny_model, tmp_path, stand
 
     monkeypatch.setattr(EngineGenerator, "__call__", repeat)
     for shard in shards:
-        actor({key: [value] for key, value in asdict(shard).items()})
+        actor(pa.Table.from_pylist([asdict(shard)]))
     made = [row for shard in shards for row in labels.read(settings.output, shard.shard).to_pylist()]
     assert sorted((row["utt_id"], row["target_language"]) for row in made if not row["error"]) == [
         (f"u{n}", code) for n in range(1, 6) for code in ("de", "fr")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from spire_ray.core import storage
 from spire_ray.evaluation import results
-from spire_ray.evaluation.report import page, tables
+from spire_ray.evaluation.report import clips, errors, page, tables
 from spire_ray.evaluation.report.gathered import gather
 
 
@@ -16,12 +16,15 @@ def holds(folder: str) -> bool:
 def write(folders: Sequence[str], to: str) -> str:
     """Write the report of these folders; the text that is printed. Raises ValueError for one without results."""
     entries = gather(folders)
-    made = tables.of(entries)
+    made, shown = tables.of(entries), list(errors.worst(entries))
+    ids: dict[str, set[str]] = {}
+    for entry, rows in shown:
+        ids.setdefault(entry.folder, set()).update(row["utt_id"] for row in rows)
     text = tables.markdown(made)
     for name, content in (
         ("report.md", text),
         ("report.tex", tables.latex(made)),
-        ("report.html", page.render(entries, made)),
+        ("report.html", page.render(entries, made, shown, clips.heard(ids))),
     ):
         storage.write_bytes(storage.join(to, name), content.encode())
     return f"{text}\n→ {storage.join(to, 'report.html')}, report.md, report.tex"

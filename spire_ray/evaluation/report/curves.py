@@ -60,7 +60,7 @@ def _by_strength(key: tuple[str, ...], curves: dict[str, list[tuple[float, float
             axes.plot(*zip(*sorted(points), strict=True), color=colour, marker="o", markersize=3, label=system)
         axes.set_xlabel(DISTORTIONS[name][2] if name in DISTORTIONS else name)
         axes.set_ylabel(title)
-        _legend(axes)
+        legend(axes)
 
     return figure(draw, (5.4, 2.6), f"{title} under {name}", f"{title} under {name}: {place}")
 
@@ -84,7 +84,7 @@ def _by_duration(group: list[Entry]) -> str:
             axes.plot(*zip(*points, strict=True), color=COLOURS[number % len(COLOURS)], marker="o", markersize=3, label=name)
         axes.set_xlabel("seconds of speech, mean of a quarter of the rows")
         axes.set_ylabel(title)
-        _legend(axes)
+        legend(axes)
 
     return figure(draw, (5.4, 2.6), f"{title} by duration", f"{title} by duration: {group[0].place}")
 
@@ -137,10 +137,11 @@ def _bars(first: Entry, groups: list[str], series: list[str], found: dict[tuple[
             axes.bar(places, values, width * 0.92, yerr=np.maximum(spread, 0), error_kw={"linewidth": 0.7}, **bars)
         axes.set_xticks(range(len(groups)), groups)
         axes.set_ylabel(title)
-        _legend(axes)
+        legend(axes)
 
     return figure(draw, (5.4, 2.6), f"{what}: {title}", f"{what}: {title}, {first.test_set}")
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
+    """Beside the plot."""
     axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)

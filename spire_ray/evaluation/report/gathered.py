@@ -15,6 +15,8 @@ from spire_ray.text.languages import language
 class Entry:
     """One figure: a system, a task, a test set and a metric."""
 
+    folder: str
+    """Of its scores."""
     protocol: str
     test_set: str
     model: str
@@ -94,6 +96,7 @@ def _of(folder: str, data: dict[str, Any]) -> list[Entry]:
         rows = [row for row in scores[model, task] if (row["source"], row["target"]) == (start, end or start)]
         entries.append(
             Entry(
+                folder=folder,
                 protocol=data.get("protocol", ""),
                 test_set=data.get("test_set") or folder.rstrip("/").rpartition("/")[2],
                 signature=figure["signature"],

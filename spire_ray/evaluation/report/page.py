@@ -1,6 +1,7 @@
 """The page of a report: one file with its style, its plots and its errors inside."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
@@ -10,23 +11,36 @@ from spire_ray.evaluation.report.gathered import Entry
 from spire_ray.evaluation.report.tables import NOTE, Cell, Table, signatures
 
 _SCRIPT = """
-const [which, words] = document.querySelectorAll("#filter select, #filter input");
-if (which) {
+const fields = document.querySelectorAll("#filter select, #filter input");
 function shown() {
-  for (const card of document.querySelectorAll(".error")) {
-    const fits = !which.value || card.dataset.system === which.value;
-    card.hidden = !fits || !card.textContent.toLowerCase().includes(words.value.toLowerCase());
-  }
+  for (const card of document.querySelectorAll(".error"))
+    card.hidden = [...fields].some(({name, value}) => value && (name
+      ? card.dataset[name] !== value
+      : !card.textContent.toLowerCase().includes(value.toLowerCase())));
 }
-which.addEventListener("change", shown);
-words.addEventListener("input", shown);
+for (const field of fields) field.addEventListener("input", shown);
 shown();
-}
+const audio = new Audio();
+let playing = null;
+function stop() { audio.pause(); playing?.classList.remove("playing"); playing = null; }
+audio.addEventListener("ended", stop);
+for (const button of document.querySelectorAll(".play"))
+  button.addEventListener("click", () => {
+    const again = button !== playing;
+    stop();
+    if (!again) return;
+    audio.src = CLIPS[button.dataset.clip];
+    audio.play();
+    playing = button;
+    button.classList.add("playing");
+  });
 """
+Worst = Sequence[tuple[Entry, list[dict[str, Any]]]]
+Clips = Mapping[tuple[str, str], str]
 
 
-def render(entries: Sequence[Entry], made: Sequence[Table]) -> str:
-    """The whole page."""
+def render(entries: Sequence[Entry], made: Sequence[Table], worst: Worst, clips: Clips) -> str:
+    """The whole page; `worst` are the rows that it shows, `clips` their speech as data URIs by folder and id."""
     style = resources.files("spire_ray.evaluation.report").joinpath("page.css").read_text()
     body = "\n".join(
         [
@@ -34,7 +48,7 @@ def render(entries: Sequence[Entry], made: Sequence[Table]) -> str:
             *(_table(table) for table in made),
             f'<p class="note">{escape(NOTE)}</p>',
             *_plots(entries),
-            *_errors(entries),
+            *_errors(worst, list(clips)),
             *_signatures(made),
         ]
     )
@@ -42,7 +56,7 @@ def render(entries: Sequence[Entry], made: Sequence[Table]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Results</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
-        f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        f"<script>const CLIPS = {json.dumps([*clips.values()])};{_SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
@@ -77,30 +91,44 @@ def _plots(entries: Sequence[Entry]) -> Iterator[str]:
         yield f'<section><h2>At a closer look</h2><div class="plots">{"".join(found)}</div></section>'
 
 
-def _errors(entries: Sequence[Entry]) -> Iterator[str]:
-    found = [(f"{entry.system} · {entry.place}", entry, rows) for entry, rows in errors.worst(entries) if rows]
+def _errors(worst: Worst, heard: Sequence[tuple[str, str]]) -> Iterator[str]:
+    found = [(f"{entry.system} · {entry.place}", entry, rows) for entry, rows in worst if rows]
     if not found:
         return
-    options = "".join(f"<option>{escape(name)}</option>" for name, _, _ in found)
     legend = '<span class="missing">missing</span> <span class="added">added</span> <span class="wrong">another</span>'
+    choices = {
+        "system": [name for name, _, _ in found],
+        "corpus": sorted({row["corpus"] or "" for _, _, rows in found for row in rows}),
+        "speaker": sorted({row["speaker"] or "" for _, _, rows in found for row in rows}),
+    }
     yield (
         f'<section><h2>What costs most</h2><p class="note">Above what was said, below what was written: {legend}. '
         f"The {errors.SHOWN} rows of each system with the most damage.</p>"
-        f'<div id="filter"><select aria-label="system"><option value="">every system</option>{options}</select>'
+        f'<div id="filter">{"".join(_choice(name, values) for name, values in choices.items() if len(values) > 1)}'
         '<input type="search" placeholder="row, speaker or word" aria-label="search"></div>'
     )
-    yield from (_error(name, entry, row) for name, entry, rows in found for row in rows)
+    places = {clip: number for number, clip in enumerate(heard)}
+    for name, entry, rows in found:
+        yield from (_error(name, entry, row, places.get((entry.folder, row["utt_id"]))) for row in rows)
     yield "</section>"
 
 
-def _error(name: str, entry: Entry, row: dict[str, Any]) -> str:
+def _choice(name: str, values: Sequence[str]) -> str:
+    options = "".join(f"<option>{escape(value)}</option>" for value in values if value)
+    return f'<select name="{name}" aria-label="{name}"><option value="">every {name}</option>{options}</select>'
+
+
+def _error(name: str, entry: Entry, row: dict[str, Any], clip: int | None) -> str:
     failed = row["error"]
     facts = [name, row["utt_id"], row["speaker"] or "", "failed" if failed else f"{entry.metric} {row[entry.metric]:.0f}"]
     facts += [f"{row['duration']:.1f} s"] if row["duration"] else []
     shown = f'<p class="failed">{escape(failed)}</p>' if failed else ""
     shown = shown or errors.aligned(row["reference"], row["hypothesis"], row["target"])
+    play = "" if clip is None else f'<button class="play" data-clip="{clip}" aria-label="play {escape(row["utt_id"])}"></button>'
+    given = {"system": name, "corpus": row["corpus"] or "", "speaker": row["speaker"] or ""}
+    data = " ".join(f'data-{key}="{escape(value)}"' for key, value in given.items())
     line = escape(" · ".join(filter(None, facts)))
-    return f'<article class="error" data-system="{escape(name)}"><p class="facts">{line}</p>{shown}</article>'
+    return f'<article class="error" {data}><p class="facts">{play}{line}</p>{shown}</article>'
 
 
 def _signatures(made: Sequence[Table]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spire_ray.recipes import runner, shapes
+from spire_ray.recipes import plan, runner, shapes
 from spire_ray.recipes.costs.work import Cost
 
 _ALMOST = 1e-9
@@ -30,7 +30,7 @@ class _Running:
 
 def wall(planned: shapes.Planned, costs: Mapping[str, Cost], cores: int, todo: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Seconds until the last of the steps ends, and what each takes beside the others."""
-    needs = {name: runner.needs_of(name, planned) & set(todo) for name in todo}
+    needs = {name: plan.needs(name, planned) & set(todo) for name in todo}
     waiting, running, ended = list(todo), dict[str, _Running](), dict[str, float]()
     now, began = 0.0, dict[str, float]()
     while waiting or running:

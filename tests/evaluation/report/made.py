@@ -4,6 +4,8 @@ import numpy as np
 
 from spire_ray import cli
 from spire_ray.evaluation import hypotheses
+from spire_ray.shards import planning
+from spire_ray.shards.shard import Shard
 
 _ENGLISH = "the old man saw a red house near our river and then my sister came home with some good bread for us"
 _GERMAN = "der alte Mann sah ein rotes Haus an unserem Fluss und dann kam meine Schwester mit gutem Brot nach Hause"
@@ -29,7 +31,7 @@ def row(number, task, draw, rate, languages, failed=False):
         "text": " ".join(draw.choice(WORDS, length)), "reference": reference,
         "hypothesis": None if failed else spoiled(reference.split(), draw, rate * (1 + length / 20)),
         "error": "prompt too long: 900 tokens of 512" if failed else None, "tokens": length, "seconds": 0.01,
-        "duration": length * 0.4, "speaker": f"speaker-{number % 7}",
+        "duration": length * 0.4, "corpus": ("talks", "letters")[number % 2], "speaker": f"speaker-{number % 7}",
     }  # fmt: skip
 
 
@@ -44,7 +46,9 @@ SYSTEMS = {
 def results(folder, seed=0, rows=160, protocol="", test_set="talks", languages=("en", "de")):
     """A folder of answers and one of their scores; the latter."""
     tasks = {name.replace(" ", ""): list(given) for name, given in SYSTEMS.items()}
-    hypotheses.begin(f"{folder}/answers", tasks, 1, "digest", protocol=protocol, test_set=test_set)
+    whole = Shard(0, f"{folder}/answers/rows", 0, rows)
+    planning.write(f"{folder}/answers", [whole])
+    hypotheses.begin(f"{folder}/answers", tasks, protocol=protocol, test_set=test_set)
     for name, given in SYSTEMS.items():
         for task, rate in given.items():
             noise = np.random.default_rng(sum(map(ord, name + task)))
@@ -56,7 +60,7 @@ def results(folder, seed=0, rows=160, protocol="", test_set="talks", languages=(
                     length = len(made["reference"].split())
                     made["hypothesis"] = spoiled(made["reference"].split(), noise, rate * (1 + length / 20))
                 said.append(made)
-            hypotheses.write(f"{folder}/answers", name.replace(" ", ""), task, 0, said)
+            hypotheses.write(f"{folder}/answers", name.replace(" ", ""), task, whole, said)
     config = (
         f"{{stage: score, hypotheses: {folder}/answers, output: {folder}/scores, bootstrap: 200, tracking: {{enabled: false}}}}"
     )

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from spire_ray.core import storage
-from spire_ray.quickstart.figures import METRICS
+from spire_ray.evaluation.metrics import METRICS
 
 
 def spread(roots: Sequence[str]) -> str:
