@@ -30,11 +30,15 @@ variants: install
 	$(BIN)/spire run configs/quickstart/variants.yaml
 	$(MAKE) ui
 
-test: install
+test: install .helm/helm
 	$(BIN)/pytest -m "not long and not gpu"
 
-test-all: install
+test-all: install .helm/helm
 	$(BIN)/pytest -m "not gpu"
+
+# for the tests of cluster/chart
+.helm/helm: .ci/helm.py
+	$(BIN)/python .ci/helm.py
 
 serve: install
 	$(BIN)/spire serve --config configs/quickstart/serve.yaml keep=true

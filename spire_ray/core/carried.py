@@ -5,7 +5,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "configs"
 """In a checkout a link to `configs/`."""
-_SHARED = ("deepspeed", "shapes", "data", "protocols")
+_SHARED = ("deepspeed", "shapes", "data", "protocols", "hardware")
 """What the recipes refer to."""
 
 

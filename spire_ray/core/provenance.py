@@ -4,6 +4,7 @@ A folder belongs to one configuration and one set of inputs. A finished folder i
 configuration or other inputs began is refused.
 """
 
+import os
 import platform
 import re
 import subprocess
@@ -28,7 +29,12 @@ _PREPARED = ("plan.parquet", "_manifest", "fingerprint.json", "_talkers.parquet"
 _STATE = "."
 """Between what made a folder and what lies in it, in an id."""
 _BESIDE = (RUN_FILE, LOCK_FILE, "_tracking.jsonl", *_PREPARED)
-_PACKAGES = ("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
+_PACKAGES = (
+    *("spire-ray", "ray", "torch", "transformers", "deepspeed", "faiss-cpu", "pyarrow", "numpy"),
+    *("triton", "liger-kernel", "flash-attn", "flash-attn-3", "vllm", "nvidia-nccl-cu12", "nvidia-nccl-cu13"),  # on GPUs
+)
+_COMMIT = "SPIRE_COMMIT"
+"""What an image was built of."""
 
 
 def read(folder: str, *stages: str) -> dict[str, Any]:
@@ -238,7 +244,9 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, str]:
-    """Commit of the working directory and whether it has uncommitted changes; empty outside a checkout."""
+    """Commit of the image, or of the working directory and whether it has uncommitted changes; empty outside a checkout."""
+    if built := os.environ.get(_COMMIT):
+        return {"commit": built, "dirty": "false"}
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         status = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)

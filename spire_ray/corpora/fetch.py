@@ -47,6 +47,8 @@ def load(path: str) -> Recipe:
         raise ValueError(f"recipe={path}: not found")
     data: Any = yaml.safe_load(storage.read_bytes(path))
     known = {each.name for each in fields(Recipe)}
+    if isinstance(data, dict) and data.get("stage") == "fetch":  # where it goes is said by the caller
+        data = {key: value for key, value in data.items() if key not in ("stage", "root", "output", "storage")}
     if not isinstance(data, dict) or set(data) - known:
         raise ValueError(f"{path}: expected a mapping with any of {', '.join(sorted(known))}")
     for key in ("corpora", "models", "splits"):

@@ -1,11 +1,8 @@
-"""How a step of a recipe is launched: a process on this machine, or a job of a running cluster."""
+"""How a step of a recipe is launched: a process on this machine, on a Ray cluster of its own or on the one that it is part of."""
 
 import multiprocessing
 import os
-import shlex
 import sys
-import time
-from collections import deque
 from collections.abc import Callable
 from multiprocessing import forkserver
 
@@ -20,7 +17,6 @@ Close = Callable[[str, Written | None], None]
 
 _IMPORTED_ONCE = ["spire_ray.runtime.job", "ray.data", "ray.train.torch", "transformers.models.llama.modeling_llama"]
 """Imports that take seconds in most stages: the processes are forked from one that has done them."""
-_LOG_LINES = 15
 
 
 class StepError(ValueError):
@@ -74,39 +70,3 @@ def _run_stage(stage: str, arguments: list[str], environment: dict[str, str]) ->
     from spire_ray.cli import main
 
     sys.exit(main([stage, *arguments]))
-
-
-def remote(address: str) -> tuple[Launch, Close]:
-    """Jobs of a running cluster, submitted to its dashboard. The package is installed where they run."""
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
-    client = JobSubmissionClient(address)
-
-    def wait(job: str) -> JobStatus:
-        shown = 0
-        while not (status := client.get_job_status(job)).is_terminal():
-            shown = _show(client.get_job_logs(job), shown)
-            time.sleep(1.0)
-        _show(client.get_job_logs(job), shown)
-        return status
-
-    def launch(step: StepSettings, settings: StageSettings, arguments: list[str]) -> None:
-        mark = {"spire.step": step.name, "spire.output": settings.output}
-        for other in client.list_jobs():
-            if other.submission_id and other.metadata == mark and not other.status.is_terminal():
-                print(f"waiting for {other.submission_id}, which an earlier run of the recipe left at work", flush=True)
-                wait(other.submission_id)  # what it has done is done already for the job that follows
-        command = shlex.join(["python", "-m", "spire_ray", settings.stage, *arguments])
-        job = client.submit_job(entrypoint=command, metadata=mark)
-        if (status := wait(job)) != JobStatus.SUCCEEDED:
-            last = "\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES))
-            print(last, file=sys.stderr)
-            raise StepError(f"the step {step.name} ended as {status} (job {job} at {address})")
-
-    return launch, lambda status, written: None
-
-
-def _show(log: str, shown: int) -> int:
-    """Print what a job's log holds beyond `shown` characters."""
-    print(log[shown:], end="", flush=True)
-    return len(log)

@@ -47,5 +47,5 @@ def needs(name: str, planned: Mapping[str, StageSettings]) -> set[str]:
 
 def maker_of(text: str, planned: Mapping[str, StageSettings]) -> str:
     """The step whose output folder a text names, or one below it; empty for none."""
-    made = (name for name, other in planned.items() if text == other.output or text.startswith(f"{other.output}/"))
-    return next(made, "")
+    made = {other.output: name for name, other in planned.items() if text == other.output or text.startswith(f"{other.output}/")}
+    return made[max(made, key=len)] if made else ""

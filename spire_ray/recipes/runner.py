@@ -1,7 +1,7 @@
 """`spire run RECIPE`: the stages of a recipe, each in a process of its own, on one cluster.
 
-Without an address the runner starts a local Ray cluster once for all stages; with one, each stage is submitted through
-Ray's Jobs API and waited for. A stage that is done is not done again, so a killed run continues where it was.
+The runner joins the Ray cluster of RAY_ADDRESS, as in a job of one, or starts a local one for all stages. A stage that is done is
+not done again, so a killed run continues where it was.
 """
 
 import json
@@ -23,18 +23,24 @@ from spire_ray.recipes.outlook import Outlook
 from spire_ray.settings import RecipeSettings, StageSettings, StepSettings
 
 RECORD_FILE = "recipe.json"
-_AT_ONCE = 2
+AT_ONCE = 2
 """Steps that run beside each other: most of a start is imports, which use one core."""
+
+
+_FOR_ALL_STEPS = ("storage", "license", "wait_minutes")
+"""Settings of a recipe that every step has which says nothing else."""
 
 
 def load(path: str, overrides: list[str]) -> RecipeSettings:
     """A recipe; one that says `extends` takes title, steps and root from another and overrides some of its steps.
 
+    A step `{recipe: FILE}` stands for all steps of that one.
     In the overrides `step.key=value` goes to a step, `root=…` and the like, and the recipe's variables, to the recipe itself.
     """
     data = config.read(path)
+    folder = os.path.dirname(path) or "."
     if "extends" in data:
-        base = config.read(storage.join(os.path.dirname(path) or ".", data.pop("extends")))
+        base = config.read(storage.join(folder, data.pop("extends")))
         changes = data.pop("overrides", {})
         data = {**base, **data, "variables": {**base.get("variables", {}), **data.get("variables", {})}}
         unknown = set(changes) - {step["name"] for step in data["steps"]}
@@ -42,6 +48,7 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
             raise ValueError(f"{path}: overrides of unknown steps {', '.join(sorted(unknown))}")
         for step in data["steps"]:
             step["overrides"] = {**step.get("overrides", {}), **changes.get(step["name"], {})}
+    data["steps"] = [each for step in data.get("steps", ()) for each in _included(step, folder, data)]
     names = sorted((step["name"] for step in data.get("steps", ())), key=len, reverse=True)
     for text in overrides:
         name = next((name for name in names if text.startswith(f"{name}.")), None)
@@ -54,13 +61,31 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
         step.setdefault("overrides", {})[key] = yaml.safe_load(value)
     recipe = config.validate(data, "run", path)
     assert isinstance(recipe, RecipeSettings)
-    folder = os.path.dirname(path) or "."
     return replace(recipe, steps=tuple(replace(step, settings=_content(step, folder)) for step in recipe.steps))
 
 
 def stages(recipe: RecipeSettings) -> dict[str, StageSettings]:
     """The validated settings of every step, by name."""
     return {step.name: config.validate(_resolved(recipe, step), path=f"step {step.name}") for step in recipe.steps}
+
+
+def _included(step: dict[str, Any], folder: str, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """A step as it is written, or those of the recipe that it names, whose variables `data` takes where it has none."""
+    if set(step) != {"recipe"}:
+        return [step]
+    other = config.read(storage.join(folder, step["recipe"]))
+    if other.get("extends") or other["stage"] != config.RECIPE:
+        raise ValueError(f"steps: recipe={step['recipe']}: must be a recipe with steps of its own")
+    data["variables"] = {**other.get("variables", {}), **data.get("variables", {})}
+    place = os.path.dirname(step["recipe"])
+    found = [each for one in other["steps"] for each in _included(one, storage.join(folder, place), data)]
+    return [{**each, "config": storage.join(place, each["config"])} if place and "config" in each else each for each in found]
+
+
+def configurations(recipe: RecipeSettings) -> dict[str, dict[str, Any]]:
+    """What each step says once the recipe is applied to it: a cluster need not have its files."""
+    parent = {"tracking.parent": storage.absolute(recipe.root)}
+    return {step.name: config.overridden(_resolved(recipe, step), parent) for step in recipe.steps}
 
 
 def _content(step: StepSettings, folder: str) -> dict[str, Any]:
@@ -73,14 +98,24 @@ def _content(step: StepSettings, folder: str) -> dict[str, Any]:
 def _resolved(recipe: RecipeSettings, step: StepSettings) -> dict[str, Any]:
     """The configuration of a step with what the recipe sets: overrides, root, variables, seed."""
     data = config.overridden(step.settings, {**step.overrides, "root": recipe.root, "tracking.run_name": step.name})
-    data = dict(config.substituted(data, recipe.variables))
+    data = dict(config.substituted(_with_defaults(recipe, data), recipe.variables))
     if recipe.seed is None:
         return data
     keys = config.flatten(config.to_dict(config.validate(data)))
     return config.overridden(data, {key: recipe.seed for key in keys if key.split(".")[-1] == "seed"})
 
 
-def run(recipe: RecipeSettings, address: str = "") -> None:
+def _with_defaults(recipe: RecipeSettings, data: dict[str, Any]) -> dict[str, Any]:
+    """A step's configuration with what the recipe says for all of them and the step does not say: storage, licenses, patience."""
+    said, own = config.flatten(config.to_dict(recipe)), config.flatten(data)
+    usual = config.flatten(config.to_dict(RecipeSettings(title="", steps=())))
+    for key in (key for key in said if key.split(".")[0] in _FOR_ALL_STEPS):
+        if said[key] != usual[key] and key not in own:
+            data = config.overridden(data, {key: said[key]})
+    return data
+
+
+def run(recipe: RecipeSettings) -> None:
     """Run what is not done yet, keep the record in `root/recipe.json`, and end with the report.
 
     Raises ValueError for a wrong configuration of any step before the first one starts, and StepError with the last log
@@ -95,11 +130,11 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
         )
     deque(plan.lines(planned), 0)  # what the plan of any step refuses
     record = _record(recipe)
-    finished = _finished(planned)
+    finished = finished_of(planned)
     for name in finished:
         print(f"{name}: done already")
     if len(finished) < len(planned):
-        launch, close = launching.remote(address) if address else launching.local(recipe)
+        launch, close = launching.local(recipe)
         record["startup"] = round(record["startup"] + time.monotonic() - began, 1)
         try:
             for name, seconds in _in_order(recipe, planned, finished, launch):
@@ -113,6 +148,7 @@ def run(recipe: RecipeSettings, address: str = "") -> None:
             raise
         close("FINISHED", written)
     else:
+        storage.write_json(storage.join(recipe.root, RECORD_FILE), _completed(record, planned))
         written = report.write(recipe)
     if written:
         print(f"\n{written.text}")
@@ -128,10 +164,10 @@ def _in_order(
     waiting = [step for step in recipe.steps if step.name not in finished]
     running: dict[Future[float], str] = {}
     needs = {name: plan.needs(name, planned) for name in planned}
-    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds, needs, _AT_ONCE)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    outlook = Outlook(planned, [step.name for step in waiting], recipe.seconds, needs, AT_ONCE)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         while waiting or running:
-            for step in [step for step in waiting if needs[step.name] <= finished][: _AT_ONCE - len(running)]:
+            for step in [step for step in waiting if needs[step.name] <= finished][: AT_ONCE - len(running)]:
                 waiting.remove(step)
                 print(outlook.line(step.name), flush=True)
                 arguments = _arguments(recipe, step)
@@ -152,12 +188,11 @@ def _timed(launch: launching.Launch, step: StepSettings, settings: StageSettings
 
 
 def _arguments(recipe: RecipeSettings, step: StepSettings) -> list[str]:
-    """A step's configuration travels as what it says: a cluster need not have the file."""
-    data = config.overridden(_resolved(recipe, step), {"tracking.parent": storage.absolute(recipe.root)})
-    return ["--config", json.dumps(data, ensure_ascii=False)]
+    """A step's configuration travels as what it says."""
+    return ["--config", json.dumps(configurations(recipe)[step.name], ensure_ascii=False)]
 
 
-def _finished(planned: dict[str, StageSettings]) -> set[str]:
+def finished_of(planned: dict[str, StageSettings]) -> set[str]:
     """Steps that have nothing to do. Those that read what another will do first are asked again when it has."""
     finished: set[str] = set()
     for name, settings in planned.items():
@@ -177,3 +212,13 @@ def _record(recipe: RecipeSettings) -> dict[str, Any]:
     if storage.exists(path):
         return dict(storage.read_json(path))
     return {"title": recipe.title, "report": recipe.report, "seed": recipe.seed, "startup": 0.0, "total": 0.0, "steps": {}}
+
+
+def _completed(record: dict[str, Any], planned: dict[str, StageSettings]) -> dict[str, Any]:
+    """The record of a recipe whose steps were run one by one, as jobs of their own, as far as the runner did not run them."""
+    own = {
+        name: storage.read_json(storage.join(settings.output, RUN_FILE))["seconds"]
+        for name, settings in planned.items()
+        if name not in record["steps"]
+    }
+    return {**record, "steps": {**record["steps"], **own}, "total": round(record["total"] + sum(own.values()), 1)}

@@ -24,6 +24,9 @@ from spire_ray.settings.types import Reference
 _RAY_DATA_ADVICE = re.compile(r"(: ['\"]|\n)Failed to apply UDF transform after .*", re.DOTALL)
 """What Ray Data appends to the text of an error; to that of an OSError as the name of a file."""
 
+_WORKING_DIRECTORIES = f"{os.sep}working_dir_files{os.sep}"
+"""Where Ray unpacks them."""
+
 
 @dataclass
 class Job(Generic[S]):
@@ -55,6 +58,7 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
         with storage.unasked():
             return _dry_run(settings, stage.plan(settings), options.strict)
     stage.plan(settings)
+    _own_place(settings)
     _require(settings)
     if stage.instead(settings):
         return 0
@@ -68,6 +72,16 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
         storage.discard_uploads(settings.output)
         _work(name, settings, output, stage.run)
     return 0
+
+
+def _own_place(settings: StageSettings) -> None:
+    """Raises ValueError for an output that Ray would throw away: in the copy of a `--working-dir` that it keeps in its cache."""
+    relative = storage.is_local(settings.output) and not os.path.isabs(settings.output)
+    if relative and _WORKING_DIRECTORIES in os.getcwd():
+        raise ValueError(
+            f"output={settings.output}: would lie in Ray's copy of --working-dir, which goes away; name a folder by its "
+            "whole path, or s3://…"
+        )
 
 
 def _to_environment(given: StorageSettings) -> None:

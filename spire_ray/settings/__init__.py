@@ -6,6 +6,7 @@ A path may be local or `s3://…`; a model may also be a Hugging Face id, `id@re
 """
 
 from spire_ray.settings.common import SAMPLE_RATE, LicenseSettings, StageSettings, StorageSettings, TrackingSettings, UnitSettings
+from spire_ray.settings.corpora import FetchSettings
 from spire_ray.settings.evaluation import (
     CometSettings,
     DistortSettings,
@@ -63,6 +64,7 @@ __all__ = [
     "ExpectedSettings",
     "ExportSettings",
     "ExtendModelSettings",
+    "FetchSettings",
     "FilterSettings",
     "FitCodebookSettings",
     "GenerateSettings",

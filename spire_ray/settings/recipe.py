@@ -22,7 +22,10 @@ class StepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSettings(StageSettings):
-    """Stages in the order they run, each in a process of its own."""
+    """Stages in the order they run, each in a process of its own.
+
+    `storage`, `license` and `wait_minutes` of a recipe hold for every step that does not say otherwise.
+    """
 
     stage: Literal["run"] = "run"
     output: str = ""
@@ -37,3 +40,4 @@ class RecipeSettings(StageSettings):
     seconds: dict[str, float] = field(default_factory=dict)
     """Step → seconds that it took where the recipe was measured, from which the time that is left is told."""
     steps: tuple[StepSettings, ...]
+    """In the order they run; `{recipe: FILE}` among them stands for all steps of another recipe."""

@@ -77,7 +77,7 @@ def _resources(
 ) -> list[str]:
     training, gpu = settings.training, settings.gpu
     machine = Machine.read(storage.read_json(settings.deepspeed), settings.workers)
-    new = _new_rows(settings)
+    new = new_rows(settings)
     lines = [f"{shape.parameters / 1e9:.3f} B parameters, {shape.trained(training, new) / 1e9:.3f} B trained"]
     if not settings.gpus_per_worker:
         return lines
@@ -111,6 +111,7 @@ def _resources(
     return lines
 
 
-def _new_rows(settings: TrainSettings) -> int:
+def new_rows(settings: TrainSettings) -> int:
+    """Rows of units in the embeddings of its model, or as expected."""
     units = UnitVocabulary.load(settings.model)
     return units.count if units else settings.expected.new_rows

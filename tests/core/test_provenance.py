@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from spire_ray.core import storage
+from spire_ray.core import provenance, storage
 from spire_ray.core.provenance import Output, inputs_of, licenses_of
 from spire_ray.settings import (
     ExtendModelSettings,
@@ -175,3 +176,10 @@ def test_a_folder_whose_configuration_holds_a_secret_is_gone_on_with_and_another
         assert "tower-of-babel" not in storage.read_bytes(f"{mine.output}/run.json").decode()
         with pytest.raises(ValueError, match="made with other config"):
             Output.open(dataclasses.replace(mine, manifest=manifest.replace("m.jsonl", "n.jsonl")))
+
+
+def test_the_commit_of_an_image_is_that_of_its_build_argument(monkeypatch):
+    monkeypatch.setenv("SPIRE_COMMIT", "0123abc")
+    assert provenance.git_state() == {"commit": "0123abc", "dirty": "false"}
+    dockerfile = (Path(__file__).parents[2] / "cluster" / "Dockerfile").read_text()
+    assert "ARG COMMIT" in dockerfile and "SPIRE_COMMIT=${COMMIT}" in dockerfile

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from spire_ray.core import config
 from spire_ray.corpora import fetch
 from spire_ray.corpora.fetch import Recipe
 from spire_ray.settings.common import LicenseSettings
@@ -241,3 +242,26 @@ def test_a_hub_that_cannot_be_asked_is_one_line(monkeypatch, tmp_path, capsys):
         "data: error: speechcolab/gigaspeech: the Hub gave nothing: 403 Client Error. Access is restricted.; "
         "accept its terms on its page and set HF_TOKEN\n"
     )
+
+
+def test_the_stage_fetches_what_is_named_and_goes_on_when_more_is(hub, tmp_path):
+    from spire_ray.stages import fetch as stage
+
+    segments = tmp_path / "europarl" / "en" / "de" / "train"
+    segments.mkdir(parents=True)
+    (tmp_path / "europarl" / "en" / "audios").mkdir()
+    (tmp_path / "europarl" / "en" / "audios" / "speech.m4a").write_bytes(b"m4a")
+    for name, lines in (("lst", "speech 0.0 2.5\n"), ("en", "One.\n"), ("de", "Eins.\n")):
+        (segments / f"segments.{name}").write_text(lines)
+    place = {"europarl-st": str(tmp_path / "europarl")}
+    given = {"stage": "fetch", "output": str(tmp_path / "to"), "corpora": ["europarl-st"], "local": place}
+    settings = config.validate(given | {"license": {"accept": ["cc-by-nc-4.0"]}})
+    assert f"of {place['europarl-st']}" in "".join(stage.plan(settings))
+    job = SimpleNamespace(settings=settings, facts={})
+    assert stage.grown(settings)
+    stage.run(job)
+    assert job.facts == {"rows": 1, "refused": 0} and not stage.grown(settings)
+    more = config.validate(given | {"models": ["some/model"]})
+    assert stage.grown(more) and config.identity(more) == config.identity(settings)
+    with pytest.raises(ValueError, match="corpus 'klingon' is unknown"):
+        list(stage.plan(config.validate(given | {"corpora": ["klingon"]})))

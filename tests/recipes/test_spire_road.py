@@ -1,45 +1,43 @@
-"""From `spire data fetch` to a served SPIRE: every input is made by a step before, or is named as given."""
+"""From corpora to a served SPIRE: every input is made by a step before, or is named as given."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from spire_ray.core import config, storage
+from spire_ray.core import storage
 from spire_ray.core.fields import fields
-from spire_ray.corpora import fetch
+from spire_ray.core.provenance import Output
 from spire_ray.recipes import plan, runner
 
 ROOT = Path(__file__).parents[2]
 SPIRE = ROOT / "configs" / "spire"
-HOME = "/mnt/spire/spire"
-RECIPES = ("units", "spire_base", "spire_full", "spire_no_blocks", "spire_no_pseudo", "tower_full")
+VARIANTS = ("spire_no_blocks", "spire_no_pseudo", "tower_full")
+RECIPES = ("spire", "units", "spire_base", "spire_full", *VARIANTS)
 GIVEN = {"/mnt/spire/comet/bin/python", "Unbabel/wmt22-cometkiwi-da"}
 """An environment of one's own with COMET, and the model that it fetches by itself; both are in docs/data.md."""
 
 
-def fetched():
-    """What the two data recipes leave behind, in the folders that their first lines name."""
-    for name in ("data", "evaluation"):
-        place = f"{HOME}/corpora" + ("/evaluation" if name == "evaluation" else "")
-        assert f"spire data fetch configs/spire/{name}.yaml --to {place}`" in (SPIRE / f"{name}.yaml").read_text()
-        recipe = fetch.load(str(SPIRE / f"{name}.yaml"))
-        yield from (f"{place}/{corpus}" for corpus in recipe.corpora)
-        yield from (f"{place}/models/{model.rpartition('/')[2]}" for model in recipe.models)
-
-
 def road():
     """(step, settings) of all that is run, in order."""
-    for name in RECIPES:
+    for name in ("spire", *VARIANTS):
         yield from runner.stages(runner.load(str(SPIRE / f"{name}.yaml"), [])).items()
-    for name in ("evaluate", "serve"):
-        yield name, config.load(str(SPIRE / f"{name}.yaml"), (), name)
+
+
+def fetched(settings):
+    """What a step of the stage fetch leaves behind."""
+    yield from (f"{settings.output}/{corpus}" for corpus in settings.corpora)
+    yield from (f"{settings.output}/models/{model.rpartition('/')[2]}" for model in settings.models)
 
 
 def test_every_input_of_the_road_is_made_by_an_earlier_step_or_given(monkeypatch):
     monkeypatch.chdir(ROOT)
-    there, made = {*fetched(), *GIVEN}, {}
+    there, made = {*GIVEN}, {}
     for name, settings in road():
+        if settings.stage == "fetch":
+            there.update(fetched(settings))
+            continue
         for field in fields(settings):
             if not field.reference or not field.value:
                 continue
@@ -50,8 +48,8 @@ def test_every_input_of_the_road_is_made_by_an_earlier_step_or_given(monkeypatch
 
 
 def test_no_configuration_of_spire_is_off_the_road():
-    used = {step["config"] for name in RECIPES for step in yaml.safe_load((SPIRE / f"{name}.yaml").read_text())["steps"]}
-    used |= {f"{name}.yaml" for name in (*RECIPES, "data", "evaluation", "evaluate", "serve")}
+    steps = [step for name in RECIPES for step in yaml.safe_load((SPIRE / f"{name}.yaml").read_text())["steps"]]
+    used = {step.get("config") or step["recipe"] for step in steps} | {f"{name}.yaml" for name in ("spire", *VARIANTS)}
     assert used == {path.name for path in SPIRE.glob("*.yaml")}
 
 
@@ -79,3 +77,46 @@ def test_of_several_folders_in_braces_each_has_its_maker_or_is_missing_by_name(t
     assert plan.absent(planned) == [f"more.manifest={tmp_path}/runs/{{a,c}}"]
     with pytest.raises(ValueError, match=r"more\.manifest=.*: not found, and no step makes it"):
         runner.run(runner.load(str(tmp_path / "r.yaml"), []))
+
+
+def test_a_recipe_among_the_steps_brings_its_steps_with_its_variables_and_the_places_of_its_files(tmp_path):
+    (tmp_path / "inner").mkdir()
+    pack = {"stage": "export", "output": "{root}/{what}/model", "training": "{root}/train"}
+    (tmp_path / "inner" / "export.yaml").write_text(yaml.safe_dump(pack))
+    inner = {"stage": "run", "title": "inner", "variables": {"what": "mine"}, "steps": [{"name": "a", "config": "export.yaml"}]}
+    inner["steps"][0]["overrides"] = {"training": "{root}/{what}/train"}
+    (tmp_path / "inner" / "r.yaml").write_text(yaml.safe_dump(inner))
+    outer = {"stage": "run", "title": "outer", "root": "here", "steps": [{"recipe": "inner/r.yaml"}]}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(outer))
+    [settings] = runner.stages(runner.load(str(tmp_path / "r.yaml"), ["a.dtype=float32"])).values()
+    assert (settings.output, settings.training, settings.dtype) == ("here/mine/model", "here/mine/train", "float32")
+
+
+def test_a_recipe_whose_steps_were_run_one_by_one_has_a_record_of_them_and_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "their_report.py").write_text(
+        "from spire_ray.core import storage\nfrom spire_ray.recipes.report import Written\n"
+        'def write(root):\n    return Written(f\'took {storage.read_json(root + "/recipe.json")["total"]} s\')\n'
+    )
+    step = {"name": "a", "settings": {"stage": "export", "output": "{root}/model", "training": "{root}/train"}}
+    recipe = {"stage": "run", "title": "t", "root": str(tmp_path / "r"), "report": "their_report", "steps": [step]}
+    loaded = runner.load(json.dumps(recipe), [])
+    [settings] = runner.stages(loaded).values()
+    made = Output.open(settings)
+    made.begin(settings)
+    made.finish(seconds=12.5)
+    (tmp_path / "r" / "train").mkdir()
+    runner.run(loaded)
+    assert "took 12.5 s" in capsys.readouterr().out
+    assert storage.read_json(str(tmp_path / "r" / "recipe.json"))["steps"] == {"a": 12.5}
+
+
+def test_what_a_recipe_says_of_storage_and_licenses_holds_for_steps_that_say_nothing_else():
+    settings = {"stage": "export", "output": "{root}/model", "training": "{root}/train"}
+    steps = [{"name": "a", "settings": settings}, {"name": "b", "settings": settings | {"storage": {"shared_root": "/other"}}}]
+    said = {"storage": {"shared_root": "/s", "schemes": ["https"]}, "license": {"accept": ["cc-by-nc-4.0"]}, "wait_minutes": 5}
+    recipe = {"stage": "run", "title": "t", "root": "/s/t", **said, "steps": steps}
+    one, other = runner.stages(runner.load(json.dumps(recipe), [])).values()
+    assert (one.storage.shared_root, one.storage.schemes) == ("/s", ("https",))
+    assert (one.license.accept, one.wait_minutes) == (("cc-by-nc-4.0",), 5)
+    assert (other.storage.shared_root, other.storage.schemes) == ("/other", ("https",))

@@ -88,4 +88,4 @@ def test_a_recipe_asks_again_what_reads_what_is_to_be_done(tmp_path, monkeypatch
     planned = {"label": labelled, "pack": pack}
     for done, expected in ((True, {"label", "pack"}), (False, set())):
         monkeypatch.setattr(runner, "_done", lambda settings, done=done: settings is pack or done)
-        assert runner._finished(planned) == expected
+        assert runner.finished_of(planned) == expected

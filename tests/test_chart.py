@@ -1,0 +1,303 @@
+"""The Helm chart of cluster/ with the whole road of SPIRE: what every pod may do, and that every step has what it needs."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spire_ray.core import config, storage
+from spire_ray.core.fields import fields
+from spire_ray.recipes import kubernetes, manifests, plan, room, runner
+from spire_ray.tools import cluster
+
+ROOT = Path(__file__).parent.parent
+CHART = ROOT / "cluster" / "chart"
+ROAD = "configs/spire/spire.yaml"
+HELM = next((found for place in (ROOT / ".helm", None) if (found := shutil.which("helm", path=place))), "")
+pytestmark = pytest.mark.skipif(not HELM, reason="`make .helm/helm` brings Helm")
+
+
+def helm(*arguments):
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def rendered(values, *more):
+    """The objects of a release with such values."""
+    done = helm("template", "spire-ray", str(CHART), "--values", str(values), *more)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+@pytest.fixture(scope="module")
+def road():
+    os.chdir(ROOT)
+    return runner.load(ROAD, [])
+
+
+@pytest.fixture(scope="module")
+def values(road, tmp_path_factory):
+    path = tmp_path_factory.mktemp("values") / "road.yaml"
+    path.write_text(manifests.written(manifests.values(road)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def objects(values):
+    return rendered(values, "--set", "only=all", "--set", "shared=true")
+
+
+def of_kind(objects, *kinds):
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] in kinds}
+
+
+def spec_of(each):
+    """The RayCluster spec in an object of KubeRay."""
+    return each["spec"].get("rayClusterSpec") or each["spec"].get("rayClusterConfig") or each["spec"]
+
+
+def pods_of(each):
+    """Templates of all pods that an object starts."""
+    if each["kind"] in ("Deployment", "StatefulSet"):
+        return [each["spec"]["template"]]
+    if each["apiVersion"] != "ray.io/v1":
+        return []
+    submitter = [each["spec"]["submitterPodTemplate"]] if each["kind"] == "RayJob" else []
+    groups = [spec_of(each)["headGroupSpec"], *spec_of(each)["workerGroupSpecs"]]
+    return submitter + [group["template"] for group in groups]
+
+
+def gpus_of(each):
+    """(MiB that a card has at least, cards of a pod, pods at most) of the one group with GPUs; None without."""
+    for group in spec_of(each)["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        if count := pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu"):
+            [term] = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+            [asked] = term["matchExpressions"]
+            assert asked["operator"] == "Gt"
+            return int(asked["values"][0]), int(count), group["maxReplicas"]
+    return None
+
+
+def test_helm_finds_nothing_wrong(values):
+    done = helm("lint", str(CHART), "--strict", "--values", str(values), "--set", "only=all", "--set", "shared=true")
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_step_is_a_job_that_says_what_the_recipe_says_and_the_last_one_a_service(road, objects):
+    jobs, planned = of_kind(objects, "RayJob"), runner.stages(manifests._everywhere(road))
+    assert list(jobs) == [f"spire-ray-{name.replace('.', '-')}" for name in planned if name != "serve"] + ["spire-ray-report"]
+    texts = of_kind(objects, "ConfigMap")
+    for name, settings in planned.items():
+        if name == "serve":
+            continue
+        job = f"spire-ray-{name.replace('.', '-')}"
+        assert jobs[job]["spec"]["entrypoint"] == f"python -m spire_ray {settings.stage} --config /etc/spire-ray/config.yaml"
+        data = yaml.safe_load(texts[job]["data"]["config.yaml"])
+        said = config.validate(data)
+        assert config.identity(said) == config.identity(settings) and said.output == settings.output
+        assert said.storage.shared_root and said.storage.roots
+    assert jobs["spire-ray-report"]["spec"]["entrypoint"].startswith("python -m spire_ray report /mnt/spire/spire/evaluate --to ")
+    [service] = of_kind(objects, "RayService").values()
+    [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    assert config.identity(config.load(application["args"]["config"])) == config.identity(planned["serve"])
+    module, _, builder = application["import_path"].partition(":")
+    assert callable(getattr(importlib.import_module(module), builder))
+    assert all(each["autoscaling_config"]["min_replicas"] >= 2 for each in application["deployments"])
+    assert {each["name"] for each in application["deployments"]} == {"Ingress", "Model"}
+
+
+def test_every_input_of_every_job_is_made_by_an_earlier_one_or_named_as_given(road):
+    given, made = set(manifests.given(road)), {}
+    for name, settings in runner.stages(road).items():
+        for field in fields(settings):
+            for place in storage.alternatives(str(field.value)) if field.reference and field.value else ():
+                comes = plan.maker_of(place, made) or f"{name}.{field.key}={field.value}" in given
+                assert comes or not place.startswith("/"), f"{name}: {field.key}={place}"
+        made[name] = settings
+    assert {text.partition("=")[2] for text in given} == {
+        "/mnt/spire/comet/bin/python",
+        "Unbabel/wmt22-cometkiwi-da",
+        *(f"/mnt/spire/copies/{place}" for place in ("cv-corpus/en", "europarl-st/v1.1", "covost2", "monolingual", "parallel")),
+    }
+
+
+def test_every_model_fits_the_cards_of_its_nodes(road, objects):
+    planned, ray = runner.stages(road), of_kind(objects, "RayJob", "RayService")
+    for name, settings in planned.items():
+        each = ray["spire-ray-api" if name == "serve" else f"spire-ray-{name.replace('.', '-')}"]
+        need, has = room.of(name, planned), gpus_of(each)
+        assert (need is None) == (has is None)
+        if need:
+            mib, cards, pods = has
+            assert need.gib * 1024 <= mib and cards * pods >= need.count and (cards > 1 or not need.together)
+        if settings.stage == "pseudo_label":  # 13 B parameters in bfloat16
+            assert mib * 2**20 > 2 * 13.0e9 and need.gib * 2**30 > 2 * 13.0e9
+
+
+def test_what_fits_no_pool_is_refused_by_the_name_of_its_step(values):
+    pool = {"name": "gpu-48", "memoryGb": 48, "perNode": 8, "cpu": 7, "memory": "56Gi", "scratch": "9Gi", "max": 4}
+    pools = ["--set", "only=all", "--set-json", f"gpus=[{json.dumps(pool)}]"]
+    done = helm("template", "spire-ray", str(CHART), "--values", str(values), *pools)
+    assert done.returncode and "spire-ray-cpt-train: needs 53.7 GiB on each of 8 GPUs of one machine or more" in done.stderr
+
+
+def test_no_pod_is_root_writes_to_its_image_or_has_a_key_in_its_manifest(objects):
+    seen = 0
+    for each in objects:
+        for pod in pods_of(each):
+            spec, seen = pod["spec"], seen + 1
+            assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]
+            assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == "spire-ray"  # which the NetworkPolicy selects
+            head = spec["containers"][0]["name"] == "ray-head"
+            assert spec["automountServiceAccountToken"] is head
+            for container in spec["containers"]:
+                security = container["securityContext"]
+                assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
+                assert security["capabilities"] == {"drop": ["ALL"]}
+                assert container["resources"]["requests"] == container["resources"]["limits"]
+                for variable in container.get("env", []):
+                    assert not re.search("TOKEN|KEY|PASSWORD|SECRET", variable["name"])
+    assert seen > 80
+    [policy] = of_kind(objects, "NetworkPolicy").values()
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/instance": "spire-ray"}
+
+
+def test_every_ray_pod_has_room_for_what_ray_spills_and_the_cache_keeps_and_leaves_its_logs(objects):
+    for each in of_kind(objects, "RayJob", "RayService", "RayCluster").values():
+        spec = spec_of(each)
+        assert spec["authOptions"] == {"mode": "token"}
+        assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
+            ray, logs = group["template"]["spec"]["containers"]
+            mounts = {mount["mountPath"]: mount["name"] for mount in ray["volumeMounts"]}
+            variables = {variable["name"]: variable.get("value") for variable in ray["env"]}
+            assert group["rayStartParams"]["object-spilling-directory"].startswith("/scratch/")
+            assert variables["SPIRE_CACHE"].startswith("/scratch/") and {"/scratch", "/tmp", "/dev/shm"} <= mounts.keys()
+            assert mounts["/tmp/ray"] == "ray-logs"  # the name that KubeRay's autoscaler mounts
+            assert ray["resources"]["requests"]["ephemeral-storage"]
+            assert "/mnt/spire/logs/" in logs["args"][0] and variables["MLFLOW_TRACKING_URI"] == "http://spire-ray-mlflow:5000"
+
+
+def test_a_driver_has_a_pod_off_the_head_and_no_job_waits_or_runs_for_ever(objects):
+    for job in of_kind(objects, "RayJob").values():
+        spec = job["spec"]
+        assert 0 < spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"] <= 14 * 86400
+        offered = [group["rayStartParams"].get("resources") for group in spec["rayClusterSpec"]["workerGroupSpecs"]]
+        # KubeRay hands the value to a shell: a quoted JSON string
+        assert json.loads(spec["entrypointResources"]) in [json.loads(json.loads(text)) for text in offered if text]
+        assert len(job["metadata"]["name"]) <= 47
+
+
+def test_one_ray_version_and_one_image(objects):
+    version = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    assert f"BASE=rayproject/ray:{version}-py" in (ROOT / "cluster" / "Dockerfile").read_text()
+    pods = [pod for each in objects for pod in pods_of(each) if each["kind"] != "StatefulSet"]
+    [image] = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+    assert image.rpartition(":")[2].startswith(version)
+    assert {spec_of(each)["rayVersion"] for each in of_kind(objects, "RayJob", "RayService").values()} == {version}
+    assert 'kuberay: ">=1.5.1"' in (CHART / "Chart.yaml").read_text()
+
+
+def test_values_choose_digests_service_accounts_an_mlflow_of_ones_own_and_s3_alone(values):
+    more = {
+        "image.digest": "sha256:0",
+        "image.service": "spire-ray:vllm",
+        "serviceAccount.annotations.role": "arn",
+        "mlflow.server": "false",
+        "mlflow.uri": "https://mlflow.example",
+        "storage.claim.name": "",
+        "storage.endpoint": "http://minio:9000",
+        "scratch.class": "fast",
+        "gcs.redis": "redis.example:6379",
+        "only": "extend",
+    }
+    objects = rendered(values, *(part for item in more.items() for part in ("--set", "=".join(item))))
+    assert {each["kind"] for each in objects} == {
+        *("ServiceAccount", "NetworkPolicy", "RayService", "PodDisruptionBudget", "RayJob", "ConfigMap")
+    }
+    assert list(of_kind(objects, "RayJob")) == ["spire-ray-extend"]
+    assert {c["image"] for p in pods_of(of_kind(objects, "RayJob")["spire-ray-extend"]) for c in p["spec"]["containers"]} == {
+        "spire-ray@sha256:0"
+    }
+    assert of_kind(objects, "ServiceAccount")["spire-ray"]["metadata"]["annotations"] == {"role": "arn"}
+    [service] = of_kind(objects, "RayService").values()
+    assert service["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"] == {"redisAddress": "redis.example:6379"}
+    for pod in pods_of(service):
+        [ray] = pod["spec"]["containers"]
+        variables = {variable["name"]: variable["value"] for variable in ray["env"]}
+        assert ray["image"] == "spire-ray:vllm" and variables["MLFLOW_TRACKING_URI"] == "https://mlflow.example"
+        assert variables["AWS_ENDPOINT_URL"] == "http://minio:9000" and "HF_HOME" not in variables
+        assert [volume["name"] for volume in pod["spec"]["volumes"] if "ephemeral" in volume] == ["scratch"]
+        assert "shared" not in {volume["name"] for volume in pod["spec"]["volumes"]}
+
+
+def test_a_root_that_no_pod_sees_and_a_model_of_unknown_size_are_refused(capsys, tmp_path):
+    assert cluster.main(["render", str(ROOT / "configs/ladder/laptop.yaml")]) == 2
+    assert "root=runs/laptop: of this machine alone" in capsys.readouterr().err
+    serve = {"stage": "serve", "output": "{root}/serve", "model": "some/model", "gpus_per_replica": 1}
+    recipe = {"stage": "run", "title": "t", "root": "s3://b/t", "steps": [{"name": "serve", "settings": serve}]}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    assert cluster.main(["render", str(tmp_path / "r.yaml")]) == 2
+    assert "step serve: nobody says how large some/model is; add --shape some/model=" in capsys.readouterr().err
+    shape = f"some/model={ROOT}/configs/shapes/llama-2-7b.json"
+    assert cluster.main(["render", str(tmp_path / "r.yaml"), "--shape", shape]) == 0
+    written = yaml.safe_load(capsys.readouterr().out)
+    assert 20 < written["service"]["gpus"]["gib"] < 48 and written["jobs"] == []
+
+
+def test_the_report_of_a_recipe_is_its_last_job():
+    found = manifests.values(runner.load(str(ROOT / "configs/quickstart/quickstart.yaml"), ["root=/mnt/spire/q"]))
+    last = found["jobs"][-1]
+    assert (last["name"], last["stage"]) == ("report", "run")
+    recipe = runner.load(json.dumps(yaml.safe_load(last["config"])), [])
+    assert recipe.report == "spire_ray.quickstart.report" and "serve" not in runner.stages(recipe)
+
+
+KUBECTL = """#!/usr/bin/env -S python3 -SE
+import json, pathlib, sys
+state = pathlib.Path({state!r})
+jobs = json.loads(state.read_text())
+if sys.argv[1] == "apply":
+    name = [line.split(": ")[1] for line in sys.stdin.read().split("kind: RayJob")[1].splitlines() if "  name: " in line][0]
+    jobs["applied"].append(name)
+    jobs.setdefault(name, "Failed" if name in jobs["bad"] else "Complete")
+elif sys.argv[1] == "delete":
+    jobs.pop(sys.argv[3])
+elif sys.argv[3] in jobs:
+    print(jobs[sys.argv[3]], end="")
+state.write_text(json.dumps(jobs))
+"""
+
+
+def test_jobs_are_run_in_their_order_and_the_same_call_goes_on_after_a_failure(values, tmp_path, monkeypatch, capsys):
+    state = tmp_path / "state.json"
+    some = [job for job in yaml.safe_load(values.read_text())["jobs"] if job["name"] in ("fetch", "codebook", "extend", "report")]
+    values = tmp_path / "some.yaml"
+    values.write_text(manifests.written({"jobs": some}))
+    state.write_text(json.dumps({"applied": [], "bad": ["spire-ray-codebook"]}))
+    (tmp_path / "kubectl").write_text(KUBECTL.format(state=str(state)))
+    (tmp_path / "kubectl").chmod(0o755)
+    (tmp_path / "helm").symlink_to(HELM)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    call = ["apply", str(values), "--chart", str(CHART), "--seconds", "0"]
+    assert cluster.main(call) == 2
+    assert "spire-ray-codebook: failed; `kubectl logs job/spire-ray-codebook` says why" in capsys.readouterr().err
+    jobs = [f"spire-ray-{job['name']}" for job in some]
+    known = json.loads(state.read_text())
+    assert known["applied"] == jobs[:2]
+    state.write_text(json.dumps({**known, "bad": [], "applied": []}))
+    kubernetes.apply([str(values)], str(CHART), "spire-ray", 0)
+    assert capsys.readouterr().out.splitlines()[-1] == "spire-ray-report: Complete"
+    assert json.loads(state.read_text())["applied"] == jobs
+
+
+def test_the_page_names_every_file():
+    page = (ROOT / "cluster" / "README.md").read_text()
+    for file in (ROOT / "cluster").iterdir():
+        assert file.name in page or file.name in {"README.md", "__pycache__"}
