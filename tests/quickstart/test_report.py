@@ -164,9 +164,9 @@ def test_wrong_words_are_marked(reference, hypothesis, left, right):
 
 def test_the_table_is_aligned(built):
     lines = report.table(built[1]).splitlines()
-    assert lines[0].endswith("WER") and lines[0].startswith("Speech written down")
+    assert lines[0].endswith("WER") and lines[0].startswith("Speech recognition (ASR)")
     assert [line.split()[-1] for line in lines[1:4]] == ["21.99", "9.44", "101.50"]
-    [header] = [line for line in lines if line.startswith("Speech translated")]
+    [header] = [line for line in lines if line.startswith("Speech translation (ST)")]
     [direct] = [line for line in lines if line.strip().startswith("direct")]
     assert header.index("BLEU") + 4 == direct.index("67.80") + 5
     assert header.endswith("chrF") and direct.endswith("80.10") and len(header) == len(direct)
