@@ -20,7 +20,10 @@ GROUPS = {
     "asr": ("Speech recognition (ASR)", "Word error rate (WER) in percent. Lower is better."),
     "st": ("Speech translation (ST)", "BLEU and chrF of English speech → {target}. Higher is better."),
     "mt": ("Text translation (MT)", "BLEU and chrF of English text → {target}: the skill the base model came with."),
-    "mt_reverse": ("MT back into English", "BLEU and chrF of {target} text → English, asked in the same plain form of every model."),
+    "mt_reverse": (
+        "MT back into English",
+        "BLEU and chrF of {target} text → English, asked in one plain form of every model.",
+    ),
 }
 """Group of figures → heading and what is measured."""
 
