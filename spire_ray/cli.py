@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] in ("-h", "--help"):
         print(_help())
         return 0
-    name, rest = given[0], given[1:]
+    name, rest = given[0].replace("-", "_"), given[1:]
     if name in modules(_TOOLS):
         return int(importlib.import_module(f"{_TOOLS}.{name}").main(rest))
     try:

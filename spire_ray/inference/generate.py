@@ -77,13 +77,13 @@ class EngineGenerator:
         """See `Generator`. Raises ValueError for a prompt that leaves no room for an answer."""
         return [self.tokenizer.decode(ids) for ids in self.continued(self.tokenizer.asked(prompts))]
 
-    def continued(self, prompts: Sequence[np.ndarray]) -> list[list[int]]:
-        """Token ids that follow each prompt, up to the first stop."""
+    def continued(self, prompts: Sequence[np.ndarray], beams: int = 1) -> list[list[int]]:
+        """Token ids that follow each prompt, up to the first stop. Raises as `Engine.generate` does."""
         if longest := max((len(ids) for ids in prompts if len(ids) > self.longest_prompt), default=0):
             raise ValueError(f"a prompt of {longest} tokens is longer than {self.longest_prompt}: cut the audio")
 
         async def all_of_them() -> list[list[int]]:
-            return await asyncio.gather(*(self._ids(ids.tolist()) for ids in prompts))
+            return await asyncio.gather(*(self._ids(ids.tolist(), beams) for ids in prompts))
 
         return wait_for(all_of_them())
 
@@ -139,8 +139,9 @@ class EngineGenerator:
             said(text[len(shown) :])
         return Answer(text, tuple(tokens), total, len(asked))
 
-    async def _ids(self, prompt: list[int]) -> list[int]:
-        return [token.id async for token in self.engine.generate(prompt, Asked(self.max_new_tokens, frozenset(self.stops)))]
+    async def _ids(self, prompt: list[int], beams: int) -> list[int]:
+        asked = Asked(self.max_new_tokens, frozenset(self.stops), beams=beams)
+        return [token.id async for token in self.engine.generate(prompt, asked)]
 
 
 class HuggingFaceGenerator(EngineGenerator):

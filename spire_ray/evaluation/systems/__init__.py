@@ -69,6 +69,14 @@ def options(model: EvaluatedModel) -> dict[str, str]:
     return {**known, **{name: str(value) for name, value in model.options.items()}}
 
 
+def beams(model: EvaluatedModel) -> int:
+    """The option `beams` of a system that has it. Raises ValueError for what is no number from 1 on."""
+    said = options(model)["beams"]
+    if not said.isdecimal() or not int(said):
+        raise ValueError(f"models.{model.name}.options.beams={said}: must be a number from 1 on")
+    return int(said)
+
+
 def in_batches(
     prepared: Sequence[T | ValueError],
     length: Callable[[T], int],

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spire_ray.core import references
-from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, in_batches
-from spire_ray.evaluation.tasks import Request
+from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, beams, in_batches
+from spire_ray.evaluation.tasks import Request, Skill
 from spire_ray.inference.tasks import in_turns, spoken, written
 from spire_ray.settings import EvaluatedModel, GenerationSettings
 from spire_ray.text import prompts, record
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class LanguageModel:
     """A model that is asked in prompts, as its folder says that it was trained."""
 
-    def __init__(self, generator: "EngineGenerator", form: Form | None = None, batch_size: int = 64, style: str = "") -> None:
+    def __init__(
+        self, generator: "EngineGenerator", form: Form | None = None, batch_size: int = 64, style: str = "", beams: int = 1
+    ) -> None:
         self.generator, self.tokenizer, self._batch_size = generator, generator.tokenizer, batch_size
+        self._beams = beams
         self.form: Form = form or self.tokenizer.record.form
         self._style = style or self.tokenizer.record.prompts
 
@@ -73,7 +76,7 @@ class LanguageModel:
     def _ask(self, rows: list[int], ids: list[list[int]]) -> list[tuple[str, int]]:
         import numpy as np
 
-        made = self.generator.continued([np.asarray(each, np.int32) for each in ids])
+        made = self.generator.continued([np.asarray(each, np.int32) for each in ids], self._beams)
         # a token may hold the end of a line and more, such as ".\n", and then it is no stop
         return [(self.tokenizer.decode(answer).partition("\n")[0].strip(), len(answer)) for answer in made]
 
@@ -89,7 +92,13 @@ def load(model: EvaluatedModel, settings: GenerationSettings) -> LanguageModel:
     )
     said = record.load(folder)
     style = "" if said and said.directions else settings.prompts
-    return LanguageModel(generator, model.format or None, settings.batch_size, style)
+    return LanguageModel(generator, model.format or None, settings.batch_size, style, beams(model))
 
 
-SYSTEMS.register("llm", SystemKind(load=load, skills=("asr", "st", "mt", "turns", "instruct"), hears="units", chooses=True))
+def check(model: EvaluatedModel, wanted: Sequence[tuple[str, str, str]]) -> None:
+    """See `SystemKind.check`."""
+    beams(model)
+
+
+SKILLS: tuple[Skill, ...] = ("asr", "st", "mt", "turns", "instruct")
+SYSTEMS.register("llm", SystemKind(load=load, skills=SKILLS, hears="units", chooses=True, options={"beams": "1"}, check=check))

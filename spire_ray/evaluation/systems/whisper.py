@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, options
+from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, beams
 from spire_ray.evaluation.systems._speech import Heard, heard, loaded
 from spire_ray.evaluation.tasks import Request
 from spire_ray.settings import SAMPLE_RATE, EvaluatedModel, GenerationSettings
@@ -66,8 +66,7 @@ class Whisper:
 
 def check(model: EvaluatedModel, wanted: Sequence[tuple[str, str, str]]) -> None:
     """See `SystemKind.check`."""
-    if not options(model)["beams"].isdecimal() or not int(options(model)["beams"]):
-        raise ValueError(f"models.{model.name}.options.beams={options(model)['beams']}: must be a number from 1 on")
+    beams(model)
     for skill, _, target in wanted:
         if skill == "st" and target != "en":
             raise ValueError(f"models.{model.name}.tasks: whisper translates into English alone, not into {target}")
@@ -76,7 +75,7 @@ def check(model: EvaluatedModel, wanted: Sequence[tuple[str, str, str]]) -> None
 def load(model: EvaluatedModel, settings: GenerationSettings) -> Whisper:
     """See `SystemKind.load`."""
     weights, processor = loaded(model, settings, "WhisperForConditionalGeneration")
-    return Whisper(weights, processor, settings.max_new_tokens, settings.batch_size, int(options(model)["beams"]))
+    return Whisper(weights, processor, settings.max_new_tokens, settings.batch_size, beams(model))
 
 
 SYSTEMS.register("whisper", SystemKind(load=load, skills=("asr", "st"), options={"beams": "1"}, check=check))
