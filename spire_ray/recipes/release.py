@@ -9,7 +9,7 @@ PUBLISHED = {
     "covost2-zh": ("CoVoST 2 en-zh, BLEU", "bleu", 18.40),
     "fleurs-de": ("FLEURS en-de, chrF", "chrf", 57.10),
 }
-"""Folder → title, metric and figure: SpireFull in the benchmark *Hearing to Translate*, by transformers in bfloat16 with five beams."""
+"""Folder → title, metric, figure: SpireFull in the benchmark *Hearing to Translate*, by transformers, bfloat16, five beams."""
 TOLERANCE = 0.5
 
 
