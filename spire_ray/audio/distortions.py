@@ -13,6 +13,8 @@ Distort = Callable[[np.ndarray, float, np.random.Generator, Sequence[np.ndarray]
 """Samples float32 at 16 kHz, strength, source of chance, other recordings of the corpus → samples."""
 _TALKERS = 6
 _BAND = (300.0, 3400.0)
+_BEAT, _NOTES, _OVERTONES = 0.4, (45, 65), np.arange(1, 9)
+"""Seconds; MIDI numbers of the lowest notes of chords, A2 to E4; multiples of a note."""
 _WALLS = 2.5e-3
 """Seconds between two echoes of a room, on average."""
 
@@ -71,6 +73,18 @@ def _babble(samples: np.ndarray, snr: float, draw: np.random.Generator, others: 
     return _mixed(samples, noise, snr)
 
 
+def _music(samples: np.ndarray, snr: float, draw: np.random.Generator, others: Sequence[np.ndarray]) -> np.ndarray:
+    """A major or minor chord on every beat, of notes with overtones that die away as those of a piano."""
+    time = np.arange(int(_BEAT * SAMPLE_RATE)) / SAMPLE_RATE
+    beats = []
+    for _ in range(-(-len(samples) // len(time))):
+        root, third = int(draw.integers(*_NOTES)), int(draw.integers(3, 5))
+        hertz = 440 * 2 ** ((np.array([root, root + third, root + 7]) - 69) / 12)
+        waves = np.sin(2 * np.pi * (hertz[:, None] * _OVERTONES).reshape(-1, 1) * time)
+        beats.append((np.tile(1 / _OVERTONES, 3) @ waves) * np.exp(-4 * time))
+    return _mixed(samples, np.concatenate(beats)[: len(samples)], snr)
+
+
 def _speed(samples: np.ndarray, factor: float, draw: np.random.Generator, others: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(soxr.resample(samples, SAMPLE_RATE * factor, SAMPLE_RATE))
 
@@ -103,6 +117,7 @@ def _room(samples: np.ndarray, seconds: float, draw: np.random.Generator, others
 DISTORTIONS: dict[str, tuple[Distort, tuple[float, float], str]] = {
     "noise": (_noise, (-20, 60), "white noise, dB of signal to noise"),
     "babble": (_babble, (-20, 60), "six other recordings of the corpus, dB of signal to noise"),
+    "music": (_music, (-20, 60), "chords on every beat, dB of signal to noise"),
     "speed": (_speed, (0.5, 2), "times as fast, and as high"),
     "telephone": (_telephone, (2, 16), "300 to 3,400 Hz and µ-law, bits a sample"),
     "clipping": (_clipping, (0, 90), "percent of the samples that are cut"),

@@ -184,9 +184,10 @@ class DistortSettings(StageSettings):
     """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
     split: str = "test"
     conditions: tuple[str, ...] = (
-        *("noise=20", "noise=10", "noise=0", "babble=20", "babble=10", "babble=0", "speed=0.9", "speed=1.1", "telephone=8"),
+        *("noise=20", "noise=10", "noise=0", "babble=20", "babble=10", "babble=0", "music=20", "music=10", "music=0"),
+        *("speed=0.9", "speed=1.1", "telephone=8"),
         *("clipping=5", "clipping=20", "room=0.3", "room=0.8"),
     )
-    """NAME=STRENGTH: `noise` and `babble` in dB of signal to noise, `speed`, `telephone` in bits, `clipping` in percent of the
-    samples, `room` in seconds of reverberation."""
+    """NAME=STRENGTH: `noise`, `babble` and `music` in dB of signal to noise, `speed`, `telephone` in bits, `clipping` in
+    percent of the samples, `room` in seconds of reverberation."""
     seed: int = 0

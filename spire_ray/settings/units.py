@@ -44,8 +44,9 @@ class AugmentSettings:
     """Copies of rows as they would sound elsewhere, heard beside the rows themselves."""
 
     copies: tuple[str, ...] = ()
-    """What `spire distort` knows, as `babble=10`, or `babble=0..20` for a strength that is drawn for each row: `babble` and
-    `noise` in dB of signal to noise, `room` in seconds of reverberation, `telephone` in bits, `speed`, `clipping` in percent."""
+    """What `spire distort` knows, as `babble=10`, or `babble=0..20` for a strength that is drawn for each row: `babble`,
+    `noise` and `music` in dB of signal to noise, `room` in seconds of reverberation, `telephone` in bits, `speed`, `clipping`
+    in percent."""
     share: Fraction = 1.0
     """Of the rows that get a copy, drawn for each copy anew."""
     seed: int = 0

@@ -19,11 +19,23 @@ def others():
     return [(np.random.default_rng(n).standard_normal(RATE + n) / 9).astype(np.float32) for n in range(8)]
 
 
-@pytest.mark.parametrize("name", ["noise", "babble"])
+@pytest.mark.parametrize("name", ["noise", "babble", "music"])
 @pytest.mark.parametrize("snr", [20, 5])
 def test_noise_has_the_power_that_is_asked_for(speech, others, name, snr):
     noise = parsed(f"{name}={snr}").apply(speech, "a", 0, others).astype(np.float64) - speech
     assert 10 * np.log10(np.mean(speech.astype(np.float64) ** 2) / np.mean(noise**2)) == pytest.approx(snr, abs=0.05)
+
+
+def test_music_is_made_of_chords(others):
+    """Three notes and their overtones hold the power of a beat, and the next beat has others."""
+    silence = np.full(3 * RATE, 1e-3, np.float32)
+    music = parsed("music=-20").apply(silence, "a", 0, others).astype(np.float64) - 1e-3
+    beats = [np.abs(np.fft.rfft(music[n * 6400 : (n + 1) * 6400])) ** 2 for n in range(4)]
+    for power in beats:
+        strongest = np.sort(power)[::-1]
+        assert strongest[:60].sum() > 0.9 * power.sum()
+        assert 30 < power.argmax() * 2.5 < 900  # Hz
+    assert len({int(power.argmax()) for power in beats}) > 1
 
 
 def test_speed_changes_length_and_pitch(speech, others):
