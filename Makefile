@@ -44,7 +44,7 @@ serve: install
 	$(BIN)/spire serve --config configs/quickstart/serve.yaml keep=true
 
 ui: install
-	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	$(BIN)/spire ui
 
 lint: install
 	$(BIN)/ruff check .

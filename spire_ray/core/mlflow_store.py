@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+COMPARED = "spire.compared"
+"""Tag of the runs that a recipe's report makes, one for each model or value, with the same names of metrics."""
 REGISTRY = "models:/"
 """What a version of the model registry begins with."""
 

@@ -45,7 +45,20 @@ def build(root: str) -> dict[str, Any]:
 def write(root: str) -> Written:
     """The report, as a recipe asks for it."""
     text = f"{table(build(root))}\n\nreport: {root}/report.html"
-    return Written(text, ("report.json", "report.html"))
+    return Written(
+        text, ("report.json", "report.html"), compared(storage.read_json(storage.join(root, "evaluate", "results.json")))
+    )
+
+
+def compared(results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Each model's figures by task and metric, under names that all have in common."""
+    found: dict[str, dict[str, float]] = {}
+    for figure in FIGURES:
+        model, _, task = figure.source.partition(".")
+        for metric in METRICS:
+            if task and f"{figure.source}.{metric}" in results:
+                found.setdefault(model, {})[f"model/{task}.{metric}"] = results[f"{figure.source}.{metric}"]
+    return found
 
 
 def table(report: dict[str, Any]) -> str:
