@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from spire_ray.settings.types import Growth, Operation, Reference
+from spire_ray.settings.types import Constancy, Growth, Operation, Reference
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Field:
     """What it refers to, if it does."""
     growing: bool
     """Whether the stage goes on with what is new there."""
+    constant: bool
+    """Whether what lies there must stay as it is."""
 
 
 def fields(settings: Any) -> Iterator[Field]:
@@ -45,7 +47,8 @@ def _walk(kind: Any, value: Any, key: str, operational: bool) -> Iterator[Field]
             yield from _walk(typing.get_args(kind)[0], item, f"{key}.{number}", operational)
     else:
         reference = next((mark for mark in marks if isinstance(mark, Reference)), None)
-        yield Field(key, value, operational, reference, any(isinstance(mark, Growth) for mark in marks))
+        growing, constant = (any(isinstance(mark, kind) for mark in marks) for kind in (Growth, Constancy))
+        yield Field(key, value, operational, reference, growing, constant)
 
 
 def _of_references(kind: Any) -> bool:

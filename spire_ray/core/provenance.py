@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from spire_ray.core import config, lock, redact, storage
+from spire_ray.core import config, content, lock, redact, storage
 from spire_ray.core.fields import fields
 from spire_ray.core.lock import LOCK_FILE
 from spire_ray.settings import StageSettings
@@ -71,9 +71,10 @@ class Output:
         made by another one or from other inputs.
         """
         # as it is written, without what is secret, it is compared
-        identity, inputs = redact.value(config.identity(settings)), inputs_of(settings)
         path = storage.join(settings.output, RUN_FILE)
         record = storage.read_json(path) if storage.exists(path) else {}
+        contents = contents_of(settings, record.get("contents", {}))
+        identity, inputs = redact.value(config.identity(settings)), inputs_of(settings) | contents.inputs
         new = {"stage": settings.stage, "status": "began", "config": identity, "inputs": inputs}
         if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {*_BESIDE}:
             same = {**record, **new} == record
@@ -88,6 +89,7 @@ class Output:
                 raise ValueError(
                     f"output={settings.output}: was made with other {kind} ({changed}); choose another output or delete it"
                 )
+        record = {**record, "contents": contents.files} if contents.files else record
         return Output(settings.output, record, _states(settings))
 
     def begin(self, settings: StageSettings) -> None:
@@ -101,15 +103,15 @@ class Output:
         self.record["began"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._write()
 
-    def finish(self, content: str = "", **facts: Any) -> None:
+    def finish(self, state: str = "", **facts: Any) -> None:
         """Mark the folder complete. Its id is what later stages record as their input.
 
-        `content` tells one state of a folder that may grow from another, and is the id's second part. What it was made of goes
-        into it: rows of pseudo-labels carry units along, of which their own content says nothing.
+        `state` tells one state of a folder that may grow from another, and is the id's second part. What it was made of goes
+        into it: rows of pseudo-labels carry units along, of which their own state says nothing.
         """
-        content = config.digest([content, self.states]) if content and self.states else content
+        state = config.digest([state, self.states]) if state and self.states else state
         made = {key: self.record[key] for key in ("stage", "config", "inputs")}
-        self.record |= {"status": "complete", "id": config.digest(made) + (f"{_STATE}{content}" if content else ""), **facts}
+        self.record |= {"status": "complete", "id": config.digest(made) + (f"{_STATE}{state}" if state else ""), **facts}
         self._write()
 
     def _write(self) -> None:
@@ -134,6 +136,25 @@ def inputs_of(settings: StageSettings) -> dict[str, str]:
             ids = [record["id"].partition(_STATE)[0] if setting.growing else record["id"] for record in found]
             inputs[setting.key] = " ".join(ids)
     return inputs
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies in inputs that no stage has made: a hash by dotted field, and what is known of each file."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+
+def contents_of(settings: StageSettings, known: content.Known) -> Contents:
+    """Of the references whose content must stay as it is."""
+    found = Contents()
+    for setting in fields(settings):
+        plain = setting.constant and setting.value and "*" not in setting.value
+        if plain and _there(setting.value) and not _records(setting.value):
+            found.inputs[setting.key], files = content.of(setting.value, known)
+            found.files.update(files)
+    return found
 
 
 def _states(settings: StageSettings) -> dict[str, str]:

@@ -88,6 +88,8 @@ def where(field: Field, root: str = "") -> str:
     kind = field.reference.kind if field.reference else ""
     if kind == "encoder" and not has_weights(text):
         return FOUND  # `load_encoder` knows which kinds there are
+    if kind == "manifest" and storage.is_hub(text):
+        return ON_THE_HUB
     if not storage.is_asked(text):
         return NOT_ASKED
     if all(storage.exists(storage.first(each)) for each in storage.alternatives(text)):

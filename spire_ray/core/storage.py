@@ -20,6 +20,8 @@ from spire_ray.core import web
 if TYPE_CHECKING:
     import fsspec
 
+HUB = "hf://datasets/"
+"""Before the id of a data set of the Hugging Face Hub, which its own library streams, and no file system."""
 _LARGEST_PUT = 5 << 30
 """Bytes that S3 takes in one request."""
 _BRACES = re.compile(r"(?:\{|_OP_)(\d+)\.\.(\d+)(?:\}|_CL_)")
@@ -57,7 +59,12 @@ def unasked() -> Iterator[None]:
 
 def is_asked(uri: str) -> bool:
     """Whether it may be found out what lies at a place."""
-    return is_local(uri) or _asking.get()
+    return is_local(uri) or (_asking.get() and not is_hub(uri))
+
+
+def is_hub(uri: str) -> bool:
+    """Whether this names a data set of the Hugging Face Hub."""
+    return uri.startswith(HUB)
 
 
 def is_local(uri: str) -> bool:

@@ -17,7 +17,7 @@ from spire_ray.core import storage
 from spire_ray.manifest import formats, parquet, unique
 from spire_ray.manifest.schema import AUDIO, Columns, check_columns, mapped, to_table
 
-_BATCH = 8192
+_BATCH, _BATCH_WITH_BYTES = 8192, 128
 _SHOWN = 5
 _DERIVED = re.compile(r"[0-9a-f]{20}")
 _PLACE = r"(:\d+:\d+)?(#[^/]*)?$"
@@ -31,6 +31,9 @@ def files(uri: str) -> list[str]:
     """
     found = []
     for file in storage.expand(uri):
+        if storage.is_hub(file):
+            found.append(file)
+            continue
         if not storage.exists(file):
             raise ValueError(f"manifest={file}: not found")
         inside = parquet.files(file) if not file.endswith(".parquet") and storage.is_folder(file) else []
@@ -45,7 +48,7 @@ def is_parquet(file: str) -> bool:
 
 def base(file: str) -> str:
     """The folder that the relative paths of a manifest's file begin at."""
-    if is_parquet(file) or not storage.is_folder(file):
+    if is_parquet(file) or storage.is_hub(file) or not storage.is_folder(file):
         return _parent(file)
     return os.path.abspath(file) if storage.is_local(file) else file.rstrip("/")
 
@@ -101,7 +104,7 @@ def _tables(file: str, columns: Columns, require: Sequence[str], audio_bytes: bo
             yield _resolved(table, _parent(file))
         return
     found, above = formats.of(file).rows(file), ""
-    while batch := list(islice(found, _BATCH)):
+    while batch := list(islice(found, _BATCH_WITH_BYTES if storage.is_hub(file) else _BATCH)):
         named = [(place, mapped(row, columns, place)) for place, row in batch]
         above = above or _above(file, [row.get("audio") for _, row in named])
         for name in require:

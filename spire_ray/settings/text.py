@@ -5,6 +5,7 @@ from typing import Literal
 
 from spire_ray.settings.common import StageSettings, UnitSettings
 from spire_ray.settings.types import (
+    Constant,
     File,
     Folder,
     Fraction,
@@ -77,7 +78,7 @@ class SourceSettings:
     """One ingredient of a pack. Without a budget its rows are used `weight` times."""
 
     task: Task
-    data: Manifest
+    data: Constant[Manifest]
     """Unit folder for asr, st and st_multiturn; manifest for mt and text."""
     split: str = "train"
     """`all`: every row, also those without a split."""

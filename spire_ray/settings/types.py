@@ -59,6 +59,15 @@ Growing = Annotated[T, Growth()]
 
 
 @dataclass(frozen=True)
+class Constancy:
+    """Mark of a reference to files whose stage reads all of them once, and does not go on with what is new."""
+
+
+Constant = Annotated[T, Constancy()]
+"""A reference of which the identity holds what lies in it, where no stage has made it."""
+
+
+@dataclass(frozen=True)
 class Operation:
     """Mark of how and where a stage runs, which decides nothing of what it makes."""
 

@@ -18,7 +18,7 @@ from spire_ray.audio.source import UNREACHABLE
 from spire_ray.core import storage
 from spire_ray.manifest import reader, recording
 from spire_ray.manifest.schema import MANIFEST, Columns, Row
-from spire_ray.settings import SAMPLE_RATE
+from spire_ray.settings import SAMPLE_RATE, LabelSettings
 from spire_ray.shards import augmentation, heard, ids, parts, planning
 from spire_ray.shards.shard import Shard, check
 
@@ -117,6 +117,20 @@ class Decode:
     output: str = ""
     """The folder whose rejected rows are tried again, where a row of the plan says `again`."""
     augmented: augmentation.Augmentation = augmentation.NONE
+
+    @staticmethod
+    def of(settings: LabelSettings) -> "Decode":
+        """As labelling is set."""
+        augment = settings.augment
+        return Decode(
+            dict(settings.columns),
+            settings.max_seconds,
+            settings.cut_seconds,
+            settings.silence,
+            settings.length_tolerance,
+            settings.output,
+            augmentation.Augmentation.of(augment, settings.output, augment.split, settings.length_tolerance),
+        )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See `shard`."""

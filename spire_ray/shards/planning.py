@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 
 from spire_ray.core import copies, storage, tables
 from spire_ray.manifest import reader
+from spire_ray.manifest.formats import hub
 from spire_ray.manifest.schema import Columns
 from spire_ray.shards import growth
 from spire_ray.shards.shard import PATH, ROWS_FOLDER, SCHEMA, Located, Shard, labelling
 
 PLAN_FILE = "plan.parquet"
 _ROWS_PER_FILE, _ROWS_PER_GROUP = 1 << 17, 1 << 10
+_BYTES_PER_FILE, _BYTES_PER_GROUP = 1 << 30, 1 << 25
+"""With the audio inside."""
 _SIGNATURE = b"signature"
 
 
@@ -76,12 +79,15 @@ def planned(uri: str, columns: Columns, shard_seconds: float) -> Iterator[Shard]
 
 def signature_of(uri: str, columns: Columns) -> str:
     """What changes when a manifest does: names, sizes and times of its files."""
+    found = reader.files(uri)
+    of_hub = [(file, hub.version(file)) for file in found if storage.is_hub(file)]
     files = [
         storage.join(file, inside) if inside else file
-        for file in reader.files(uri)
+        for file in found
+        if not storage.is_hub(file)
         for inside in (storage.walk(file) if storage.is_folder(file) else [""])
     ]
-    facts = [dict(columns), [(storage.absolute(file), storage.version(file)) for file in files]]
+    facts = [dict(columns), [(storage.absolute(file), storage.version(file)) for file in files], *([of_hub] if of_hub else [])]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -118,7 +124,7 @@ def _imported(tables: Iterable[pa.Table], folder: str) -> Located:
     number = 0
     for table in tables:
         waiting.append(table)
-        if sum(map(len, waiting)) >= _ROWS_PER_FILE:
+        if sum(map(len, waiting)) >= _ROWS_PER_FILE or sum(one.nbytes for one in waiting) >= _BYTES_PER_FILE:
             yield _written(waiting, folder, number)
             waiting, number = [], number + 1
     if waiting:
@@ -128,5 +134,6 @@ def _imported(tables: Iterable[pa.Table], folder: str) -> Located:
 def _written(tables: Sequence[pa.Table], folder: str, number: int) -> tuple[str, pa.Table]:
     table, name = pa.concat_tables(tables), f"part-{number:06d}.parquet"
     rows = table.drop_columns([PATH])
-    pq.write_table(rows, storage.join(folder, name), compression="zstd", row_group_size=_ROWS_PER_GROUP)
+    of_bytes = max(1, _BYTES_PER_GROUP * len(rows) // max(1, rows.nbytes))
+    pq.write_table(rows, storage.join(folder, name), compression="zstd", row_group_size=min(_ROWS_PER_GROUP, of_bytes))
     return name, table

@@ -217,7 +217,7 @@ class _Pipeline:
         """Rows of the plan, and the nodes that they must not be worked on."""
         settings, placed = self._settings, nodes.avoiding(without)
         guard = Guard(self._asked, nodes.deaths())
-        hearing = Hearing(decode(settings), guard, settings.max_rejected_share)
+        hearing = Hearing(decoding.Decode.of(settings), guard, settings.max_rejected_share)
         apart = settings.decode == "tasks" or (settings.decode == "auto" and settings.gpus_per_worker > 0)
         pcm = settings.shard_seconds * _PCM_BYTES * (1 + len(settings.augment.copies) * settings.augment.share)
         rows = cluster.blocks(todo)
@@ -249,19 +249,6 @@ class _Pipeline:
     def stats(self) -> str:
         """What Ray Data says of its operators."""
         return "\n".join(made.stats() for made in self._made)
-
-
-def decode(settings: LabelSettings) -> decoding.Decode:
-    """How the rows of a shard become waveforms."""
-    return decoding.Decode(
-        dict(settings.columns),
-        settings.max_seconds,
-        settings.cut_seconds,
-        settings.silence,
-        settings.length_tolerance,
-        settings.output,
-        augmentation.Augmentation.of(settings.augment, settings.output, settings.augment.split, settings.length_tolerance),
-    )
 
 
 def _described(settings: LabelSettings) -> Iterator[str]:

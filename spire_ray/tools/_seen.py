@@ -17,7 +17,6 @@ from spire_ray.manifest.schema import Row
 from spire_ray.shards import account, ids, marks, planning
 from spire_ray.shards.decoding import Decode
 from spire_ray.shards.shard import Shard
-from spire_ray.stages import label
 from spire_ray.units.fingerprint import FINGERPRINT_FILE
 
 _LOT = "inspect"
@@ -62,7 +61,7 @@ def _of_units(path: str, count: int, seed: int, only: str, utt_id: str) -> tuple
     found = []
     for number in sorted({row["shard"] for row in rows}):
         mine = [row for row in rows if row["shard"] == number]
-        heard = _heard(label.decode(settings), planned[number], mine)
+        heard = _heard(Decode.of(settings), planned[number], mine)
         for row in mine:
             samples, error, place = heard.get(row["utt_id"], (_NONE, "", {}))
             found.append(Seen(row, samples, row["error"] or error, rate, place))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,25 @@ def test_files_in_folders_and_listed_folders_are_inputs_too(settings, tmp_path):
         model="m", sources=(SourceSettings(task="asr", data="elsewhere", name="x"), source), output=str(tmp_path / "pack")
     )
     assert inputs_of(pack).keys() == {"sources.1.data"}
+
+
+@pytest.mark.parametrize("data", ["text.parquet", "corpus"])
+def test_a_text_manifest_that_changed_under_a_finished_pack_is_noticed(tmp_path, data):
+    """By what is in it: a copy with another date is the same."""
+    place = tmp_path / data if data.endswith(".parquet") else tmp_path / data / "part-000000.parquet"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"one")
+    source = SourceSettings(task="text", data=str(tmp_path / data))
+    pack = PackSettings(model="m", sources=(source,), output=str(tmp_path / "pack"))
+    finish(pack)
+    assert Output.open(pack).complete
+    os.utime(place, (1, 1))
+    assert Output.open(pack).complete
+    place.write_bytes(b"two")
+    with pytest.raises(ValueError, match=r"was made with other inputs \(sources.0.data: '\w+' → '\w+'\)"):
+        Output.open(pack)
+    place.write_bytes(b"one")
+    assert Output.open(pack).complete
 
 
 def test_inputs_in_a_bucket_are_recorded_and_unfinished_ones_refused(settings, s3):

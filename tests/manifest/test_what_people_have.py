@@ -1,6 +1,7 @@
 """The folders and tables that people bring, each with its transcripts, and what is not understood refused by name."""
 
 import gzip
+import io
 import json
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from spire_ray.core.registry import PLUGINS
 from spire_ray.manifest import formats, reader, writer
@@ -102,6 +104,23 @@ def test_tarred_nemo_data(sharded, tmp_path):
     (tmp_path / "audio_1.tar").unlink()
     with pytest.raises(ValueError, match=r"no audio_1\.tar in .* which shard_id=1 stands for"):
         read(uri)
+
+
+def test_tarred_nemo_data_of_parts_of_files_and_of_another_codec(tmp_path):
+    """As NeMo's convert_to_tarred_audio_dataset.py writes them: a file once, its other parts as -subN; endings as they were."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.full(4_000, 0.1), 16_000, format="FLAC")
+    tar_of(tmp_path / "audio_0.tar", {"data_long.wav": wav(3.0), "data_b.flac": buffer.getvalue()})
+    rows = [
+        {"audio_filepath": "data_long.wav", "offset": 0.5, "duration": 0.5, "text": "one", "shard_id": 0},
+        {"audio_filepath": "data_long-sub1.wav", "offset": 1.0, "duration": 0.25, "text": "two", "shard_id": 0},
+        {"audio_filepath": "data_long-sub2.wav", "offset": 2.0, "duration": 1.0, "text": "three", "shard_id": 0},
+        {"audio_filepath": "data_b.wav", "duration": 0.25, "text": "four", "shard_id": 0},
+    ]
+    found = read(lines(tmp_path / "tarred_audio_manifest.json", rows)).to_pylist()
+    assert [(row["utt_id"], len(heard(row))) for row in found] == [
+        ("data_long", 8_000), ("data_long-sub1", 4_000), ("data_long-sub2", 16_000), ("data_b", 4_000),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("splits", [True, False])

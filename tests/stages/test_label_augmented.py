@@ -15,6 +15,7 @@ from spire_ray.manifest import reader
 from spire_ray.manifest.sample import chance
 from spire_ray.settings import AugmentSettings
 from spire_ray.shards import augmentation, talkers
+from spire_ray.shards.decoding import Decode
 from spire_ray.stages import label
 from spire_ray.tools._audit_units import audit_folder
 from spire_ray.units.labeler import Labeler
@@ -49,7 +50,7 @@ def job(tmp_path, tiny_codebook):
         if not here:
             return cli.main(["label", "--config", json.dumps(made)])
         settings = config.load(json.dumps(made))
-        decode, actor = label.decode(settings), label.LabelShard(settings)
+        decode, actor = Decode.of(settings), label.LabelShard(settings)
         for row in label._todo(settings, label._planned(settings))[0]:
             actor(decode(pa.Table.from_pylist([row])))
         return 0

@@ -12,6 +12,7 @@ import soundfile
 
 from spire_ray.audio import decode
 from spire_ray.core import config, storage, tables
+from spire_ray.shards.decoding import Decode
 from spire_ray.stages import label
 from spire_ray.tools import inspect
 
@@ -41,7 +42,7 @@ def folder(tmp_path, tiny_codebook):
         "output": f"{tmp_path}/units",
     }
     settings = config.load(json.dumps(given | {"shard_seconds": 3.0, "augment": {"copies": ["noise=5"], "share": 0.3}}))
-    decoder, actor = label.decode(settings), label.LabelShard(settings)
+    decoder, actor = Decode.of(settings), label.LabelShard(settings)
     for row in label._todo(settings, label._planned(settings))[0]:
         actor(decoder(pa.Table.from_pylist([row])))
     record = {"stage": "label", "status": "complete", "resolved": config.to_dict(settings)}

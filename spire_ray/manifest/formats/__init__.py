@@ -7,6 +7,7 @@ rows (`spire_ray.manifest.parquet`).
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from spire_ray.core import storage
 from spire_ray.core.registry import Registry
 from spire_ray.manifest.schema import Row
 
@@ -34,6 +35,8 @@ FORMATS: Registry[Format] = Registry("format", "spire_ray.manifest.formats")
 
 def of(file: str) -> Format:
     """The format of a file or folder. Raises ValueError for one that is of none."""
+    if storage.is_hub(file):  # of which no other has to be asked
+        return FORMATS["hub"]
     known = sorted((FORMATS[name] for name in FORMATS), key=lambda format: format.takes_the_rest)
     found = next((format for format in known if format.recognizes(file)), None)
     if found is None:
