@@ -2,9 +2,10 @@
 
 1. Alone: seconds of a request while no other is there. Capacity: requests per second of 16 connections, and of one.
 2. Poisson arrivals at 80 % of that capacity: seconds of a request, and how many answers shared a step of the model.
-3. One recording into ten languages, and into one (where the folder says nothing of languages, or records ten).
+3. One recording into ten languages, and into one. The model is served from a copy of its folder that names no directions.
 4. The same application behind Ray Serve: what it adds to a lone request, and its requests per second at 16 connections.
-5. With `--soak MINUTES`: 1.5 times the capacity for so long: statuses, memory of the server, and the first answer afterwards.
+5. With `--soak MINUTES`: 1.5 times the capacity for so long (behind Ray Serve, unless `--without-serve`): statuses, memory of the
+   server's processes every 15 s, and the seconds of ten requests, one after the other, right afterwards.
 Client and server are processes of their own on the same cores.
 """
 
@@ -14,6 +15,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -86,6 +88,16 @@ def server(model: str, behind_serve: bool, **settings: Any) -> Iterator[tuple[st
             process.wait(120)
 
 
+@contextlib.contextmanager
+def any_language(model: str) -> Iterator[str]:
+    """A copy of a model folder that says of no language that it cannot be asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(model, Path(folder) / "model")
+        record = json.loads((copy / "spire.json").read_text())
+        (copy / "spire.json").write_text(json.dumps({**record, "directions": []}))
+        yield str(copy)
+
+
 class Load:
     """A client with many connections."""
 
@@ -130,9 +142,11 @@ def percentile(seconds: list[float], part: float) -> float:
     return round(1000 * float(np.percentile(seconds, part)), 1)
 
 
-async def alone(load: Load, requests: int) -> list[float]:
+async def alone(load: Load, requests: int, **fields: Any) -> list[float]:
     """Seconds of requests, one after the other."""
-    return [(await load.one(number))[1] for number in range(requests)]
+    found = [await load.one(number, **fields) for number in range(requests)]
+    assert {status for status, _ in found} == {200}
+    return [seconds for _, seconds in found]
 
 
 async def measured(url: str, given: list[bytes], requests: int) -> dict[str, Any]:
@@ -145,9 +159,7 @@ async def measured(url: str, given: list[bytes], requests: int) -> dict[str, Any
     arrived = await load.poisson(0.8 * capacity, requests)
     after = await load.batch()
     seconds = [took for status, took in arrived if status == 200]
-    into = {
-        name: [(await load.one(n, to_language=codes))[1] for n in range(8)] for name, codes in (("one", TEN[:1]), ("ten", TEN))
-    }
+    into = {name: await alone(load, 12, to_language=codes, mode="direct") for name, codes in (("one", TEN[:1]), ("ten", TEN))}
     return {
         "lone_ms": {"p50": percentile(lone, 50), "p95": percentile(lone, 95)},
         "requests_per_second": {"one_connection": round(one, 2), "16_connections": round(capacity, 2)},
@@ -176,7 +188,33 @@ async def soaked(url: str, pid: int, given: list[bytes], capacity: float, minute
     for _ in range(max(1, round(minutes * 4))):
         statuses.update(status for status, _ in await load.poisson(1.5 * capacity, round(1.5 * capacity * 15)))
         megabytes.append(memory())
-    return {"statuses": dict(statuses), "megabytes": megabytes, "afterwards_ms": round(1000 * (await load.one(0))[1], 1)}
+    afterwards = [await load.one(number) for number in range(10)]
+    return {
+        "minutes": minutes,
+        "asked_per_second": round(1.5 * capacity, 1),
+        "statuses": dict(statuses),
+        "megabytes": megabytes,
+        "afterwards": [{"status": status, "ms": round(1000 * seconds, 1)} for status, seconds in afterwards],
+    }
+
+
+def compared(model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The application under uvicorn and behind Ray Serve."""
+    given = clips()
+    settings = {"max_new_tokens": options.max_new_tokens, "engine": options.engine, "tracking": {"enabled": False}}
+    found: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "processor": platform.processor()}, "versions": versions()}
+    for name, behind_serve in (("uvicorn", False), ("serve", True))[: 1 if options.without_serve else 2]:
+        with server(model, behind_serve, **settings) as (url, pid):
+            found[name] = asyncio.run(measured(url, given, options.requests))
+            if options.soak and behind_serve != options.without_serve:
+                capacity = found[name]["requests_per_second"]["16_connections"]
+                found["soak"] = asyncio.run(soaked(url, pid, given, capacity, options.soak))
+    if not options.without_serve:
+        bare, behind = found["uvicorn"], found["serve"]
+        found["serve_adds_ms"] = round(behind["lone_ms"]["p50"] - bare["lone_ms"]["p50"], 1)
+        rates = [each["requests_per_second"]["16_connections"] for each in (behind, bare)]
+        found["serve_over_uvicorn"] = round(rates[0] / rates[1], 3)
+    return found
 
 
 def main() -> None:
@@ -190,21 +228,8 @@ def main() -> None:
     parser.add_argument("--without-serve", action="store_true")
     parser.add_argument("--output", default="")
     options = parser.parse_args()
-    given = clips()
-    settings = {"max_new_tokens": options.max_new_tokens, "engine": options.engine, "tracking": {"enabled": False}}
-    found: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "processor": platform.processor()}, "versions": versions()}
-    with server(str(Path(options.model).resolve()), False, **settings) as (url, pid):
-        found["uvicorn"] = asyncio.run(measured(url, given, options.requests))
-        if options.soak:
-            capacity = found["uvicorn"]["requests_per_second"]["16_connections"]
-            found["soak"] = asyncio.run(soaked(url, pid, given, capacity, options.soak))
-    if not options.without_serve:
-        with server(str(Path(options.model).resolve()), True, **settings) as (url, _):
-            found["serve"] = asyncio.run(measured(url, given, options.requests))
-        bare, behind = (found[name] for name in ("uvicorn", "serve"))
-        found["serve_adds_ms"] = round(behind["lone_ms"]["p50"] - bare["lone_ms"]["p50"], 1)
-        rates = [each["requests_per_second"]["16_connections"] for each in (behind, bare)]
-        found["serve_over_uvicorn"] = round(rates[0] / rates[1], 3)
+    with any_language(options.model) as model:
+        found = compared(model, options)
     print(json.dumps({name: value for name, value in found.items() if name != "versions"}, indent=1))
     if options.output:
         storage.write_json(options.output, found)

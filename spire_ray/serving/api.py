@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp
 
 from spire_ray.serving import page, reference, refusal
 from spire_ray.serving.chat import Chat
@@ -62,7 +61,7 @@ class Application:
         return HTMLResponse(page.html(), headers={"Content-Security-Policy": page.POLICY})
 
 
-def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...] = ()) -> ASGIApp:
+def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...] = ()) -> Door:
     """The application in front of a model; `known` are the hashes of the API keys that are accepted."""
     service = Service(settings, backend)
     rest, speech, chat = Application(service), Speech(service), Chat(service)

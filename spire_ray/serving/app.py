@@ -123,6 +123,10 @@ class Ingress:
         """The routes; Ray Serve calls this in the replica."""
         return self._app
 
+    async def drain(self, seconds: float) -> None:
+        """See `Door`."""
+        await self._app.drain(seconds)
+
 
 def build(args: dict[str, str]) -> Application:
     """The application of a configuration file: `config`, and any setting by its dotted name.

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spire_ray.serving import keys
 from spire_ray.serving.metrics import Metrics
-from spire_ray.serving.refusal import Refusal, late, overloaded, response
+from spire_ray.serving.refusal import Refusal, ending, late, overloaded, response
 
 _MEGABYTE = 1 << 20
 _BESIDE_THE_FILE = _MEGABYTE
@@ -46,7 +46,8 @@ class Door:
     ) -> None:
         self._app, self._metrics, self._keys = app, metrics, known
         self._most_bytes, self._most_requests, self._deadline = most_bytes, most_requests, deadline
-        self._in_work = 0
+        self._in_work = self._connections = 0
+        self._closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or one connection of the realtime route."""
@@ -73,6 +74,12 @@ class Door:
             self._metrics.requests.labels(route, str(answer.status)).inc()
             self._metrics.latency.labels(route).observe(time.monotonic() - began)
 
+    async def drain(self, seconds: float) -> None:
+        """Let nobody in any more, and wait so long for the requests that are in work."""
+        self._closed, until = True, time.monotonic() + seconds
+        while self._in_work > self._connections and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket, which holds the place of a request as long as it is open."""
         path, status = _path(scope["path"]), 101
@@ -83,7 +90,11 @@ class Door:
                 _check_origin(dict(scope["headers"]))
                 if path != "/v1/realtime":
                     raise Refusal(404, "no such path")
-                await self._app(scope, receive, send)
+                self._connections += 1
+                try:
+                    await self._app(scope, receive, send)
+                finally:
+                    self._connections -= 1
         except HTTPException as error:
             status = error.status_code
             if "websocket.http.response" in scope.get("extensions", {}):
@@ -96,6 +107,8 @@ class Door:
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
         """One of those that are in work. Raises Refusal where all are taken."""
+        if self._closed:
+            raise ending()
         if self._in_work >= self._most_requests:
             raise overloaded()
         self._in_work += 1

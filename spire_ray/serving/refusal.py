@@ -21,6 +21,11 @@ def overloaded() -> Refusal:
     return Refusal(503, "the server is overloaded; try again later", code="overloaded")
 
 
+def ending() -> Refusal:
+    """A server that answers what it has begun, and nothing more."""
+    return Refusal(503, "the server is being shut down; try again later", code="shutting_down")
+
+
 def late(seconds: float) -> Refusal:
     """A deadline that has passed."""
     return Refusal(503, f"not answered within {seconds:g} s, the deadline of this server; try again later", code="deadline")

@@ -8,7 +8,7 @@ from spire_ray.settings import ServeSettings
 
 METRIC = "audio_seconds"
 """What a replica says of itself: seconds of audio that it was asked about and has not answered."""
-_LOOK_BACK, _UP, _DOWN = 10.0, 10.0, 300.0
+_LOOK_BACK, _UP, _DOWN = 15.0, 10.0, 300.0
 """Seconds over which the metric is averaged, and for which it has to ask for more or fewer replicas."""
 
 

@@ -28,15 +28,17 @@ class Service:
         self.created = int(time.time())
         self.names = tuple(dict.fromkeys((settings.name, *settings.aliases)))
         self._description: Description | None = None
+        self._describing = asyncio.Lock()
         self._recordings: Recordings | None = None
 
     async def describe(self) -> Description:
-        """What the model is; asked once."""
-        if self._description is None:
-            self._description = await self.backend.describe()
-            decoders = Decoders(self._description.longest_seconds, 60.0 * self.settings.max_audio_minutes)
-            self._recordings = Recordings(self.backend, decoders)
-            self.decoders = decoders
+        """What the model is; asked once, by the first of those that come together."""
+        async with self._describing:
+            if self._description is None:
+                found = await self.backend.describe()
+                self.decoders = Decoders(found.longest_seconds, 60.0 * self.settings.max_audio_minutes)
+                self._recordings = Recordings(self.backend, self.decoders)
+                self._description = found
         return self._description
 
     @property

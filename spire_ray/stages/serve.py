@@ -29,6 +29,8 @@ _ROUTE = "/v1/audio/transcriptions"
 _PATIENCE = 600
 """Seconds that an answer may take."""
 _PROXY_SECONDS = 300
+_GRACE = 60
+"""Seconds that requests may take after the server has been told to end."""
 _PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}}}
 """On a slow machine Serve's own 5 seconds end proxies that are still importing."""
 
@@ -71,13 +73,15 @@ def serve_forever(settings: ServeSettings) -> None:
     from spire_ray.runtime import cluster
 
     require_free_port(settings)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's 15, whatever else this machine does comes before an answer
     cluster.connect()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         with running(settings):
             print(f"serve: {settings.name} at {url(settings)} until Ctrl-C\n  {curl(settings, 'clip.wav')}", flush=True)
-            signal.pause()
+            while True:  # signal.pause() waits for a second one where the first comes just before it
+                time.sleep(1)
     except KeyboardInterrupt:
         print("serve: ended", flush=True)
     finally:
@@ -110,11 +114,23 @@ def running(settings: ServeSettings) -> Iterator[None]:
         except (RuntimeError, RayError) as error:
             raise ValueError(f"the server did not start: {_reason(error)}") from None
         _await(settings)
-        yield
+        try:
+            yield
+        finally:
+            _drain()
     finally:
         # Ray prints that the call to the controller failed, because the controller ends in it
         with contextlib.redirect_stdout(io.StringIO()):
             serve.shutdown()
+
+
+def _drain() -> None:
+    """Wait for the requests that are in work. A second Ctrl-C ends the wait."""
+    from ray import serve
+    from ray.exceptions import RayError
+
+    with contextlib.suppress(RayError, TimeoutError):
+        serve.get_app_handle(_APPLICATION).drain.remote(_GRACE).result(timeout_s=_GRACE + 5)
 
 
 def _require_room(settings: ServeSettings) -> None:

@@ -1,18 +1,26 @@
 """The service under load while its parts are killed, its model is changed, and it grows and shrinks."""
 
+import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+from spire_ray.core import config
 from spire_ray.stages import serve
 from tests.serving.conftest import NEW_TOKENS, audio, free_port, speech
 
 pytestmark = pytest.mark.long
 CLIENTS = 6
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +159,7 @@ def test_a_new_model_without_a_failed_request(running, settings, tmp_path):
 def test_replicas_come_with_audio_and_go_with_it(running, monkeypatch):
     from spire_ray.serving import scaling
 
-    for name, seconds in (("_LOOK_BACK", 5.0), ("_UP", 1.0), ("_DOWN", 5.0)):
+    for name, seconds in (("_LOOK_BACK", 11.0), ("_UP", 1.0), ("_DOWN", 5.0)):
         monkeypatch.setattr(scaling, name, seconds)
     url = running(replicas=1, max_replicas=2, audio_per_replica=6.0)
     with Load(url, 2.0, clients=2) as load:  # 4 s of audio at most
@@ -165,3 +173,30 @@ def test_replicas_come_with_audio_and_go_with_it(running, monkeypatch):
     with Load(url, 2.0, clients=1) as load:
         until(lambda: len(actors("#Model#")) == 1)
     assert load.failures == {}
+
+
+def test_what_is_in_work_is_answered_before_the_server_ends(settings, tmp_path):
+    demo = str(ROOT / "spire_ray" / "quickstart" / "demo" / "model")  # which takes long enough for 15 minutes of sound
+    alone, file = replace(settings, model=demo, port=free_port(), keep=True), tmp_path / "serve.json"
+    file.write_text(json.dumps(config.to_dict(alone)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spire_ray", "serve", "--config", str(file)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    url, clip = serve.url(alone), audio(speech(900.0), "FLAC")
+
+    def ask(file):
+        return httpx.post(f"{url}/v1/audio/transcriptions", files={"file": ("a", file)}, timeout=120)
+
+    def refused():
+        late = httpx.post(f"{url}/v1/units", timeout=60)  # without a file, so that it is refused at once in any case
+        return late.json()["error"]["code"] == "shutting_down" and late.status_code == 503
+
+    assert any(b"until Ctrl-C" in line for line in process.stdout)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask, clip) for _ in range(3)]
+        until(lambda: "spire_requests_in_work 3.0" in httpx.get(f"{url}/metrics", timeout=60).text)
+        process.send_signal(signal.SIGTERM)
+        until(refused)
+        answers = [answer.result() for answer in asked]
+    assert [answer.status_code for answer in answers] == [200] * 3 and len({answer.json()["text"] for answer in answers}) == 1
+    assert process.wait(60) == 0

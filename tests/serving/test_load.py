@@ -1,11 +1,13 @@
 """Who may ask, and what happens when too many do, or too slowly, or go away."""
 
+import asyncio
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
+import psutil
 import pytest
 
 from tests.serving.conftest import audio, run, speech
@@ -51,6 +53,29 @@ def test_an_overload_is_answered_with_503(serve_settings, hearing, http):
     assert {answer.status_code for answer in answers} == {200, 503}
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["error"]["code"] == "overloaded" and refused.headers["Retry-After"]
+    end()
+
+
+def test_a_burst_finds_one_set_of_decoders(serve_settings, hearing):
+    """Each of the first requests that came together once had decoders of its own, which nobody ended."""
+
+    class Asked:
+        times = 0
+
+        def __getattr__(self, name):
+            return getattr(hearing, name)
+
+        async def describe(self):
+            self.times += 1
+            await asyncio.sleep(0.2)
+            return await hearing.describe()
+
+    backend, clip, before = Asked(), audio(speech(1)), len(psutil.Process().children())
+    url, end = run(serve_settings, backend)
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(httpx.post, f"{url}{TRANSCRIPTIONS}", files={"file": ("a", clip)}, timeout=60) for _ in range(16)]
+        assert {future.result().status_code for future in asked} == {200}
+    assert backend.times == 1 and len(psutil.Process().children()) - before <= 8
     end()
 
 
