@@ -237,6 +237,34 @@ def test_values_choose_digests_service_accounts_an_mlflow_of_ones_own_and_s3_alo
         assert "shared" not in {volume["name"] for volume in pod["spec"]["volumes"]}
 
 
+def test_prometheus_and_grafana_get_what_is_in_files(values):
+    objects = rendered(values, "--set", "monitoring.enabled=true", "--set", "monitoring.labels.release=prometheus")
+    [monitor], [rules] = of_kind(objects, "PodMonitor").values(), of_kind(objects, "PrometheusRule").values()
+    assert monitor["metadata"]["labels"]["release"] == rules["metadata"]["labels"]["release"] == "prometheus"
+    ports = {port["name"] for pod in pods_of(of_kind(objects, "RayService")["spire-ray-api"]) for port in ports_of(pod)}
+    assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
+    assert rules["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    board = of_kind(objects, "ConfigMap")["spire-ray-dashboard"]["data"]["spire-ray.json"]
+    assert json.loads(board) == json.loads((CHART / "files" / "dashboard.json").read_text())
+
+
+def ports_of(pod):
+    return pod["spec"]["containers"][0]["ports"]
+
+
+def test_the_script_for_a_laptop_renders_with_its_values(tmp_path):
+    script = (ROOT / "cluster" / "kind.sh").read_text()
+    assert subprocess.run(["bash", "-n", str(ROOT / "cluster" / "kind.sh")], check=False).returncode == 0
+    assert re.search(r"^OPERATOR=(.*)$", script, re.M)[1] == "1.5.1"
+    found = manifests.values(runner.load(str(ROOT / "cluster" / "toy.yaml"), []))
+    (tmp_path / "toy.yaml").write_text(manifests.written(found))
+    small = ("--values", str(ROOT / "cluster" / "kind.values.yaml"), "--values", str(tmp_path / "toy.yaml"), "--set", "only=all")
+    objects = rendered(ROOT / "cluster" / "kind.values.yaml", *small)
+    assert list(of_kind(objects, "RayJob")) == ["spire-ray-corpus", "spire-ray-init"]
+    assert all(gpus_of(each) is None for each in of_kind(objects, "RayJob", "RayService").values())
+    assert {each["spec"]["accessModes"][0] for each in of_kind(objects, "PersistentVolumeClaim").values()} == {"ReadWriteOnce"}
+
+
 def test_a_root_that_no_pod_sees_and_a_model_of_unknown_size_are_refused(capsys, tmp_path):
     assert cluster.main(["render", str(ROOT / "configs/ladder/laptop.yaml")]) == 2
     assert "root=runs/laptop: of this machine alone" in capsys.readouterr().err

@@ -44,8 +44,10 @@ Pipeline = Callable[[list[dict[str, Any]], Collection[str]], Any]
 """Rows of the plan, and nodes that are left out → a Ray Data set of a row for each."""
 
 
-def results(rows: list[dict[str, Any]], columns: Mapping[str, str], pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    """What the pipeline says of every shard that is done, in any order.
+def results(
+    rows: list[dict[str, Any]], columns: Mapping[str, str], pipeline: Pipeline, given_up_one: Callable[[], None] = lambda: None
+) -> Iterator[dict[str, Any]]:
+    """What the pipeline says of every shard that is done, in any order; `given_up_one` is called for each that no node can do.
 
     Raises ValueError in the end for shards that stay undone, with their reasons and nodes.
     """
@@ -62,6 +64,7 @@ def results(rows: list[dict[str, Any]], columns: Mapping[str, str], pipeline: Pi
             elif aside.kind == "deaths" or undone[number]["last"] or not nodes.others({*avoided, aside.node}):
                 given_up[number] = aside
                 undone.pop(number)
+                given_up_one()
             elif aside.kind == "node" or (aside.kind == "withheld" and proof.sees(undone[number], columns, aside.utt_id)):
                 print(f"  node {nodes.name(aside.node)} is left out: {aside.why}", flush=True)
                 avoided.add(aside.node)

@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-from spire_ray.runtime import nodes, spool
+from spire_ray.runtime import metrics, nodes, spool
 from spire_ray.runtime.mailbox import Mailbox
 from spire_ray.runtime.tracking import Event
 
@@ -27,7 +27,7 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, output: str) -> None:
         self._uri, self._experiment, self._output = uri, experiment, output
         self._actor = _mailbox(uri)
-        self._key = ""
+        self._key = self._name = ""
         self._run: Any = None
         self._pending: dict[Any, Event] = {}
 
@@ -36,7 +36,7 @@ class Tracker:
 
     def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> None:
         """Begin or continue the run."""
-        self._key = key
+        self._key, self._name = key, name
         self._run = self._send(kind="start", name=name, parent=parent, parameters=parameters, tags=tags)
 
     def run_id(self, patience: float = 10.0) -> str:
@@ -48,9 +48,14 @@ class Tracker:
         except (ray.exceptions.RayError, TimeoutError):
             return ""
 
-    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Log values at a step."""
-        self._send(kind="metrics", metrics=metrics, step=step)
+    def log_metrics(self, figures: dict[str, float], step: int = 0) -> None:
+        """Log values at a step; Prometheus gets those of work that goes on, which have a `/` in their names."""
+        self._send(kind="metrics", metrics=figures, step=step)
+        self._show(figures, step)
+
+    def _show(self, figures: dict[str, float], step: int) -> None:
+        if live := {key: value for key, value in figures.items() if "/" in key}:
+            metrics.show(self._name, self._key, live, step)
 
     def log_artifact(self, name: str, content: bytes) -> None:
         """Store a file with the run."""
@@ -158,17 +163,19 @@ class NoTracker(Tracker):
     """`tracking.enabled=false`."""
 
     def __init__(self) -> None:
-        pass
+        self._key = self._name = ""
 
     def start(self, key: str, name: str, parent: str, parameters: dict[str, Any], tags: dict[str, str]) -> None:
-        """Nothing to begin."""
+        """Nothing to begin but the name of the gauges."""
+        self._key, self._name = key, name
 
     def run_id(self, patience: float = 0.0) -> str:
         """No run."""
         return ""
 
-    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Dropped."""
+    def log_metrics(self, figures: dict[str, float], step: int = 0) -> None:
+        """For Prometheus alone."""
+        self._show(figures, step)
 
     def log_artifact(self, name: str, content: bytes) -> None:
         """Dropped."""

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spire_ray.runtime.job import Job
@@ -15,27 +16,34 @@ _REPORTED_EVERY = 10.0
 class Report:
     """Progress line and MLflow metrics of the shards of this run."""
 
-    def __init__(self, job: Job[LabelSettings], seconds: dict[int, float]) -> None:
-        """`seconds` of each shard by the plan; what is rejected counts as done, too."""
-        self._job, self._seconds, self._total = job, seconds, sum(seconds.values())
+    def __init__(self, job: Job[LabelSettings], planned: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of the plan: `shard`, `rows` and `seconds` of each; what is rejected counts as done, too."""
+        self._job, self._planned = job, {shard["shard"]: shard for shard in planned}
+        self._total = sum(shard["seconds"] for shard in planned)
         self._began = self._reported = time.monotonic()
         self._done = self._audio = self._busy = 0.0
-        self._rejected = self._shards = 0
+        self._rejected = self._rows = self._shards = self._aside = 0
 
     def add(self, labelled: dict[str, Any]) -> None:
         """Count a shard."""
         self._shards += 1
-        self._done += self._seconds[labelled["shard"]]
+        self._done += self._planned[labelled["shard"]]["seconds"]
+        self._rows += self._planned[labelled["shard"]]["rows"]
         self._audio += labelled["audio_seconds"]
         self._busy += labelled["busy"]
         self._rejected += labelled["rejected"]
         speed = self._audio / (time.monotonic() - self._began)
-        done = self._done if self._shards < len(self._seconds) else self._total  # sums in another order differ
+        done = self._done if self._shards < len(self._planned) else self._total  # sums in another order differ
         hours = f"{self._audio / 3600:.2f} of {self._total / 3600:.2f} h labelled"
         text = f"{hours}  {speed:.0f} × real time  {self._rejected} rejected"
         self._job.progress.update(done, self._total, text)
         if time.monotonic() - self._reported > _REPORTED_EVERY:
             self.end()
+
+    def aside(self) -> None:
+        """Count a shard that no node can do."""
+        self._aside += 1
+        self.end()
 
     def end(self) -> None:
         """Log what this run has done so far."""
@@ -46,6 +54,8 @@ class Report:
             "label/hours_per_second": self._audio / 3600 / elapsed,
             "label/x_real_time": self._audio / elapsed,
             "label/rejected": self._rejected,
+            "label/rejected_share": self._rejected / max(1, self._rows),
+            "label/set_aside": self._aside,
             "label/actor_busy": self._busy / elapsed / self._job.settings.workers,
         }
         self._job.tracker.log_metrics(metrics, self._shards)

@@ -64,11 +64,11 @@ def run(job: Job[LabelSettings]) -> None:
         taken = cluster.blocks([asdict(shard) for shard in carried]).map_batches(take_over, batch_size=1, batch_format="pyarrow")
         print(f"  taken over into {sum(1 for _ in taken.iter_rows())} shards: columns beside the audio that have changed")
     if todo:
-        report = Report(job, {shard["shard"]: shard["seconds"] for shard in todo})
+        report = Report(job, todo)
         asked = proof.of(settings.output, planned, settings.columns)
         pipeline = _Pipeline(settings, asked)
         try:
-            for labelled in asides.results(todo, settings.columns, pipeline):
+            for labelled in asides.results(todo, settings.columns, pipeline, report.aside):
                 report.add(labelled)
         finally:
             report.end()
