@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SIZE ?= quickstart
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
-EXTRAS := train,serve,eval,cpu,quickstart,dev
+EXTRAS := train,serve,eval,cpu,quickstart,hub,prepare,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 

@@ -44,7 +44,9 @@ def plan(settings: PrepareSettings) -> Iterable[str]:
         cut = f", cut at pauses into at most {speech.cut_seconds:g} s" if speech.cut_seconds else ""
         lines.append(f"speech by {speech.detector}: rows with less than {speech.least_seconds:g} s are rejected{cut}")
     if transcripts.rules:
-        lines.append(f"{len(texts.read(transcripts.rules))} rules for transcripts, of {transcripts.rules}")
+        asked = storage.is_asked(transcripts.rules)
+        count = f"{len(texts.read(transcripts.rules))} rules" if asked else "rules"
+        lines.append(f"{count} for transcripts, of {transcripts.rules}")
     if transcripts.identify:
         lines.append(f"language of transcripts by {texts.identifier()}, believed from {transcripts.confidence:.0%}")
     return (*lines, "signal to noise and clipping of every row")
@@ -131,6 +133,7 @@ class PrepareShard:
         if aside.why:
             return aside
         kept, left = self._rows([(row, samples) for row, samples, _ in clips], decoded.errors)
+        kept = self._in_old_order(marks.part(settings.output, shard.shard), kept)
         lock.check(settings.output)
         tables.write(marks.part(settings.output, shard.shard), pa.Table.from_pylist(kept, rows.PREPARED))
         place = marks.part(storage.join(settings.output, REJECTED), shard.shard)
@@ -152,6 +155,13 @@ class PrepareShard:
         )
         marks.write(settings.output, shard.shard, counts)
         return Aside()
+
+    @staticmethod
+    def _in_old_order(part: str, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows that a part had first, new ones behind them: whoever reads the folder goes on with what is new."""
+        before = tables.read(part, ["utt_id"])["utt_id"].to_pylist() if storage.exists(part) else []
+        places = {utt_id: place for place, utt_id in enumerate(before)}
+        return sorted(kept, key=lambda row: places.get(row["utt_id"], len(before)))
 
     def _rows(
         self, clips: Sequence[tuple[dict[str, Any], np.ndarray]], errors: Sequence[str]

@@ -15,7 +15,7 @@ from spire_ray.core import config, tables
 from spire_ray.manifest import reader
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.preparation import activity, texts
-from spire_ray.shards import marks
+from spire_ray.shards import marks, planning
 from spire_ray.stages import label, prepare
 
 RATE = 16_000
@@ -127,6 +127,17 @@ def test_transcripts_by_rules_and_languages_that_are_found(job, tmp_path, monkey
     assert made["short"]["note"] == "language identified"
     left = {row["utt_id"]: row["error"] for row in tables.read(f"{tmp_path}/out/rejected").to_pylist()}
     assert left["long"] == "transcript in another language: fr (0.95), the manifest says en"
+
+
+def test_a_row_that_is_mended_comes_behind_the_others_so_that_label_goes_on(job, tmp_path):
+    more = {"speech": {}, "limits": {}}
+    (tmp_path / "noise.wav").rename(tmp_path / "away.wav")
+    assert list(job(**more)) == ["long", "clipped", "short"]
+    planned = planning.plan(f"{tmp_path}/out", {}, f"{tmp_path}/units", 3600.0)  # as label does
+    (tmp_path / "away.wav").rename(tmp_path / "noise.wav")
+    assert list(job(**more)) == ["long", "clipped", "short", "noise"]
+    grown = planning.plan(f"{tmp_path}/out", {}, f"{tmp_path}/units", 3600.0)
+    assert [shard.rows for shard in grown] == [3, 1] and grown[0].digest == planned[0].digest
 
 
 def test_the_job_is_a_manifest_for_label_goes_on_and_tells_what_it_did(ray_session, job, tmp_path, tiny_codebook, capsys):
