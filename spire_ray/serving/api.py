@@ -16,6 +16,10 @@ from spire_ray.serving.speech import Speech
 from spire_ray.settings import ServeSettings
 
 _MEGABYTE = 1 << 20
+_ABOUT = (
+    "Speech in, text out, in the terms of OpenAI's API. The WebSocket /v1/realtime takes the sound of a microphone and speaks "
+    "the events of their transcription sessions."
+)
 
 
 class Application:
@@ -65,7 +69,7 @@ def application(settings: ServeSettings, backend: Backend, known: tuple[str, ...
     """The application in front of a model; `known` are the hashes of the API keys that are accepted."""
     service = Service(settings, backend)
     rest, speech, chat = Application(service), Speech(service), Chat(service)
-    app = FastAPI(title="spire-ray", description="Speech in, text out.", docs_url=None, redoc_url=None)
+    app = FastAPI(title="spire-ray", description=_ABOUT, docs_url=None, redoc_url=None)
     for path, answer in (
         ("/health", rest.health),
         ("/ready", rest.health),
