@@ -243,6 +243,8 @@ def test_prometheus_and_grafana_get_what_is_in_files(values):
     assert monitor["metadata"]["labels"]["release"] == rules["metadata"]["labels"]["release"] == "prometheus"
     ports = {port["name"] for pod in pods_of(of_kind(objects, "RayService")["spire-ray-api"]) for port in ports_of(pod)}
     assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
+    heard = of_kind(objects, "NetworkPolicy")["spire-ray"]["spec"]["ingress"][2]
+    assert "monitoring" in str(heard["from"]) and {port["port"] for port in heard["ports"]} == {8080, 8000}
     assert rules["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
     board = of_kind(objects, "ConfigMap")["spire-ray-dashboard"]["data"]["spire-ray.json"]
     assert json.loads(board) == json.loads((CHART / "files" / "dashboard.json").read_text())

@@ -18,6 +18,8 @@ from spire_ray.settings import RecipeSettings
 _LOG_LINES = 15
 _ENVIRONMENT = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Ray takes these before the address that it is given."""
+_NOT_YET, _PATIENCE = "No available agent", 120.0
+"""What the dashboard says of a node whose agent is still starting, and seconds that it may take."""
 _LONGEST = 120_000
 """Bytes of one argument of a command: Linux allows 131,072."""
 
@@ -53,10 +55,22 @@ def run(recipe: RecipeSettings, address: str, resources: Mapping[str, float], mo
             print(f"waiting for {other.submission_id}, which an earlier run of the recipe left at work", flush=True)
             follow(other.submission_id)  # what it has done is done already for the job that follows
     command = shlex.join(["python", "-m", "spire_ray", "run", text, *more])
-    job = client.submit_job(entrypoint=command, metadata=mark, entrypoint_resources=dict(resources) or None)
+    job = _submitted(client, entrypoint=command, metadata=mark, entrypoint_resources=dict(resources) or None)
     if (status := follow(job)) != JobStatus.SUCCEEDED:
         print("\n".join(deque(client.get_job_logs(job).splitlines(), _LOG_LINES)), file=sys.stderr)
         raise StepError(f"{recipe.title} ended as {status} (job {job} at {address}); the same command goes on")
+
+
+def _submitted(client: Any, **given: Any) -> str:
+    """Id of a new job. A head that has just started has nobody yet who starts jobs, and is asked again for a while."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return str(client.submit_job(**given))
+        except RuntimeError as error:
+            if _NOT_YET not in str(error) or time.monotonic() > until:
+                raise ValueError(f"the cluster does not take the job: {str(error).splitlines()[0]}") from error
+            time.sleep(1.0)
 
 
 def portable(recipe: RecipeSettings) -> dict[str, Any]:

@@ -100,6 +100,10 @@ def test_the_smoke_recipe_survives_being_killed_and_teaches_the_model_to_hear(he
         time.sleep(0.2)
     first.kill()
     first.wait()
+    stop = (
+        "from ray.job_submission import JobSubmissionClient as C; c = C(); [c.stop_job(j.submission_id) for j in c.list_jobs()]"
+    )
+    subprocess.run([sys.executable, "-c", stop], env=environment | {"RAY_API_SERVER_ADDRESS": address}, check=True)
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "units" / "_done").iterdir()}
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]

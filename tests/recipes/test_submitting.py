@@ -18,7 +18,7 @@ class Cluster:
     """A dashboard that has these jobs and ends each one as it is told to."""
 
     def __init__(self, ends=JobStatus.SUCCEEDED):
-        self.ends, self.jobs, self.addresses, self.seen = ends, {}, [], []
+        self.ends, self.jobs, self.addresses, self.seen, self.refusals = ends, {}, [], [], []
 
     def __call__(self, address):
         self.addresses.append((address, {name for name in os.environ if name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}))
@@ -28,6 +28,8 @@ class Cluster:
         return [other for other in self.jobs.values() if "status" in vars(other)]
 
     def submit_job(self, **given):
+        if self.refusals:
+            raise RuntimeError(self.refusals.pop())
         self.jobs["new"] = type("New", (), given)
         return "new"
 
@@ -68,6 +70,15 @@ def test_it_travels_as_what_it_says(recipe, cluster, capsys):
     assert here["a"].registered_name == "77" and here["a"].storage.shared_root == "/s"
     assert cluster.jobs["new"].entrypoint_resources == {"driver": 1}
     assert capsys.readouterr().out == "log of new\n"
+
+
+def test_a_head_that_has_just_started_is_asked_again_and_one_that_refuses_is_not(recipe, cluster, monkeypatch, capsys):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    cluster.refusals = ["Request failed with status code 500: No available agent to submit job, please try again later."]
+    assert run.main([str(recipe), "--address", "http://head"]) == 0 and not cluster.refusals
+    cluster.refusals = ["Request failed with status code 400: no such resource"]
+    assert run.main([str(recipe), "--address", "http://head"]) == 2
+    assert "the cluster does not take the job: Request failed with status code 400" in capsys.readouterr().err
 
 
 def test_a_grid_is_expanded_where_its_folders_are(recipe, cluster, monkeypatch):
