@@ -37,5 +37,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _help() -> str:
     lines = ["usage: spire NAME …   (`spire NAME --help` for its options)"]
     for title, found in (("stages", STAGES.summaries()), ("tools", modules(_TOOLS))):
-        lines += ["", title, *(f"  {name:<14}{text}" for name, text in found.items())]
+        lines += ["", title, *(f"  {name:<16}{text}" for name, text in found.items())]
     return "\n".join(lines)

@@ -19,7 +19,7 @@ _WANTED = {
 @command.cli_errors("verify-release")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool; returns the exit status, 2 where files are missing."""
-    parser = argparse.ArgumentParser("spire verify-release", description="Run SpireFull against its published figures.")
+    parser = argparse.ArgumentParser("spire verify_release", description="Run SpireFull against its published figures.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the recipe: root=FOLDER, units.covost2.workers=1")
     parser.add_argument("--address", default="", metavar="URL", help="submit it to this Ray dashboard")
     options = parser.parse_intermixed_args(arguments)

@@ -184,7 +184,7 @@ def test_the_best_and_the_worst_are_pairs_for_preference_training(run, tmp_path,
     run("--dry-run")
     settings = config.load(str(tmp_path / "c.yaml"), more, "pseudo_label")
     for shard in (shards := labels.planned(settings)):
-        ChooseShard(settings)({name: [value] for name, value in vars(shard).items()})
+        ChooseShard(settings)(pa.Table.from_pylist([vars(shard)]))
     files = [f"{tmp_path}/out/pairs/part-{shard.shard:06d}.jsonl" for shard in shards]
     pairs = [json.loads(line) for file in files for line in storage.read_bytes(file).splitlines()]
     assert [pair["utt_id"] for pair in pairs] == ["u0", "u1", "u2", "u6", "u7", "u8"]  # 3 to 5 score alike, of u9 there is one
