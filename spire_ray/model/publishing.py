@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 import yaml
 
-from spire_ray.core import provenance, storage
+from spire_ray.core import storage
 from spire_ray.model import license
 from spire_ray.text import record
 
@@ -43,7 +43,8 @@ def parcel(folder: str, name: str, stated: str = "") -> Parcel:
     """
     if not storage.exists(storage.join(folder, "spire.json")):
         raise ValueError(f"folder={folder}: no spire.json there; publish what the stage export has made")
-    made = provenance.read(folder) if storage.exists(storage.join(folder, provenance.RUN_FILE)) else {"status": "complete"}
+    run = storage.join(folder, "run.json")
+    made = storage.read_json(run) if storage.exists(run) else {"status": "complete"}
     if made["status"] != "complete":
         raise ValueError(f"folder={folder}: the stage {made['stage']} has not finished there")
     files = {file: os.path.getsize(os.path.join(folder, file)) for file in _files(folder)}

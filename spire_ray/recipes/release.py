@@ -1,4 +1,4 @@
-"""The report of verify_release.yaml: figures of the published SpireFull beside those that others measured of it."""
+"""The report of configs/release/verify.yaml: figures of the published SpireFull beside those that others measured of it."""
 
 from spire_ray.core import storage
 from spire_ray.evaluation import results

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spire_ray.recipes import runner
     from spire_ray.tools import run
 
-    path = str(carried.FOLDER / "spire" / "verify_release.yaml")
+    path = str(carried.FOLDER / "release" / "verify.yaml")
     root = runner.load(path, options.overrides).root
     missing = [(name, how) for name, how in _WANTED.items() if not storage.exists(storage.join(root, name))]
     for name, how in missing:
