@@ -202,7 +202,8 @@ def compared(model: str, options: argparse.Namespace) -> dict[str, Any]:
     """The application under uvicorn and behind Ray Serve."""
     given = clips()
     settings = {"max_new_tokens": options.max_new_tokens, "engine": options.engine, "tracking": {"enabled": False}}
-    found: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "processor": platform.processor()}, "versions": versions()}
+    machine = {"cores": os.cpu_count(), "processor": platform.processor(), "load_before": round(os.getloadavg()[0], 1)}
+    found: dict[str, Any] = {"machine": machine, "versions": versions()}
     for name, behind_serve in (("uvicorn", False), ("serve", True))[: 1 if options.without_serve else 2]:
         with server(model, behind_serve, **settings) as (url, pid):
             found[name] = asyncio.run(measured(url, given, options.requests))
