@@ -44,6 +44,7 @@ def values(recipe: RecipeSettings, shapes: Mapping[str, str] | None = None) -> d
         if isinstance(settings, ServeSettings):
             least = max(2, settings.replicas)
             most = max(least, settings.max_replicas)
+            configuration = {**configuration, "replicas": least, "max_replicas": most}  # one may go while it is rolled on
             service = {"config": json.dumps(configuration, ensure_ascii=False), "replicas": least, "maxReplicas": most, **gpus}
         else:
             jobs.append({"name": _short(name), "stage": settings.stage, "config": _text(configuration), **gpus})
