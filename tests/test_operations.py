@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def objects(folder):
     for command in [*(c for c in COMMANDS if c.startswith("helm ")), "helm --values my.yaml --values road.yaml --set only=all"]:
         if "road.yaml" in command and not (folder / "road.yaml").exists():
             written = subprocess.run(
-                ["python", "-m", "spire_ray", "cluster", "render", "configs/spire/spire.yaml"],
+                [sys.executable, "-m", "spire_ray", "cluster", "render", "configs/spire/spire.yaml"],
                 capture_output=True,
                 text=True,
                 check=True,

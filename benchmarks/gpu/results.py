@@ -62,7 +62,7 @@ def collect(archive: Path, folder: Path = HERE) -> Path:
         [name] = {member.name.split("/")[0] for member in opened.getmembers()}
         for old in (folder / name).glob("*"):
             old.unlink()
-        opened.extractall(folder, filter="data")
+        opened.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # not in 3.11.2
     return folder / name
 
 

@@ -3,8 +3,11 @@
 The settings travel to workers in their environment.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from spire_ray.core import redact
 
@@ -14,6 +17,24 @@ _LOCAL = ("file://", "local://")
 _NEVER = ("/proc", "/sys")
 """What the system says of processes and devices; devices themselves are no files, wherever they lie."""
 _LARGEST_GB = 4.0
+
+
+def variables(schemes: Sequence[str], roots: Sequence[str], largest_gb: float) -> dict[str, str]:
+    """The rules as the environment holds them."""
+    return dict(zip(VARIABLES, ("\n".join(schemes), "\n".join(roots), str(largest_gb)), strict=True))
+
+
+@contextlib.contextmanager
+def under(said: Mapping[str, Any]) -> Iterator[None]:
+    """Keep to the rules that the record of a folder says under `storage`; without them to those of the environment."""
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    if said:
+        os.environ.update(variables(said["schemes"], said["roots"], said["largest_gb"]))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def local(source: str) -> str:

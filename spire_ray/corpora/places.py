@@ -79,5 +79,10 @@ def _unpacked(archive: Path, patterns: Sequence[str]) -> Path:
             for member in tar.getmembers()
             if any(fnmatch.fnmatch(member.name.removeprefix("./"), each) for each in patterns)
         ]
-        tar.extractall(root, names, filter="data")
+        for member in names:
+            if not (member.isfile() or member.isdir()) or member.name.startswith("/") or ".." in member.name.split("/"):
+                raise ValueError(f"{archive}: {member.name}: neither a file nor a folder below the archive")
+        # Python 3.11 before its fourth release has no filter, and later ones warn without one
+        safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(root, names, **safely)
     return root

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from spire_ray.core import storage, tables
+from spire_ray.core import config, storage, tables
 from spire_ray.evaluation import results
 from spire_ray.evaluation.metrics import METRICS
 from spire_ray.evaluation.metrics.harness import PREFIX, scale
@@ -64,6 +64,12 @@ def _command(settings: HarnessSettings, folder: str, made: str) -> list[str]:
     return [settings.python, "-m", "lm_eval", *(part for pair in given.items() for part in pair), "--log_samples", *chat]
 
 
+def digest(folder: str) -> str:
+    """Hash of the files of a folder of tasks; of data that they name elsewhere nothing is known."""
+    contents = [[name, storage.read_bytes(storage.join(folder, name)).hex()] for name in storage.walk(folder)] if folder else []
+    return config.digest(contents)
+
+
 def is_done(output: str, name: str) -> bool:
     """Whether a model has been asked."""
     return storage.exists(storage.join(output, FOLDER, name, RAW))
@@ -79,21 +85,24 @@ def collect(output: str, names: Sequence[str]) -> list[dict[str, Any]]:
             rows = _rows(storage.join(place, "samples", f"{task}.jsonl"))
             version, shots = (said.get(key, {}).get(task) for key in ("versions", "n-shot"))
             signature = f"lm-eval:{said.get('lm_eval_version')}|task:{version}|shots:{shots}"
-            mine = list(_figures(name, task, found, rows, signature))
-            if mine:
-                _write(output, name, task, mine, rows)
-            figures += mine
+            for which in dict.fromkeys(key.partition(",")[2] for key in found if "," in key):
+                kept = [row for row in rows if row.get("filter", which) == which]
+                mine = list(_figures(name, task, which, found, kept, signature))
+                if mine:
+                    _write(output, name, mine[0]["scores"], mine, kept)
+                figures += mine
     flat = {f"{each['model']}.{each['test_set']}.{each['metric'].removeprefix(PREFIX)}": each["value"] for each in figures}
     storage.write_json(storage.join(output, results.FILE), {**flat, "figures": figures, "rows": [], "comparisons": []})
     return figures
 
 
 def _figures(
-    name: str, task: str, found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], signature: str
+    name: str, task: str, which: str, found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], signature: str
 ) -> Iterator[dict[str, Any]]:
+    """Of one filter: the harness may read an answer in several ways, and tells the figures of each."""
     for key, value in found.items():
-        metric, _, which = key.partition(",")
-        if f"{PREFIX}{metric}" not in METRICS or not isinstance(value, int | float):
+        metric, _, of = key.partition(",")
+        if of != which or f"{PREFIX}{metric}" not in METRICS or not isinstance(value, int | float):
             continue
         error = found.get(f"{metric}_stderr,{which}")
         spread = _INTERVAL * error if isinstance(error, int | float) else 0.0
@@ -109,7 +118,7 @@ def _figures(
             "high": by * (value + spread),
             "scored": len(rows),
             "signature": signature,
-            "scores": task,
+            "scores": task if which in ("", "none") else f"{task}.{which}",
         }
 
 
@@ -119,8 +128,8 @@ def _rows(place: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in storage.read_bytes(place).decode().splitlines() if line.strip()]
 
 
-def _write(output: str, name: str, task: str, figures: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
-    """`scores/NAME/TASK.parquet`; a metric that is no mean of its rows has no numbers there."""
+def _write(output: str, name: str, file: str, figures: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    """`scores/NAME/FILE.parquet`; a metric that is no mean of its rows has no numbers there."""
     texts: dict[str, list[str | None]] = dict.fromkeys(("source", "target", "corpus", "speaker"), [""] * len(rows))
     texts["utt_id"] = [str(row["doc_id"]) for row in rows]
     texts["reference"] = [str(row.get("target", "")) for row in rows]
@@ -133,7 +142,7 @@ def _write(output: str, name: str, task: str, figures: Sequence[Mapping[str, Any
         sums = [None if number is None else [number, 1.0] for number in numbers]
         columns[each["metric"]] = pa.array(numbers, pa.float64())
         columns[f"{each['metric']}.statistics"] = pa.array(sums, pa.list_(pa.float64()))
-    tables.write(storage.join(output, results.BY_ROW, name, f"{task}.parquet"), pa.table(columns))
+    tables.write(storage.join(output, results.BY_ROW, name, f"{file}.parquet"), pa.table(columns))
 
 
 def _numbers(metric: str, value: float, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:

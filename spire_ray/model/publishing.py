@@ -15,9 +15,9 @@ CARD = "README.md"
 _PUBLIC = (
     *("config.json", "generation_config.json", "spire.json", "*.safetensors", "*.safetensors.index.json"),
     *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
-    *("codebook/*", "encoder/*", "samples/*", "LICENSE*", "NOTICE*"),
+    *("codebook/*", "encoder/*", "samples.md", "LICENSE*", "NOTICE*"),
 )
-"""Nothing else: `run.json` says where a training lay."""
+"""Nothing else: `run.json` says where a training lay. A pattern holds for as many folders as it names."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def parcel(folder: str, name: str, stated: str = "") -> Parcel:
 def _files(folder: str) -> Iterator[str]:
     """Names, from the folder on, of what may be public; hidden files are not."""
     for file in storage.walk(folder):
-        if any(fnmatch(file, pattern) for pattern in _PUBLIC) and not any(part.startswith(".") for part in file.split("/")):
+        fits = any(fnmatch(file, pattern) and file.count("/") == pattern.count("/") for pattern in _PUBLIC)
+        if fits and not any(part.startswith(".") for part in file.split("/")):
             yield file
 
 

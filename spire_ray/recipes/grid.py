@@ -58,7 +58,14 @@ def expanded(path: str, overrides: Sequence[str], given: str) -> Grid:
             f"--grid {given}: changes nothing that a step {' or '.join(_SCORED)} measures, so there is nothing to compare"
         )
     recipe = replace(
-        base, title=f"{base.title} over {key}", root=root, report=_REPORT, variables={}, seconds={}, steps=tuple(steps.values())
+        base,
+        title=f"{base.title} over {key}",
+        root=root,
+        report=_REPORT,
+        steps=tuple(steps.values()),
+        variables={},  # they are in the steps already, as seeds are
+        seed=None,
+        seconds={},
     )
     return Grid(recipe, key, figures)
 
@@ -70,7 +77,8 @@ def _parsed(given: str) -> tuple[str, dict[str, Any]]:
     except yaml.YAMLError:
         values = []
     named = {value if isinstance(value, str) else json.dumps(value): value for value in values}
-    if not (key and equals) or len(named) < 2 or len(named) < len(values):
+    folders = {_folder(name) for name in named}
+    if not (key and equals) or len(named) < 2 or len(folders) < len(values):
         raise ValueError(
             f"--grid {given}: expected KEY=a,b,c, a setting as in `step.key=value` and two values or more, each once"
         )

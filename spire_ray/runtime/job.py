@@ -90,8 +90,7 @@ def _to_environment(given: StorageSettings) -> None:
     access.check_endpoint("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT_URL", ""))
     if given.endpoint_url:
         os.environ["AWS_ENDPOINT_URL"] = given.endpoint_url
-    allowed = "\n".join(given.schemes), "\n".join(given.roots), str(given.largest_gb)
-    os.environ.update(zip(access.VARIABLES, allowed, strict=True))
+    os.environ.update(access.variables(given.schemes, given.roots, given.largest_gb))
 
 
 def _stopped(number: int, _: object) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from spire_ray.core import references
+from spire_ray.core import references, storage
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.evaluation import harness
 from spire_ray.model import license
 from spire_ray.runtime.job import Job
 from spire_ray.settings import HarnessSettings
+
+_TASKS = "tasks.json"
 
 
 def plan(settings: HarnessSettings) -> Iterable[str]:
@@ -31,6 +33,9 @@ def run(job: Job[HarnessSettings]) -> None:
 
     settings = job.settings
     _check(settings)
+    if grown(settings):
+        raise ValueError(f"task_folder={settings.task_folder}: has changed since models were asked; choose another output")
+    storage.write_json(storage.join(settings.output, _TASKS), harness.digest(settings.task_folder))
     for model in settings.models:
         license.check(model.model, settings.license.accept)
     todo = [{"name": model.name} for model in settings.models if not harness.is_done(settings.output, model.name)]
@@ -42,6 +47,12 @@ def run(job: Job[HarnessSettings]) -> None:
             f"tasks={list(settings.tasks)}: none of their metrics is known here; see {settings.output}/{harness.FOLDER}"
         )
     job.facts |= {f"{each['model']}.{each['test_set']}.{each['metric']}": each["value"] for each in figures}
+
+
+def grown(settings: HarnessSettings) -> bool:
+    """Whether the folder of tasks is another than the one that models were asked."""
+    place = storage.join(settings.output, _TASKS)
+    return storage.exists(place) and storage.read_json(place) != harness.digest(settings.task_folder)
 
 
 def _check(settings: HarnessSettings) -> None:
@@ -75,4 +86,4 @@ class AskHarness:
         return pa.table({"name": [name]})
 
 
-STAGES.register("harness", Stage(HarnessSettings, plan, run, uses="lm-evaluation-harness"))
+STAGES.register("harness", Stage(HarnessSettings, plan, run, uses="lm-evaluation-harness", grown=grown))

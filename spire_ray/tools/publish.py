@@ -44,6 +44,8 @@ def _send(folder: str, name: str, card: str, files: Sequence[str], private: bool
     try:
         api = HfApi()
         api.create_repo(name, private=private, exist_ok=True)
+        if private and not api.repo_info(name).private:
+            raise ValueError(f"--private: {name} is there already and public; make it private on the Hub, or leave it out")
         return str(api.create_commit(name, operations, commit_message=_MESSAGE).commit_url)
     except errors.LocalTokenNotFoundError:
         reason = "no token: `hf auth login`, or set HF_TOKEN"

@@ -37,6 +37,11 @@ def test_only_what_a_value_changes_and_what_follows_from_it_is_made_again(tmp_pa
     assert found.figures == {"0.0001": [f"{root}/evaluate"], str(own): [places["evaluate"]]}
 
 
+def test_seeds_are_values_as_any(tmp_path):
+    planned = runner.stages(grid.expanded(QUICKSTART, [f"root={tmp_path}", "seed=7"], "seed=1,2").recipe)
+    assert [planned[f"corpus@{seed}"].seed for seed in (1, 2)] == [1, 2]
+
+
 def test_a_step_that_every_value_changes_is_not_run_with_the_recipes_own(tmp_path):
     found = grid.expanded(QUICKSTART, [f"root={tmp_path}"], "evaluate.utterances=10,20")
     assert {name for name in outputs(found) if name.startswith("evaluate")} == {"evaluate@10", "evaluate@20"}
@@ -55,6 +60,7 @@ def test_a_finished_recipe_is_reused(tmp_path):
         ("evaluate.utterances", "expected KEY=a,b,c"),
         ("evaluate.utterances=10", "two values or more"),
         ("evaluate.utterances=10,10", "each once"),
+        ("evaluate.test_set=a/b,a_b", "each once"),
         ("evaluate.utterance=10,20", "unknown key utterance: did you mean utterances"),
         ("evaluate.workers=1,2", "changes nothing that a step evaluate or score measures"),
         ("nothing.x=1,2", "nothing"),

@@ -172,7 +172,7 @@ class Says:
 
         self.tokenizer, self._answers = SpeechTokenizer(model), iter(answers)
 
-    def continued(self, prompts):
+    def continued(self, prompts, beams=1):
         return [self.tokenizer.text.encode(next(self._answers), add_special_tokens=False).ids for _ in prompts]
 
 

@@ -35,23 +35,24 @@ metadata: {{version: 1.0}}
 def config(tmp_path, models, **more):
     given = {
         "stage": "harness", "output": str(tmp_path / "out"), "models": [{"name": n, "model": m} for n, m in models.items()],
-        "tasks": ["toy_qa"], "task_folder": str(tmp_path), "python": PYTHON, "tracking": {"enabled": False}, **more,
+        "tasks": ["toy_qa"], "task_folder": str(tmp_path / "tasks"), "python": PYTHON, "tracking": {"enabled": False}, **more,
     }  # fmt: skip
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
     return ["harness", "--config", str(tmp_path / "c.yaml")]
 
 
-def task(tmp_path):
+def task(folder):
+    folder.mkdir()
     rows = [{"question": f"the dog {n}", "choices": ["der Hund", "die Katze"], "answer": n % 3 % 2} for n in range(12)]
-    (tmp_path / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "toy_qa.yaml").write_text(TASK.format(folder=tmp_path))
+    (folder / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "toy_qa.yaml").write_text(TASK.format(folder=folder))
 
 
 @pytest.mark.long
 @pytest.mark.skipif(not PYTHON, reason="no environment with lm-eval: make harness")
 def test_the_figures_are_those_of_its_own_command(tmp_path, ray_session, tiny_model, tiny_base, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    task(tmp_path)
+    task(tmp_path / "tasks")
     command = config(tmp_path, {"base": tiny_base, "it": tiny_model})
     assert cli.main(command) == 0
     own = [
@@ -79,6 +80,9 @@ def test_the_figures_are_those_of_its_own_command(tmp_path, ray_session, tiny_mo
     assert "## Text skills (lm-evaluation-harness)" in text and "| system | toy_qa, acc ↑ |" in text
     capsys.readouterr()
     assert cli.main(command) == 0 and "done already" in capsys.readouterr().out
+    place = tmp_path / "tasks" / "toy_qa.yaml"
+    place.write_text(place.read_text().replace("{{question}}", "Q: {{question}}"))
+    assert cli.main(command) == 2 and "has changed since models were asked" in capsys.readouterr().err
     assert cli.main([*command, "tasks=[toy_qx]", f"output={tmp_path}/other"]) == 2
     assert "lm-evaluation-harness refuses them: Tasks not found: toy_qx" in capsys.readouterr().err
 
@@ -105,3 +109,21 @@ def test_what_is_no_mean_of_its_rows_has_a_figure_and_no_numbers(tmp_path):
     assert found["harness_acc"].numbers()["3"] == [100.0, 1.0] and not found["harness_acc"].rows[0]["error"]
     perplexity = found["harness_word_perplexity"]
     assert perplexity.value == 7.5 and not perplexity.better and perplexity.numbers() == {}
+
+
+def test_a_task_that_is_read_in_two_ways_has_the_figures_of_each(tmp_path):
+    said = {
+        "results": {"g": {"exact_match,strict": 0.25, "exact_match,loose": 0.75, "alias": "g"}},
+        "versions": {"g": 3}, "n-shot": {"g": 5}, "lm_eval_version": "0.4.13",
+    }  # fmt: skip
+    storage.write_json(f"{tmp_path}/harness/m/results.json", said)
+    lines = [
+        json.dumps({"doc_id": n, "filter": which, "target": "x", "exact_match": float(n < right)})
+        for which, right in (("strict", 1), ("loose", 3))
+        for n in range(4)
+    ]
+    storage.write_bytes(f"{tmp_path}/harness/m/samples/g.jsonl", "\n".join(lines).encode())
+    harness.collect(str(tmp_path), ["m"])
+    found = {each.test_set: each for each in gathered.gather([str(tmp_path)])}
+    assert {name: (each.value, each.scored) for name, each in found.items()} == {"g (strict)": (25.0, 4), "g (loose)": (75.0, 4)}
+    assert found["g (loose)"].numbers() == {str(n): [100.0 * (n < 3), 1.0] for n in range(4)}

@@ -21,6 +21,9 @@ def model(tmp_path):
     (folder / "run.json").write_text('{"stage": "export", "status": "complete"}')
     (folder / "notes.txt").write_text("/home/me")
     (folder / "codebook" / ".hidden").write_text("x")
+    for name in ("checkpoint-9/optimizer.safetensors", "tokenizer_old/private/x.txt"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("x")
     return folder
 
 
@@ -33,6 +36,9 @@ def hub(tmp_path, monkeypatch):
         def create_repo(self, name, private, exist_ok):
             assert name == "me/hears" and exist_ok
             (place / ("private" if private else "public")).mkdir(parents=True)
+
+        def repo_info(self, name):
+            return SimpleNamespace(private=not (tmp_path / "was-public").exists())
 
         def create_commit(self, name, operations, commit_message):
             for each in operations:
@@ -58,6 +64,7 @@ def test_what_arrives_hears_and_has_a_card_that_names_it(model, hub, capsys):
     names = {str(path.relative_to(hub)) for path in hub.rglob("*") if path.is_file()}
     assert {"model.safetensors", "codebook/codebook.json", "spire.json", "README.md"} <= names
     assert not names & {"run.json", "notes.txt", "codebook/.hidden"}
+    assert not any(name.startswith(("checkpoint", "tokenizer_old")) for name in names)
     card = (hub / "README.md").read_text()
     assert head(card)["license"] == "apache-2.0" and "--model me/hears" in card and 'from_pretrained("me/hears")' in card
     from spire_ray import SpeechToText
@@ -65,6 +72,13 @@ def test_what_arrives_hears_and_has_a_card_that_names_it(model, hub, capsys):
     clip = clips()[0]["path"]
     before, after = (SpeechToText.from_pretrained(str(place)).transcribe(clip).text for place in (model, hub))
     assert before == after
+
+
+def test_what_is_to_be_private_does_not_go_to_a_repository_that_is_public(model, hub, tmp_path, capsys):
+    (tmp_path / "was-public").touch()
+    assert publish.main([str(model), "me/hears", "--license", "apache-2.0", "--private"]) == 2
+    assert "--private: me/hears is there already and public" in capsys.readouterr().err
+    assert not (hub / "model.safetensors").exists()
 
 
 def test_a_dry_run_sends_nothing(model, hub, capsys):

@@ -1,10 +1,12 @@
 """The speech behind the rows of a report, as small files inside its page."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from spire_ray.audio import decode, inline
 from spire_ray.audio.source import AudioError
-from spire_ray.core import storage
+from spire_ray.core import access, storage
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.evaluation import test_set
 from spire_ray.manifest import reader, recording
@@ -13,25 +15,43 @@ _LONGEST = 60.0
 """Seconds of a clip that goes into the page."""
 
 
-def manifest(folder: str) -> tuple[str, Mapping[str, str]]:
-    """The manifest that an evaluation heard, or that its units were made of, and its columns; empty where nothing says it."""
+@dataclass(frozen=True)
+class Source:
+    """Where the speech of an evaluation is."""
+
+    manifest: str = ""
+    """That it heard, or that its units were made of; empty where nothing says it."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    storage: Mapping[str, Any] = field(default_factory=dict)
+    """What its rows may name."""
+
+
+def source(folder: str) -> Source:
+    """From the records of the evaluation and of what it was made of."""
     place = storage.join(folder, RUN_FILE)
     said = storage.read_json(place)["resolved"] if storage.exists(place) else {}
     if answers := said.get("hypotheses"):
-        return manifest(answers)
-    source = said.get("audio") or said.get("data") or said.get("manifest") or ""
-    if source and test_set.has_units(source):
-        return manifest(source)
-    return source, said.get("columns") or {}
+        return source(answers)
+    made = said.get("audio") or said.get("data") or said.get("manifest") or ""
+    if made and test_set.has_units(made):
+        return source(made)
+    return Source(made, said.get("columns") or {}, said.get("storage") or {})
 
 
 def heard(rows: Mapping[str, set[str]]) -> dict[tuple[str, str], str]:
-    """Some ids by folder of an evaluation → (folder, utt_id) → data URI of an Ogg file, as far as their speech can be had."""
+    """Some ids by folder of an evaluation → (folder, utt_id) → data URI of an Ogg file, as far as their speech can be had.
+
+    Only what the evaluation itself was allowed to read is read. A line says why none of a folder is heard.
+    """
     found: dict[tuple[str, str], str] = {}
     for folder, ids in rows.items():
-        source, columns = manifest(folder)
-        if source and storage.exists(storage.first(source)):
-            found |= {(folder, utt_id): made for utt_id, made in _of(source, columns, ids)}
+        try:
+            given = source(folder)
+            with access.under(given.storage):
+                if given.manifest and storage.exists(storage.first(given.manifest)):
+                    found |= {(folder, utt_id): made for utt_id, made in _of(given.manifest, given.columns, ids)}
+        except Exception as error:  # of any library below fsspec: a report does without its clips
+            print(f"  {folder}: its speech is not to be had: {type(error).__name__}: {' '.join(str(error).split())}")
     return found
 
 

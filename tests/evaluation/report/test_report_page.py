@@ -123,6 +123,21 @@ def test_the_speech_of_a_row_is_found_from_the_records_of_the_evaluation(tmp_pat
     assert clips.heard({str(tmp_path / "nothing"): {"a"}}) == {}
 
 
+def test_a_report_hears_no_more_than_its_evaluation_was_allowed_to(tmp_path, capsys):
+    scored = made.results(str(tmp_path), rows=160)
+    spoken(scored)
+    place = tmp_path / "answers" / "run.json"
+    record = json.loads(place.read_text())
+    record["resolved"]["storage"] = {"schemes": [], "roots": [str(tmp_path / "elsewhere")], "largest_gb": 4.0}
+    place.write_text(json.dumps(record))
+    assert clips.heard({scored: {"clip-0003"}}) == {}
+    record["resolved"] |= {"storage": {}, "data": str(tmp_path / "talks.jsonl")}
+    place.write_text(json.dumps(record))
+    (tmp_path / "talks.jsonl").write_text("no manifest")
+    assert clips.heard({scored: {"clip-0003"}}) == {}
+    assert "its speech is not to be had" in capsys.readouterr().out
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium on this machine")
 def test_a_browser_filters_the_errors_and_plays_them(tmp_path, ray_session):
