@@ -70,8 +70,9 @@ def _license(path: str, given: Any) -> LicenseSettings:
 
 
 def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, dict[str, int]]:
-    """Bring everything; how many rows of each corpus, how many were refused, and how many found no translation elsewhere.
+    """Bring what is not there yet.
 
+    Returns how many rows of each corpus there are then, how many were refused, and how many found no translation elsewhere.
     Raises ValueError, before any work, for what cannot be had.
     """
     corpora = [catalogue.corpus(name, folder) for name in recipe.corpora]
@@ -81,24 +82,44 @@ def fetch(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> dict[str, 
     for name, copy in recipe.local.items():
         if not Path(copy).exists():
             raise ValueError(f"local.{name}={copy}: not found")
-    givers = {corpus.translations_of for corpus in corpora if corpus.translations_of}
+    asked = _splits(corpora, recipe)
     for corpus in corpora:
-        for split in recipe.splits if corpus.name not in givers else ():
+        for split in asked[corpus.name]:
             corpus.patterns(split)
         if corpus.translations_of and corpus.translations_of not in recipe.corpora:
             raise ValueError(f"corpora: {corpus.name} takes its translations of {corpus.translations_of}; add that")
     for corpus in corpora:
         license.check_corpus(corpus.name, corpus.license, recipe.license.accept)
+    lacking = [model for model in recipe.models if not _has_model(to, model)]
     for model in recipe.models:
         there = storage.join(to, "models", _short(model))
         license.check(model, recipe.license.accept, there if storage.exists(there) else "")
-    for model in recipe.models:
+    for model in lacking:
         _fetch_model(model, to)
-    found = {}
-    for corpus in sorted(corpora, key=lambda corpus: corpus.name not in givers):
-        splits = tuple(corpus.splits) if corpus.name in givers else recipe.splits
-        found[corpus.name] = _fetch_corpus(corpus, recipe, splits, to)
-    return found
+    givers = {corpus.translations_of for corpus in corpora}
+    return {
+        corpus.name: _fetch_corpus(corpus, recipe, asked[corpus.name], to)
+        for corpus in sorted(corpora, key=lambda corpus: corpus.name not in givers)
+    }
+
+
+def is_there(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> bool:
+    """Whether everything has been brought already. Raises ValueError for a model that is there in another revision."""
+    models = [_has_model(to, model) for model in recipe.models]
+    asked = _splits([catalogue.corpus(name, folder) for name in recipe.corpora], recipe)
+    return all(models) and all(set(splits) <= _brought(storage.join(to, name)) for name, splits in asked.items())
+
+
+def _splits(corpora: Sequence[Corpus], recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Corpus → what is wanted of it: of one that another takes its translations of, everything."""
+    givers = {corpus.translations_of for corpus in corpora}
+    return {corpus.name: tuple(corpus.splits) if corpus.name in givers else recipe.splits for corpus in corpora}
+
+
+def _brought(folder: str) -> set[str]:
+    """Splits of a corpus that are there as a whole."""
+    path = storage.join(folder, CORPUS_FILE)
+    return set(storage.read_json(path).get("splits", ())) if storage.exists(path) else set()
 
 
 def _short(model: str) -> str:
@@ -106,44 +127,55 @@ def _short(model: str) -> str:
     return model.partition("@")[0].rsplit("/", 1)[-1]
 
 
+def _model_mark(to: str, model: str) -> str:
+    return storage.join(to, "models", FETCHED, f"{_short(model)}.json")
+
+
+def _has_model(to: str, model: str) -> bool:
+    """Raises ValueError where its folder holds another model or another revision."""
+    if not storage.exists(mark := _model_mark(to, model)):
+        return False
+    if (there := storage.read_json(mark)["model"]) != model:
+        raise ValueError(f"{to}/models/{_short(model)}: holds {there}, not {model}; choose another folder or remove this one")
+    return True
+
+
 def _fetch_model(model: str, to: str) -> None:
     from huggingface_hub import snapshot_download
 
+    if _has_model(to, model):
+        return
     name, _, revision = model.partition("@")
-    short = _short(model)
-    mark = storage.join(to, "models", FETCHED, f"{short}.json")
-    if not storage.exists(mark):
-        with places.asked(name):
-            brought = snapshot_download(name, revision=revision or None)
-        copies.upload(brought, storage.join(to, "models", short))
-        storage.write_json(mark, {"model": model})
-    elif (there := storage.read_json(mark)["model"]) != model:
-        raise ValueError(f"{to}/models/{short}: holds {there}, not {model}; choose another folder or remove this one")
+    with places.asked(name):
+        brought = snapshot_download(name, revision=revision or None)
+    copies.upload(brought, storage.join(to, "models", _short(model)))
+    storage.write_json(_model_mark(to, model), {"model": model})
 
 
 def _fetch_corpus(corpus: Corpus, recipe: Recipe, splits: Sequence[str], base: str) -> dict[str, int]:
     to = storage.join(base, corpus.name)
-    counts = {"rows": 0, "refused": 0} | ({"untranslated": 0} if corpus.translations_of else {})
     translations = _translations(storage.join(base, corpus.translations_of)) if corpus.translations_of else None
     form = {"preparation": corpus.preparation, "casing": recipe.casing}
+    there = [name for name in storage.listing(storage.join(to, "_done")) if name.endswith(".json")]
+    done = {name: storage.read_json(storage.join(to, "_done", name)) for name in there}
+    for mark in done.values():
+        if differing := [f"{key}={mark[key]}" for key in form if mark[key] != form[key]]:
+            said = f"{mark['file']} was prepared with {', '.join(differing)}"
+            raise ValueError(f"{to}: {said}; choose another folder or remove this one")
     audio = _Audio(to)
     for split in splits:
-        for number, (name, local) in enumerate(places.places(corpus, recipe.local.get(corpus.name, ""), split)):
-            mark = storage.join(to, "_done", f"{split}-{number:05d}.json")
-            if not storage.exists(mark):
+        for number, (file, local) in enumerate(places.places(corpus, recipe.local.get(corpus.name, ""), split)):
+            if (name := f"{split}-{number:05d}.json") not in done:
                 rows = readers.prepared(corpus, readers.read(corpus, local(), split), recipe.casing)
-                written = _write(map(audio.taken, _translated(rows, translations)), to, f"{split}-{number:05d}")
-                storage.write_json(mark, {"file": name, **form, **written})
-            done = storage.read_json(mark)
-            if differing := [f"{key}={done[key]}" for key in form if done[key] != form[key]]:
-                raise ValueError(
-                    f"{to}: {name} was prepared with {', '.join(differing)}; choose another folder or remove this one"
-                )
-            counts = {key: counts[key] + done[key] for key in counts}
+                written = _write(map(audio.taken, _translated(rows, translations)), to, name.removesuffix(".json"))
+                done[name] = {"file": file, **form, **written}
+                storage.write_json(storage.join(to, "_done", name), done[name])
+    counted = ("rows", "refused", *(("untranslated",) if corpus.translations_of else ()))
+    counts = {key: sum(mark[key] for mark in done.values()) for key in counted}
     if not counts["rows"]:
         raise ValueError(f"{corpus.name}: no rows of the splits {', '.join(splits)}")
-    said = {"corpus": corpus.name, "license": corpus.license, "hub": corpus.hub, **form, **counts}
-    storage.write_json(storage.join(to, CORPUS_FILE), said)
+    facts = {"corpus": corpus.name, "license": corpus.license, "hub": corpus.hub, **form, **counts}
+    storage.write_json(storage.join(to, CORPUS_FILE), {**facts, "splits": sorted(_brought(to) | set(splits))})
     return counts
 
 

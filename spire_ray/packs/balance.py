@@ -7,10 +7,10 @@ among themselves, so that the task brings what it would bring.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from spire_ray.packs import mixture
-from spire_ray.settings import PackSettings, SourceSettings
+from spire_ray.settings import BalanceSettings, PackSettings, SourceSettings
 
 Sums = Mapping[str, float]
 """Language, direction or source → how much there is of it, in the measure of its budget or in tokens."""
@@ -22,6 +22,21 @@ class Target:
 
     there: float
     wanted: float
+
+
+def check(settings: PackSettings) -> None:
+    """Raise ValueError for a setting of the balance, or of a source, that would decide nothing."""
+    given, without = settings.balance, BalanceSettings()
+    for field in fields(given):
+        if not given.by and (value := getattr(given, field.name)) != getattr(without, field.name):
+            raise ValueError(f"balance.{field.name}={value:g}: nothing is balanced; set balance.by")
+    for source in settings.sources:
+        if source.max_epochs != SourceSettings.max_epochs:
+            said = f"sources.{mixture.name(source)}.max_epochs={source.max_epochs:g}"
+            if given.by:
+                raise ValueError(f"{said}: beside balance.by it is balance.max_epochs that says how often a row may be used")
+            if not (source.tokens or source.units):
+                raise ValueError(f"{said}: a source without a budget is repeated by weight")
 
 
 def measure(source: SourceSettings) -> str:

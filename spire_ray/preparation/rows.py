@@ -1,4 +1,4 @@
-"""One row of a manifest → the rows that it becomes, with their figures, or the reason why it becomes none."""
+"""One row of a manifest → the rows that it becomes, with their figures, or the reason why it, or a piece of it, becomes none."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,37 +80,46 @@ class Preparation:
         return alignments.read(where, names, "words") if where else {}
 
     def made(self, row: Row, samples: np.ndarray, words: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Row]:
-        """Rows of `PREPARED`. Raises Unusable."""
+        """Rows of `PREPARED`, and, of pieces that are left out by themselves, of `REJECTED`.
+
+        Raises Unusable where all of the row is left out.
+        """
         speech = self._settings.speech
-        row = self._told(row | dict.fromkeys(FIGURES.names))
+        cut = bool(self._detector and speech.cut_seconds and len(samples) > speech.cut_seconds * SAMPLE_RATE)
+        row = self._identified(row | dict.fromkeys(FIGURES.names))
+        if not cut:  # of what is cut, each piece has a text of its own
+            row = self._normalized(row)
         found = self._detector(from_pcm(samples), speech.threshold) if self._detector else None
-        if found is not None and sum(end - begin for begin, end in found) < speech.least_seconds:
-            raise Unusable(f"no speech: {sum(end - begin for begin, end in found):.2f} s of {len(samples) / SAMPLE_RATE:.2f} s")
-        if found is None or not speech.cut_seconds or len(samples) <= speech.cut_seconds * SAMPLE_RATE:
+        spoken = sum(end - begin for begin, end in found or ())
+        if found is not None and (spoken < speech.least_seconds or (cut and not found)):
+            raise Unusable(f"no speech: {spoken:.2f} s of {len(samples) / SAMPLE_RATE:.2f} s")
+        if found is None or not cut:
             yield self._measured(row, samples, found)
             return
         pieces = list(activity.pieces(found, speech.cut_seconds, speech.longest_pause))
         yield from self._pieces(row, samples, pieces, found, words.get(row["utt_id"]))
 
-    def _told(self, row: Row) -> Row:
-        """The row with its transcript by the rules and its language, where these are asked for."""
+    def _identified(self, row: Row) -> Row:
+        """The row with the language of its transcript, where that is asked for. Raises Unusable where it is another one."""
         text, wanted = row["text"], self._settings.transcripts
-        if not text or not text.strip():
+        if not wanted.identify or not text or not text.strip():
             return row
-        notes = []
-        if wanted.identify:
-            code, probability = texts.identified(text)
-            believed = probability >= wanted.confidence
-            if believed and row["language"] and code != row["language"]:
-                raise Unusable(f"transcript in another language: {code} ({probability:.2f}), the manifest says {row['language']}")
-            if believed and not row["language"]:
-                row, notes = row | {"language": code}, [IDENTIFIED]
-        if self._rules:
-            try:
-                row = row | {"text": texts.normalized(text, row["language"] or "", self._rules), "text_raw": text}
-            except Unfit as reason:
-                raise Unusable(str(reason)) from None
-        return row | {"note": "; ".join(notes) or None}
+        code, probability = texts.identified(text)
+        if probability < wanted.confidence or code == row["language"]:
+            return row
+        if row["language"]:
+            raise Unusable(f"transcript in another language: {code} ({probability:.2f}), the manifest says {row['language']}")
+        return row | {"language": code, "note": IDENTIFIED}
+
+    def _normalized(self, row: Row) -> Row:
+        """The row, or piece, with its transcript by the rules, where there are any. Raises Unusable."""
+        text = row["text"]
+        if not self._rules or not text or not text.strip():
+            return row
+        try:
+            return row | {"text": texts.normalized(text, row["language"] or "", self._rules), "text_raw": text}
+        except Unfit as reason:
+            raise Unusable(str(reason)) from None
 
     def _measured(self, row: Row, samples: np.ndarray, speech: Sequence[activity.Stretch] | None) -> Row:
         """The row with its figures. Raises Unusable for one beyond the limits."""
@@ -132,15 +141,18 @@ class Preparation:
         words: Sequence[Mapping[str, Any]] | None,
     ) -> Iterator[Row]:
         aligned = None if words is None else _Words(words, row["language"] or "")
-        note = _note(row, aligned, pieces)
+        note = "; ".join(filter(None, [row["note"], _note(row, aligned, pieces)]))
         for begin, end in pieces:
             first, last = round(begin * SAMPLE_RATE), min(len(samples), round(end * SAMPLE_RATE))
             of_piece = samples[first:last]
             text = (aligned.between(begin, end) or None) if aligned and row["text"] else None
             inside = [(max(begin, start), min(end, stop)) for start, stop in speech if start < end and stop > begin]
-            made = self._measured(row | {"duration": len(of_piece) / SAMPLE_RATE}, of_piece, inside)
-            told = {"utt_id": ids.piece(row["utt_id"], begin), "text": text, "translations": None, "text_raw": None, "note": note}
-            yield made | told | _place(row, begin, of_piece)
+            told = {"utt_id": ids.piece(row["utt_id"], begin), "text": text, "translations": None, "note": note}
+            piece = row | told | {"duration": len(of_piece) / SAMPLE_RATE} | _place(row, begin, of_piece)
+            try:
+                yield self._measured(self._normalized(piece), of_piece, inside)
+            except Unusable as reason:
+                yield piece | {"error": str(reason)}
 
 
 def _place(row: Row, begin: float, samples: np.ndarray) -> Row:

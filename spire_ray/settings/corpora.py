@@ -9,14 +9,15 @@ from spire_ray.settings.types import Operational
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings(StageSettings):
-    """Corpora and models → a folder or `s3://`, after which nothing is asked of the network. More of them may be named later."""
+    """Corpora and models → a folder or `s3://`, after which nothing is asked of the network. More may be named later."""
 
     stage: Literal["fetch"] = "fetch"
     corpora: Operational[tuple[str, ...]] = ()
     """Of the catalogue, `spire data show`."""
     models: Operational[tuple[str, ...]] = ()
-    """Hugging Face ids, `id@revision` to pin them."""
+    """Hugging Face ids, `id@revision` to pin them; another revision of one that is there is refused."""
     splits: Operational[tuple[str, ...]] = ("train",)
+    """Others that are named later come to those that are there."""
     casing: Literal["keep", "lower", "sentence"] = "keep"
     """What becomes of the transcripts."""
     local: Operational[dict[str, str]] = field(default_factory=dict)

@@ -69,8 +69,8 @@ class BalanceSettings:
     temperature: Fraction = 0.3
     """1: as they are; 0: as much of each."""
     max_epochs: PositiveFloat = 4.0
-    """How often a row may be used; what a language then lacks goes to the others. Four passes are nearly as good as new data
-    (Muennighoff et al. 2023, arXiv 2305.16264)."""
+    """How often a row of any source may be used, or its `weight` where that is more; what a language then lacks goes to the
+    others. Four passes are nearly as good as new data (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,8 @@ class SourceSettings:
     units: NonNegativeFloat = 0.0
     """Budget in deduplicated units, as Table 2 of the paper counts them, instead of `weight`."""
     max_epochs: PositiveFloat = 1.0
-    """With a budget: how often a row may be used. A source that falls short is reported."""
+    """With a budget: how often a row may be used. A source that falls short is reported. Beside `balance.by` that of `balance`
+    is the limit, and this one is refused."""
     format: Literal["cpt", "it"] = "cpt"
     """`cpt`: plain text between BOS and terminator, loss on every token; `it`: chat turns, loss on the answers."""
     filters: FilterSettings = field(default_factory=FilterSettings)

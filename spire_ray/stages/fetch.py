@@ -1,12 +1,14 @@
 """Corpora and models of a data recipe → a folder or a bucket."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from spire_ray.core import storage
-from spire_ray.core.provenance import CORPUS_FILE, FETCHED
 from spire_ray.core.stage import STAGES, Stage
 from spire_ray.runtime.job import Job
 from spire_ray.settings import FetchSettings
+
+if TYPE_CHECKING:
+    from spire_ray.corpora.fetch import Recipe
 
 
 def plan(settings: FetchSettings) -> Iterable[str]:
@@ -24,8 +26,23 @@ def run(job: Job[FetchSettings]) -> None:
     """Bring what is not there yet."""
     from spire_ray.corpora import fetch
 
-    settings = job.settings
-    recipe = fetch.Recipe(
+    found = fetch.fetch(_recipe(job.settings), job.settings.output)
+    for name, counts in found.items():
+        print(f"  {name}: {', '.join(f'{count} {key}' for key, count in counts.items())}")
+    job.facts |= {key: sum(counts[key] for counts in found.values()) for key in ("rows", "refused")}
+
+
+def grown(settings: FetchSettings) -> bool:
+    """Whether a corpus, a split or a model is named that has not been brought. Raises ValueError for another revision of one."""
+    from spire_ray.corpora import fetch
+
+    return not fetch.is_there(_recipe(settings), settings.output)
+
+
+def _recipe(settings: FetchSettings) -> "Recipe":
+    from spire_ray.corpora.fetch import Recipe
+
+    return Recipe(
         corpora=settings.corpora,
         models=settings.models,
         splits=settings.splits,
@@ -33,18 +50,6 @@ def run(job: Job[FetchSettings]) -> None:
         local=settings.local,
         license=settings.license,
     )
-    found = fetch.fetch(recipe, settings.output)
-    for name, counts in found.items():
-        print(f"  {name}: {', '.join(f'{count} {key}' for key, count in counts.items())}")
-    job.facts |= {key: sum(counts[key] for counts in found.values()) for key in ("rows", "refused")}
-
-
-def grown(settings: FetchSettings) -> bool:
-    """Whether a corpus or a model is named that has not been brought."""
-    brought = [storage.join(settings.output, name, CORPUS_FILE) for name in settings.corpora]
-    short = [model.partition("@")[0].rsplit("/", 1)[-1] for model in settings.models]
-    brought += [storage.join(settings.output, "models", FETCHED, f"{name}.json") for name in short]
-    return not all(storage.exists(place) for place in brought)
 
 
 STAGES.register("fetch", Stage(FetchSettings, plan, run, uses="huggingface_hub", grown=grown))

@@ -12,7 +12,7 @@ from typing import Any
 from spire_ray.core import storage, tables
 from spire_ray.core.provenance import datasets_of, licenses_of, lineage
 from spire_ray.core.stage import STAGES, Stage
-from spire_ray.packs import card, choice, conversations, mixture, tokens
+from spire_ray.packs import balance, card, choice, conversations, mixture, tokens
 from spire_ray.runtime import cluster, nodes
 from spire_ray.runtime.job import Job
 from spire_ray.settings import PackSettings, SourceSettings
@@ -29,6 +29,7 @@ def plan(settings: PackSettings) -> Iterable[str]:
     mixture.check(settings.sources)
     if not settings.sources:
         raise ValueError("sources: name at least one")
+    balance.check(settings)
     if settings.sequence_length < 2:
         raise ValueError(f"sequence_length={settings.sequence_length}: a row holds 2 tokens at least")
     if settings.to == "jsonl" and settings.packing == "megatron":

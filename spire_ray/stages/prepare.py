@@ -174,7 +174,8 @@ class PrepareShard:
             try:
                 if error:
                     raise rows.Unusable(error)
-                kept += list(self._prepare.made(row, samples, words))
+                for made in self._prepare.made(row, samples, words):
+                    (left if "error" in made else kept).append(made)
             except rows.Unusable as reason:
                 left.append(row | dict.fromkeys(rows.FIGURES.names) | {"error": str(reason)})
         return kept, left

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from spire_ray.core import config
+from spire_ray.core import config, storage
 from spire_ray.corpora import fetch
 from spire_ray.corpora.fetch import Recipe
 from spire_ray.settings.common import LicenseSettings
@@ -265,3 +265,34 @@ def test_the_stage_fetches_what_is_named_and_goes_on_when_more_is(hub, tmp_path)
     assert stage.grown(more) and config.identity(more) == config.identity(settings)
     with pytest.raises(ValueError, match="corpus 'klingon' is unknown"):
         list(stage.plan(config.validate(given | {"corpora": ["klingon"]})))
+
+
+def test_splits_that_are_named_later_are_brought_and_another_revision_of_a_model_is_refused(hub, tmp_path):
+    from spire_ray.stages import fetch as stage
+
+    given = {"stage": "fetch", "output": str(tmp_path / "to"), "corpora": ["flores-plus"], "splits": ["devtest"]}
+    given |= {"models": ["some/model@v1"], "license": {"accept": ["some/model"]}}
+    corpus = tmp_path / "to" / "flores-plus" / "corpus.json"
+
+    def settings(**changes):
+        return config.validate(given | changes)
+
+    def run(settings):
+        stage.run(SimpleNamespace(settings=settings, facts={}))
+        return {key: storage.read_json(str(corpus))[key] for key in ("splits", "rows")}
+
+    assert run(settings()) == {"splits": ["devtest"], "rows": 1} and not stage.grown(settings())
+    more = settings(splits=["dev"])
+    asked = len(hub)
+    assert stage.grown(more) and run(more) == {"splits": ["dev", "devtest"], "rows": 2}
+    assert hub[asked:] and not any("devtest" in file for file in hub[asked:])  # the new split alone
+    assert not any(stage.grown(settings(splits=splits)) for splits in (["dev"], ["devtest"], ["dev", "devtest"]))
+    asked = len(hub)
+    for model in ("some/model@v2", "some/model", "other/model@v1"):
+        with pytest.raises(ValueError, match=f"models/model: holds some/model@v1, not {model}; choose another folder"):
+            stage.grown(settings(models=[model]))
+        with pytest.raises(ValueError, match="holds some/model@v1"):  # before anything else is brought
+            run(settings(models=["new/one", model], license={"accept": ["new/one", model, "some/model"]}))
+    assert len(hub) == asked
+    with pytest.raises(ValueError, match="was prepared with casing=keep"):  # a split that was not there would be another way
+        fetch.fetch(Recipe(corpora=("flores-plus",), splits=("dev",), casing="lower"), str(tmp_path / "to"))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from spire_ray.packs import balance, card, choice, mixture, pack, tokens
 from spire_ray.settings import BalanceSettings, PackSettings, SourceSettings
+from spire_ray.stages import pack as pack_stage
 from spire_ray.text.tokenizer import SpeechTokenizer
 
 SIZES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(1, 1e9), min_size=1)
@@ -115,3 +116,29 @@ def test_any_source_language_makes_every_direction_into_the_target(packed):
     assert account["available"]["documents"] == 2 * 1240
     with pytest.raises(ValueError, match="source_language=any: asr is of speech"):
         packed([{"task": "asr", "source_language": "any"}])
+
+
+@pytest.mark.parametrize(
+    ("balanced", "source", "reason"),
+    [
+        (
+            {"by": "language"},
+            {"tokens": 9.0, "max_epochs": 2.0},
+            r"sources\.text\.max_epochs=2: beside balance\.by it is balance",
+        ),
+        ({"by": "source"}, {"max_epochs": 0.5}, r"sources\.text\.max_epochs=0\.5: beside balance\.by"),
+        ({}, {"weight": 2.0, "max_epochs": 2.0}, r"sources\.text\.max_epochs=2: a source without a budget is repeated by weight"),
+        ({"max_epochs": 8.0}, {}, r"balance\.max_epochs=8: nothing is balanced; set balance\.by"),
+        ({"temperature": 1.0}, {}, r"balance\.temperature=1: nothing is balanced"),
+        ({}, {"tokens": 9.0, "max_epochs": 2.0}, ""),
+        ({"by": "language", "max_epochs": 2.0}, {"tokens": 9.0}, ""),
+    ],
+)
+def test_how_often_a_row_may_be_used_is_said_in_one_place_and_refused_in_any_other(balanced, source, reason):
+    sources = (SourceSettings(task="text", data="d", **source),)
+    settings = PackSettings(model="m", output="o", sources=sources, balance=BalanceSettings(**balanced))
+    if not reason:
+        assert list(pack_stage.plan(settings))
+        return
+    with pytest.raises(ValueError, match=reason):
+        pack_stage.plan(settings)

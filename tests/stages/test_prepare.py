@@ -107,6 +107,49 @@ def test_a_piece_keeps_its_words_where_they_are_aligned(job, tmp_path):
     assert made["long#000000200"]["note"] == "cut at pauses; transcript kept by alignment, words outside of speech lost"
 
 
+def test_a_bad_piece_is_left_out_alone_and_the_rest_of_the_recording_stays(job, tmp_path):
+    recording = sound(5, [(0.2, 1.0), (3.2, 4.0)])
+    recording[round(3.2 * RATE) :] = np.clip(recording[round(3.2 * RATE) :], -0.2, 0.2)
+    soundfile.write(tmp_path / "long.wav", recording, RATE)
+    made = job()
+    assert list(made) == ["long#000000200", "short"]
+    left = {row["utt_id"]: row for row in tables.read(f"{tmp_path}/out/rejected").to_pylist()}
+    bad = left["long#000003200"]
+    assert bad["error"].startswith("clipped: ") and "long" not in left
+    assert (bad["offset"], bad["duration"]) == (pytest.approx(3.2), pytest.approx(0.8))
+    (mark,) = marks.by_shard(f"{tmp_path}/out", marks.Mark).values()
+    assert mark.rows == 6 and mark.rejected == {"clipped": 2, "no speech": 1, "no such file": 1}
+
+
+@pytest.mark.parametrize("here", ["two", "nowhere", "all of three"])
+def test_each_piece_passes_the_rules_by_itself(job, tmp_path, here):
+    rules = {"two": "- {reject: two}\n", "nowhere": "- {reject: lost|FOUR}\n", "all of three": "- {delete: three|four}\n"}
+    (tmp_path / "rules.yaml").write_text(rules[here] + "- {casing: sentence}\n")
+    speech = {"detector": "loud", "cut_seconds": 2.0, "longest_pause": 1.0, "alignments": f"{tmp_path}/words.parquet"}
+    made = job(speech=speech, transcripts={"rules": f"{tmp_path}/rules.yaml"})
+    pieces = {name: (row["text"], row["text_raw"]) for name, row in made.items() if name.startswith("long")}
+    left = {row["utt_id"]: row for row in tables.read(f"{tmp_path}/out/rejected").to_pylist()}
+    first, second = {"long#000000200": ("One two", "one two")}, {"long#000003200": ("Three four", "three four")}
+    # what a rule rejects elsewhere in the hour, as no piece says it, rejects nothing
+    assert pieces == {"two": second, "nowhere": first | second, "all of three": first}[here]
+    reasons = {name: (row["text"], row["error"]) for name, row in left.items() if name.startswith("long")}
+    assert (
+        reasons
+        == {
+            "two": {"long#000000200": ("one two", "transcript has two")},
+            "nowhere": {},
+            "all of three": {"long#000003200": ("three four", "no text")},
+        }[here]
+    )
+
+
+def test_a_recording_without_any_speech_is_rejected_and_not_lost(job, tmp_path):
+    soundfile.write(tmp_path / "long.wav", sound(5, []), RATE)
+    made = job(speech={"detector": "loud", "cut_seconds": 2.0, "least_seconds": 0.0})
+    left = {row["utt_id"]: row["error"] for row in tables.read(f"{tmp_path}/out/rejected").to_pylist()}
+    assert left["long"] == "no speech: 0.00 s of 5.00 s" and "long" not in made
+
+
 def test_pieces_of_audio_inside_a_parquet_file_carry_their_own(job, tmp_path):
     buffer = io.BytesIO()
     soundfile.write(buffer, sound(5, [(0.2, 1.0), (3.2, 4.0)]), RATE, format="WAV")
