@@ -226,7 +226,7 @@ jobs = json.loads(state.read_text())
 if sys.argv[1] == "apply":
     name = [line.split(": ")[1] for line in sys.stdin.read().split("kind: RayJob")[1].splitlines() if "  name: " in line][0]
     jobs["applied"].append(name)
-    jobs.setdefault(name, "Failed" if name in jobs["bad"] else "Complete")
+    jobs.setdefault(name, jobs["bad"].get(name, "Complete"))
 elif sys.argv[1] == "delete":
     jobs.pop(sys.argv[3])
 elif sys.argv[3] in jobs:
@@ -235,23 +235,24 @@ state.write_text(json.dumps(jobs))
 """
 
 
-def test_jobs_are_run_in_their_order_and_the_same_call_goes_on_after_a_failure(values, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("end", "tool"), [("Failed", "logs job/"), ("ValidationFailed", "describe rayjob ")])
+def test_jobs_are_run_in_their_order_and_the_same_call_goes_on_after_a_failure(values, tmp_path, monkeypatch, capsys, end, tool):
     state = tmp_path / "state.json"
     some = [job for job in yaml.safe_load(values.read_text())["jobs"] if job["name"] in ("fetch", "codebook", "extend", "report")]
     values = tmp_path / "some.yaml"
     values.write_text(manifests.written({"jobs": some}))
-    state.write_text(json.dumps({"applied": [], "bad": ["spire-ray-codebook"]}))
+    state.write_text(json.dumps({"applied": [], "bad": {"spire-ray-codebook": end}}))
     (tmp_path / "kubectl").write_text(KUBECTL.format(state=str(state)))
     (tmp_path / "kubectl").chmod(0o755)
     (tmp_path / "helm").symlink_to(HELM)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     call = ["apply", str(values), "--chart", str(CHART), "--seconds", "0"]
     assert cluster.main(call) == 2
-    assert "spire-ray-codebook: failed; `kubectl logs job/spire-ray-codebook` says why" in capsys.readouterr().err
+    assert f"spire-ray-codebook: failed; `kubectl {tool}spire-ray-codebook` says why" in capsys.readouterr().err
     jobs = [f"spire-ray-{job['name']}" for job in some]
     known = json.loads(state.read_text())
     assert known["applied"] == jobs[:2]
-    state.write_text(json.dumps({**known, "bad": [], "applied": []}))
+    state.write_text(json.dumps({**known, "bad": {}, "applied": []}))
     kubernetes.apply([str(values)], str(CHART), "spire-ray", 0)
     assert capsys.readouterr().out.splitlines()[-1] == "spire-ray-report: Complete"
     assert json.loads(state.read_text())["applied"] == jobs

@@ -9,6 +9,8 @@ import yaml
 from spire_ray.core import storage
 
 _TEMPLATE = "templates/rayjob.yaml"
+_FAILED = ("Failed", "ValidationFailed")
+"""How KubeRay says that a RayJob ended badly; of the second there is no job whose logs could be read."""
 _STATUS = "jsonpath={.status.jobDeploymentStatus}"
 
 
@@ -24,18 +26,19 @@ def apply(values: Sequence[str], chart: str, release: str, seconds: float) -> No
     for job in (each["name"] for each in jobs):
         manifest = _called("helm", "template", release, chart, *given, "--set", f"only={job}", "--show-only", _TEMPLATE)
         name = next(d["metadata"]["name"] for d in yaml.safe_load_all(manifest) if d and d["kind"] == "RayJob")
-        if _status(name) == "Failed":
+        if _status(name) in _FAILED:
             _called("kubectl", "delete", "rayjob", name)
         _called("kubectl", "apply", "--filename", "-", given=manifest)
         shown = ""
-        while (status := _status(name)) not in ("Complete", "Failed"):
+        while (status := _status(name)) not in ("Complete", *_FAILED):
             if status != shown:
                 print(f"{name}: {status or 'asked for'}", flush=True)
             shown = status
             time.sleep(seconds)
         print(f"{name}: {status}", flush=True)
-        if status == "Failed":
-            raise ValueError(f"{name}: failed; `kubectl logs job/{name}` says why; the same command goes on from it")
+        if status in _FAILED:
+            tool = f"logs job/{name}" if status == "Failed" else f"describe rayjob {name}"
+            raise ValueError(f"{name}: failed; `kubectl {tool}` says why; the same command goes on from it")
 
 
 def _status(name: str) -> str:

@@ -10,6 +10,7 @@ from spire_ray.settings import (
     EvaluateSettings,
     FitCodebookSettings,
     GenerateSettings,
+    HarnessSettings,
     LabelSettings,
     PseudoLabelSettings,
     ServeSettings,
@@ -67,7 +68,7 @@ def count(settings: StageSettings) -> float:
 def _of_inference(name: str, settings: StageSettings, planned: shapes.Planned, given: Mapping[str, str] | None) -> float:
     """Bytes of one worker. Two that share a card share it evenly."""
     total: float = _CONTEXT
-    if not isinstance(settings, PseudoLabelSettings):
+    if not isinstance(settings, PseudoLabelSettings | HarnessSettings):
         seconds = settings.batch_seconds if isinstance(settings, LabelSettings) else _BATCH_SECONDS
         total += _ENCODER + seconds * _WAVE
     if isinstance(settings, LabelSettings | FitCodebookSettings):
@@ -80,6 +81,8 @@ def _of_inference(name: str, settings: StageSettings, planned: shapes.Planned, g
 def _models(settings: StageSettings) -> list[str]:
     if isinstance(settings, GenerateSettings | EvaluateSettings):
         return [model.model for model in settings.models if model.model and model.system == "llm"]
+    if isinstance(settings, HarnessSettings):
+        return [model.model for model in settings.models]
     return [settings.model] if isinstance(settings, PseudoLabelSettings | ServeSettings) and settings.model else []
 
 

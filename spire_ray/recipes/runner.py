@@ -39,16 +39,15 @@ def load(path: str, overrides: list[str]) -> RecipeSettings:
     """
     data = config.read(path)
     folder = os.path.dirname(path) or "."
+    changes: dict[str, Any] = {}
     if "extends" in data:
-        base = config.read(storage.join(folder, data.pop("extends")))
-        changes = data.pop("overrides", {})
-        data = {**base, **data, "variables": {**base.get("variables", {}), **data.get("variables", {})}}
-        unknown = set(changes) - {step["name"] for step in data["steps"]}
-        if unknown:
-            raise ValueError(f"{path}: overrides of unknown steps {', '.join(sorted(unknown))}")
-        for step in data["steps"]:
-            step["overrides"] = {**step.get("overrides", {}), **changes.get(step["name"], {})}
+        file, changes = data.pop("extends"), data.pop("overrides", {})
+        data = {**config.read(storage.join(folder, file)), "variables": {}, "steps": [{"recipe": file}], **data}
     data["steps"] = [each for step in data.get("steps", ()) for each in _included(step, folder, data)]
+    if unknown := set(changes) - {step["name"] for step in data["steps"]}:
+        raise ValueError(f"{path}: overrides of unknown steps {', '.join(sorted(unknown))}")
+    for step in (step for step in data["steps"] if step["name"] in changes):
+        step["overrides"] = {**step.get("overrides", {}), **changes[step["name"]]}
     names = sorted((step["name"] for step in data.get("steps", ())), key=len, reverse=True)
     for text in overrides:
         name = next((name for name in names if text.startswith(f"{name}.")), None)
@@ -72,10 +71,12 @@ def stages(recipe: RecipeSettings) -> dict[str, StageSettings]:
 def _included(step: dict[str, Any], folder: str, data: dict[str, Any]) -> list[dict[str, Any]]:
     """A step as it is written, or those of the recipe that it names, whose variables `data` takes where it has none."""
     if set(step) != {"recipe"}:
+        if "name" not in step:
+            raise ValueError(f"steps: {step}: needs a `name`, or `recipe` and nothing else")
         return [step]
     other = config.read(storage.join(folder, step["recipe"]))
-    if other.get("extends") or other["stage"] != config.RECIPE:
-        raise ValueError(f"steps: recipe={step['recipe']}: must be a recipe with steps of its own")
+    if other.get("extends") or other.get("stage") != config.RECIPE or "steps" not in other:
+        raise ValueError(f"{step['recipe']}: must be a recipe with steps of its own")
     data["variables"] = {**other.get("variables", {}), **data.get("variables", {})}
     place = os.path.dirname(step["recipe"])
     found = [each for one in other["steps"] for each in _included(one, storage.join(folder, place), data)]

@@ -1,6 +1,6 @@
 """The shape of every model that a recipe names: of its folder, of the step that will make it, or as expected."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spire_ray.core import storage
@@ -8,6 +8,19 @@ from spire_ray.recipes import plan
 from spire_ray.settings import ExportSettings, ExtendModelSettings, InitModelSettings, PackSettings, StageSettings, TrainSettings
 
 Planned = dict[str, StageSettings]
+
+
+def given(texts: Iterable[str]) -> dict[str, str]:
+    """Model → file of each MODEL=FILE. Raises ValueError for what is not one, and for a file that is not there."""
+    found = {}
+    for text in texts:
+        model, sign, path = text.partition("=")
+        if not (model and sign and path):
+            raise ValueError(f"shape={text}: expected MODEL=FILE, such as my/model=configs/shapes/llama-2-7b.json")
+        if not storage.exists(path):
+            raise ValueError(f"shape={text}: {path}: no such file")
+        found[model] = path
+    return found
 
 
 def of(model: str, planned: Planned, given: Mapping[str, str] | None = None) -> dict[str, Any] | None:

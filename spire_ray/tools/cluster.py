@@ -27,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         kubernetes.apply(options.values, options.chart, options.release, options.seconds)
         return 0
-    from spire_ray.recipes import manifests, runner
+    from spire_ray.recipes import manifests, runner, shapes
 
+    given = shapes.given(options.shape)
     recipe = runner.load(options.recipe, options.overrides)
-    shapes = dict(text.split("=", 1) for text in options.shape)
     print(f"# {options.recipe}, by `spire cluster render`")
-    print(manifests.written(manifests.values(recipe, shapes)), end="")
+    print(manifests.written(manifests.values(recipe, given)), end="")
     for text in manifests.given(recipe):
         print(f"to be there before the first job: {text}", file=sys.stderr)
     return 0

@@ -21,9 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", action="store_true", help="beside what finished steps have taken")
     parser.add_argument("--shape", action="append", default=[], metavar="MODEL=FILE", help="config.json of a model not there yet")
     options = parser.parse_intermixed_args(arguments)
-    from spire_ray.recipes import runner
+    from spire_ray.recipes import runner, shapes
     from spire_ray.recipes.costs import hardware, measure, prices, table, work
 
+    given = shapes.given(options.shape)
     recipe = runner.load(options.recipe, options.overrides)
     planned = runner.stages(recipe)
     if options.explain and options.explain not in planned:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.measure:
         print("measured: " + ", ".join(f"{name} {value:,.4g}" for name, value in measure.measure().items()))
     machine = hardware.of(options.hardware, planned)
-    costs = work.of(planned, machine, dict(text.split("=", 1) for text in options.shape))
+    costs = work.of(planned, machine, given)
     if options.explain:
         told = work.explained(options.explain, costs[options.explain])
     elif options.compare:

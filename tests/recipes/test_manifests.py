@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
-from spire_ray.recipes import manifests, runner
-from spire_ray.tools import cluster
+from spire_ray.recipes import manifests, room, runner
+from spire_ray.tools import cluster, plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +24,35 @@ def test_a_root_that_no_pod_sees_and_a_model_of_unknown_size_are_refused(capsys,
     assert cluster.main(["render", str(tmp_path / "r.yaml"), "--shape", shape]) == 0
     written = yaml.safe_load(capsys.readouterr().out)
     assert 20 < written["service"]["gpus"]["gib"] < 48 and written["jobs"] == []
+
+
+@pytest.mark.parametrize("command", [plan.main, lambda arguments: cluster.main(["render", *arguments])])
+def test_a_shape_that_says_no_file_is_refused_in_one_line(command, capsys):
+    for text, words in (
+        ("FOO", "expected MODEL=FILE"),
+        ("FOO=", "expected MODEL=FILE"),
+        ("FOO=no.json", "no.json: no such file"),
+    ):
+        assert command([str(ROOT / "configs/spire/spire.yaml"), "--shape", text]) == 2
+        told = capsys.readouterr()
+        assert f"error: shape={text}: {words}" in told.err and told.err.count("\n") == 1 and not told.out
+
+
+def test_a_harness_wants_cards_that_hold_its_largest_model_and_no_encoder(tmp_path):
+    shapes = {"large": f"{ROOT}/configs/shapes/llama-2-7b.json", "small": f"{ROOT}/configs/shapes/qwen3-0.6b.json"}
+
+    def gib(*models):
+        named = [{"name": model, "model": model} for model in models]
+        asked = {"stage": "harness", "output": "{root}/h", "models": named, "tasks": ["mmlu"], "gpus_per_worker": 1}
+        recipe = {"stage": "run", "title": "t", "root": str(tmp_path), "steps": [{"name": "h", "settings": asked}]}
+        need = room.of("h", runner.stages(runner.load(json.dumps(recipe), [])), shapes)
+        assert need.count == 1
+        return need.gib
+
+    assert gib("small", "large") == gib("large") > 2 * 6.7e9 / 2**30
+    assert 1.2e9 / 2**30 < gib("small") < 8  # an encoder with its batch takes 5.7 GiB more
+    with pytest.raises(ValueError, match="step h: nobody says how large their/model is"):
+        gib("large", "their/model")
 
 
 def test_the_report_of_a_recipe_is_its_last_job():

@@ -1,6 +1,7 @@
 """From corpora to a served SPIRE: every input is made by a step before, or is named as given."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,21 @@ def test_a_recipe_among_the_steps_brings_its_steps_with_its_variables_and_the_pl
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(outer))
     [settings] = runner.stages(runner.load(str(tmp_path / "r.yaml"), ["a.dtype=float32"])).values()
     assert (settings.output, settings.training, settings.dtype) == ("here/mine/model", "here/mine/train", "float32")
+
+
+def test_a_recipe_of_recipes_is_extended_from_another_folder_and_its_steps_are_overridden_by_name(tmp_path):
+    theirs = os.path.relpath(SPIRE / "spire.yaml", tmp_path)
+    mine = {"stage": "run", "extends": theirs, "root": "/mnt/mine", "overrides": {"cpt.train": {"training.seed": 7}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    recipe = runner.load(str(tmp_path / "mine.yaml"), ["serve.max_replicas=3"])
+    assert (recipe.title, recipe.root) == ("spire", "/mnt/mine")
+    changed, usual = runner.stages(recipe), runner.stages(runner.load(str(SPIRE / "spire.yaml"), ["root=/mnt/mine"]))
+    assert (changed["cpt.train"].training.seed, changed["serve"].max_replicas) == (7, 3)
+    assert [name for name in usual if usual[name] != changed[name]] == ["cpt.train", "serve"] and list(usual) == list(changed)
+    for wrong, words in (({"overrides": {"cpt": {"seed": 7}}}, "overrides of unknown steps cpt"), ({"steps": [{}]}, "a `name`")):
+        (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(mine | wrong))
+        with pytest.raises(ValueError, match=words):
+            runner.load(str(tmp_path / "wrong.yaml"), [])
 
 
 def test_a_recipe_whose_steps_were_run_one_by_one_has_a_record_of_them_and_a_report(tmp_path, monkeypatch, capsys):
