@@ -115,6 +115,68 @@ def test_what_nobody_says_is_shown_as_not_known(capsys, tmp_path):
     assert "did you mean cpu2" in capsys.readouterr().err
 
 
+def recipe(**steps):
+    """The corpus of the quickstart, 6350 rows, 6000 of them to train and 250 to test on, and steps that read it."""
+    corpus = {"name": "corpus", "settings": yaml.safe_load((ROOT / "configs/quickstart/corpus.yaml").read_text())}
+    rest = [{"name": name, "settings": {"output": f"{{root}}/{name}", **said}} for name, said in steps.items()]
+    return json.dumps({"stage": "run", "title": "t", "root": "/nowhere/r", "steps": [corpus, *rest]})
+
+
+def label(manifest, **more):
+    return {"stage": "label", "manifest": manifest, "codebook": "/nowhere/codebook", **more}
+
+
+def test_what_is_prepared_or_distorted_is_as_much_as_its_manifest_and_copies_are_counted():
+    conditions = ["noise=10.0", "babble=0", "speed=0.5"]
+    steps = {
+        "prepared": {"stage": "prepare", "manifest": "{root}/corpus"},
+        "units": label("{root}/prepared"),
+        "loud": {"stage": "distort", "data": "{root}/corpus", "conditions": conditions},
+        "loud.units": label("{root}/loud/noise=10/manifest.jsonl"),
+        "slow.units": label("{root}/loud/speed=0.5"),
+        "copied": label("{root}/corpus", augment={"copies": ["babble=0..20", "room=0.3"], "share": 0.25}),
+        "several": label("{root}/{corpus,prepared}"),
+    }
+    made = amounts.of(runner.stages(runner.load(recipe(**steps), [])))
+    assert made["units"].seconds == made["corpus"].seconds and made["units"].units > 200_000
+    assert made["loud"].rows == 3 * 250 and made["loud.units"].rows == 250
+    assert made["loud.units"].seconds == pytest.approx(made["corpus"].seconds * 250 / 6350)
+    assert made["slow.units"].seconds == pytest.approx(2 * made["loud.units"].seconds)
+    assert made["copied"].rows == 6350 + 6000 / 2 and made["copied"].of("train").rows == 1.5 * 6000
+    assert made["copied"].units / made["units"].units == pytest.approx(9350 / 6350)
+    assert made["several"].rows == 2 * 6350 and made["several"].of("test").rows == 500
+
+
+def test_a_step_that_nobody_has_measured_is_not_known_and_neither_is_what_reads_the_unknown(capsys):
+    source = {"task": "asr", "data": "{root}/theirs"}
+    steps = {
+        "prepared": {"stage": "prepare", "manifest": "{root}/corpus"},
+        "loud": {"stage": "distort", "data": "{root}/corpus"},
+        "score": {"stage": "score", "hypotheses": "{root}/hypotheses"},
+        "harness": {"stage": "harness", "models": [{"name": "m", "model": "m"}], "tasks": ["mmlu"], "gpus_per_worker": 1},
+        "theirs": label("{root}/{prepared,elsewhere}"),
+        "pack": {"stage": "pack", "model": "m", "sequence_length": 128, "sources": [source, {**source, "data": "{root}/corpus"}]},
+    }
+    assert plan.main([recipe(**steps), "--hardware", "h100x8"]) == 0
+    told = capsys.readouterr().out
+    for name in ("prepare", "distort", "score", "harness"):
+        step = {"prepare": "prepared", "distort": "loud"}.get(name, name)
+        assert f"not known, {step}: how long {name} works; nobody has measured it" in told
+    assert "not known, theirs: how much audio {root}/{prepared,elsewhere}".replace("{root}", "/nowhere/r") in told
+    assert "not known, pack: how many rows a source has" in told and "not known, corpus" not in told
+    assert re.search(r"^harness +\? +\?  ", told, re.M) and re.search(r"^the whole road +≥ [\d.]+ +≥ ", told, re.M)
+
+
+def test_a_step_of_unknown_time_is_compared_with_nothing(tmp_path, capsys):
+    text = recipe(prepared={"stage": "prepare", "manifest": "{root}/corpus"})
+    for settings in runner.stages(runner.load(text, [f"root={tmp_path}"])).values():
+        output = Output.open(settings)
+        output.begin(settings)
+        output.finish(seconds=17.0)
+    assert plan.main([text, f"root={tmp_path}", "--hardware", "cpu2", "--compare"]) == 0
+    assert re.search(r"^prepared +\? +17 s$", capsys.readouterr().out, re.M)
+
+
 def test_what_is_left_is_told_apart_and_what_is_done_is_compared_with_the_plan(tmp_path, capsys):
     planned = stages(root=tmp_path)
     for name in ("corpus", "base.init"):

@@ -11,7 +11,7 @@ from spire_ray.recipes.costs.hardware import Hardware
 from spire_ray.recipes.costs.prices import Prices
 from spire_ray.recipes.costs.work import Cost
 
-_HEAD = f"{'step':<22}{'rows':>9}{'hours':>9}{'tokens':>9}{'GPU-h':>9}{'time':>10}{'disk':>9}"
+_HEAD = f"{'step':<22}{'rows':>9}{'hours':>9}{'tokens':>9}{'GPU-h':>11}{'time':>12}{'disk':>9}"
 
 
 def lines(planned: shapes.Planned, costs: Mapping[str, Cost], hardware: Hardware, prices: Prices | None) -> Iterator[str]:
@@ -21,7 +21,7 @@ def lines(planned: shapes.Planned, costs: Mapping[str, Cost], hardware: Hardware
     cores = hardware.cores if not any(cost.gpus for cost in costs.values()) else hardware.cores * len(planned)
     total, beside = schedule.wall(planned, costs, cores, everything)
     yield f"{hardware.title}; time of each step beside the one that runs with it"
-    yield _HEAD + (f"{prices.currency:>11}" if prices else "") + "  figures"
+    yield _HEAD + (f"{prices.currency:>13}" if prices else "") + "  figures"
     for name in everything:
         yield _line(name, costs[name], beside[name], prices)
     begin = hardware["start.recipe"].value
@@ -40,18 +40,23 @@ def _line(name: str, cost: Cost, seconds: float, prices: Prices | None) -> str:
     made = cost.made
     hours = "?" if made.seconds is None else f"{made.seconds / 3600:,.1f}" if made.seconds else ""
     told = f"{name:<22}{'?' if made.rows is None else short(made.rows) if made.rows else '':>9}{hours:>9}"
-    told += f"{short(made.tokens) if made.tokens else '':>9}{f'{cost.gpu_hours:,.1f}' if cost.gpus else '':>9}"
-    told += f"{'?' if cost.unknown else clock(seconds):>10}{size(cost.disk) if cost.disk else '':>9}"
-    return told + (f"{prices.of(cost):>11,.2f}" if prices else "") + f"  {cost.how}"
+    told += f"{short(made.tokens) if made.tokens else '':>9}{_unless(cost, f'{cost.gpu_hours:,.1f}') if cost.gpus else '':>11}"
+    told += f"{_unless(cost, clock(seconds)):>12}{size(cost.disk) if cost.disk else '':>9}"
+    return told + (f"{_unless(cost, f'{prices.of(cost):,.2f}'):>13}" if prices else "") + f"  {cost.how}"
+
+
+def _unless(cost: Cost, told: str) -> str:
+    """A figure of a step, unless its time is not known."""
+    return "?" if cost.unknown else told
 
 
 def _sum(title: str, names: Sequence[str], costs: Mapping[str, Cost], seconds: float, prices: Prices | None) -> str:
     some = [costs[name] for name in names]
     at_least = "≥ " if any(cost.unknown for cost in some) else ""
     gpu_hours = sum(cost.gpu_hours for cost in some)
-    told = f"{title:<49}{f'{gpu_hours:,.1f}' if gpu_hours else '':>9}{at_least + clock(seconds):>10}"
+    told = f"{title:<49}{at_least + f'{gpu_hours:,.1f}' if gpu_hours else '':>11}{at_least + clock(seconds):>12}"
     told += f"{size(sum(cost.disk for cost in some)):>9}"
-    told += f"{sum(prices.of(cost) for cost in some):>11,.2f}" if prices else ""
+    told += f"{at_least + f'{sum(map(prices.of, some)):,.2f}':>13}" if prices else ""
     network, objects = sum(cost.network for cost in some), sum(cost.objects for cost in some)
     return told + (f"  {size(network)} fetched" if network else "") + (f"  {objects:,} objects" if objects else "")
 
@@ -66,15 +71,18 @@ def compared(planned: shapes.Planned, costs: Mapping[str, Cost], hardware: Hardw
         seconds = storage.read_json(path).get("seconds") if storage.exists(path) else None
         if seconds is not None:
             took[name] = float(seconds)
-            yield _compared(name, beside[name], took[name])
+            yield _compared(name, None if costs[name].unknown else beside[name], took[name])
     path = storage.join(root, runner.RECORD_FILE)
     if len(took) == len(planned) and storage.exists(path) and (whole := storage.read_json(path)["total"]):
-        yield _compared("the whole road", total + hardware["start.recipe"].value, float(whole))
+        known = not any(cost.unknown for cost in costs.values())
+        yield _compared("the whole road", total + hardware["start.recipe"].value if known else None, float(whole))
     elif len(took) < len(planned):
         yield f"{len(planned) - len(took)} of {len(planned)} steps have not ended"
 
 
-def _compared(name: str, planned: float, took: float) -> str:
+def _compared(name: str, planned: float | None, took: float) -> str:
+    if planned is None:
+        return f"{name:<22}{'?':>10}{clock(took):>10}"
     return f"{name:<22}{clock(planned):>10}{clock(took):>10}{100 * (planned - took) / max(took, 1e-9):>+9.0f} %"
 
 

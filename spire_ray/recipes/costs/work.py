@@ -16,9 +16,11 @@ from spire_ray.settings import (
     FetchSettings,
     FitCodebookSettings,
     GenerateSettings,
+    InitModelSettings,
     LabelSettings,
     PackSettings,
     PseudoLabelSettings,
+    ServeSettings,
     StageSettings,
     TrainSettings,
 )
@@ -112,9 +114,8 @@ class _Step:
 
     def cost(self) -> Cost:
         """All that is known."""
-        for kind, work in _WORK:
-            if isinstance(self.settings, kind):
-                work(self, self.settings)
+        work = next((work for kind, work in _WORK if isinstance(self.settings, kind)), _unknown)
+        work(self, self.settings)
         return self.result
 
     def add(self, what: str, amount: float, coefficient: str) -> None:
@@ -164,8 +165,9 @@ def _fetch(step: _Step, settings: FetchSettings) -> None:
 
 
 def _fit_codebook(step: _Step, settings: FitCodebookSettings) -> None:
-    there = step.read(settings.manifest).seconds
+    there = step.read(settings.manifest).of(settings.split).seconds
     seconds = min(settings.hours * 3600, there) if there else settings.hours * 3600
+    seconds *= 1 + amounts.copies(settings.augment)
     weights = references.has_weights(settings.encoder.name)
     hop = float(settings.encoder.options.get("hop_ms", 20))
     frames = seconds * 1000 / hop
@@ -188,6 +190,9 @@ def _label(step: _Step, settings: LabelSettings) -> None:
 
 def _pack(step: _Step, settings: PackSettings) -> None:
     made = step.result.made
+    if made.rows is None:
+        step.result.unknown = "how many rows a source has; its tokens or units say it"
+        return
     step.add("documents tokenised", made.documents, "documents")
     step.result.disk = made.tokens * _TOKEN_BYTES
 
@@ -240,6 +245,14 @@ def _answers(step: _Step, settings: GenerateSettings | EvaluateSettings) -> None
     step.result.made = Made(rows=float(answers), seconds=data.seconds)
 
 
+def _start(step: _Step, settings: InitModelSettings | ServeSettings) -> None:
+    """Nothing beside the start: it is of a service that is up, and of a toy that has its random weights."""
+
+
+def _unknown(step: _Step, settings: StageSettings) -> None:
+    step.result.unknown = f"how long {settings.stage} works; nobody has measured it"
+
+
 _WORK: tuple[tuple[type[StageSettings], Callable[..., None]], ...] = (
     (FetchSettings, _fetch),
     (CorpusSettings, _corpus),
@@ -252,6 +265,8 @@ _WORK: tuple[tuple[type[StageSettings], Callable[..., None]], ...] = (
     (PseudoLabelSettings, _pseudo_label),
     (GenerateSettings, _answers),
     (EvaluateSettings, _answers),
+    (InitModelSettings, _start),
+    (ServeSettings, _start),
 )
 
 
