@@ -5,12 +5,14 @@ import base64
 import binascii
 import contextlib
 import json
+import sys
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Any
+from contextlib import aclosing
+from typing import Any, NoReturn
 
 from starlette.exceptions import HTTPException
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from spire_ray.inference.asking import Wanted
 from spire_ray.serving import languages, session
@@ -21,9 +23,9 @@ from spire_ray.serving.session import Session
 from spire_ray.serving.writing import Writing
 
 _IDLE_SECONDS = 300.0
-"""Without an event of the client, after which the connection is ended."""
-_WAITING = 4
-"""Turns that wait for their answer; nothing more is read before one of them has it."""
+"""Without an event of the client while nothing waits for its answer, after which the connection is ended."""
+_GOODBYE_SECONDS = 5.0
+"""For a client to take the reason why its connection is ended."""
 
 
 class Realtime:
@@ -41,10 +43,15 @@ class Realtime:
 class _Connection:
     def __init__(self, service: Service, socket: WebSocket) -> None:
         self._service, self._socket = service, socket
-        self._turns: asyncio.Queue[tuple[Item, bytes, Writing]] = asyncio.Queue(_WAITING)
+        self._most, self._waiting = service.settings.max_upload_mb << 20, 0
+        """Bytes that may wait and that do: of events that are not read, of turns whose answer has not begun."""
+        self._messages: asyncio.Queue[str | None] = asyncio.Queue()
+        """Events as they came; None for one that is no text."""
+        self._turns: asyncio.Queue[tuple[Item, bytes, Writing]] = asyncio.Queue()
+        self._answering = False
         self._session = Session()
         self._wanted = Wanted("en")
-        self._listening = Listening(self._session, service.settings.max_upload_mb << 20)
+        self._listening = Listening(self._session, self._most)
         self._writing: Writing | None = None
         """Of the turn that is being said."""
         self._guessing: asyncio.Task[None] | None = None
@@ -57,39 +64,48 @@ class _Connection:
         }
 
     async def run(self) -> None:
-        """Until the client goes, says nothing for long or names no model of this server."""
-        answering = asyncio.create_task(self._answer())
+        """Until the client goes, says nothing for long, sends too much or names no model of this server; then nothing goes on."""
         try:
-            with contextlib.suppress(WebSocketDisconnect):
-                if await self._begun():
-                    await self._heard()
+            async with asyncio.TaskGroup() as group:
+                for work in (self._receive, self._heard, self._answer):
+                    group.create_task(work())
+        except* WebSocketDisconnect:
+            pass
         finally:
-            for task in (answering, self._guessing):
-                if task:
-                    task.cancel()
+            self._stop_guessing()
 
-    async def _begun(self) -> bool:
-        try:
-            await self._set({"audio": {"input": {"transcription": {"model": self._socket.query_params.get("model", "")}}}})
-        except HTTPException as error:
-            await self._refuse(error)
-            await self._socket.close(1008)
-            return False
-        await self._send("session.created", session=self._session.shown())
-        return True
-
-    async def _heard(self) -> None:
+    async def _receive(self) -> None:
+        """Take whatever comes at once: behind Ray Serve, what is left there waits in the memory of this process, uncounted."""
         while True:
+            message = None
             try:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     message = await self._socket.receive_text()
             except TimeoutError:
-                await self._refuse(Refusal(408, f"no event for {_IDLE_SECONDS:g} s", None, "idle_timeout"))
-                await self._socket.close(1001)
-                return
+                if self._waiting or self._answering:
+                    continue
+                await self._end(Refusal(408, f"no event for {_IDLE_SECONDS:g} s", None, "idle_timeout"), 1001)
             except KeyError:
-                await self._refuse(Refusal(400, "events are text, not bytes", None, "invalid_event"))
-                continue
+                pass
+            if self._waiting > self._most:
+                said = f"more than {self._most >> 20} MB wait for their answer, the limit of this server (max_upload_mb)"
+                await self._end(Refusal(429, f"{said}; send sound as slowly as it is spoken", "audio", "too_much_waits"), 1008)
+            self._waiting += sys.getsizeof(message)
+            self._messages.put_nowait(message)
+            await asyncio.sleep(0)  # receiving what has come already does not suspend: let others work
+
+    async def _begin(self) -> None:
+        try:
+            await self._set({"audio": {"input": {"transcription": {"model": self._socket.query_params.get("model", "")}}}})
+        except HTTPException as error:
+            await self._end(error, 1008)
+        await self._send("session.created", session=self._session.shown())
+
+    async def _heard(self) -> None:
+        await self._begin()
+        while True:
+            message = await self._messages.get()
+            self._waiting -= sys.getsizeof(message)
             event: Any = None
             try:
                 event = _event(message)
@@ -120,8 +136,10 @@ class _Connection:
         self._listening.restart(self._session)
 
     async def _append(self, event: dict[str, Any]) -> None:
+        if "audio" not in event:
+            raise Refusal(400, "audio: is missing; send 16-bit PCM in base64", "audio", "invalid_field")
         try:
-            sound = base64.b64decode(event.get("audio", ""), validate=True)
+            sound = base64.b64decode(event["audio"], validate=True)
         except (binascii.Error, ValueError, TypeError):
             raise Refusal(400, "audio: not base64", "audio", "invalid_field") from None
         if len(sound) % 2:
@@ -156,7 +174,8 @@ class _Connection:
         content = [{"type": "input_audio", "transcript": None}]
         shown = {"id": item.id, "object": "realtime.item", "type": "message", "role": "user", "status": "completed"}
         await self._send("conversation.item.created", item={**shown, "content": content}, previous_item_id=item.previous)
-        await self._turns.put((item, item.sound, writing))
+        self._waiting += len(item.sound)
+        self._turns.put_nowait((item, item.sound, writing))
 
     def _guess(self) -> None:
         """Say what is certain of a turn that goes on, unless that is being found out or others are waited for."""
@@ -169,9 +188,10 @@ class _Connection:
         writing = self._writing
 
         async def guess() -> None:
-            with contextlib.suppress(HTTPException):  # the turn says it once it is over
-                async for language, text in writing.guess(sound):
-                    await self._delta(item, writing, language, text)
+            with contextlib.suppress(HTTPException, WebSocketDisconnect):  # the turn says it once it is over
+                async with aclosing(writing.guess(sound)) as events:
+                    async for language, text in events:
+                        await self._delta(item, writing, language, text)
 
         self._guessing = asyncio.create_task(guess())
 
@@ -182,15 +202,18 @@ class _Connection:
 
     async def _answer(self) -> None:
         while True:
+            self._answering = False
             item, sound, writing = await self._turns.get()
+            self._waiting, self._answering = self._waiting - len(sound), True
             base = "conversation.item.input_audio_transcription"
             try:
                 async with asyncio.timeout(deadline := self._service.settings.deadline_seconds):
-                    async for language, text in writing.whole(sound):
-                        await self._delta(item, writing, language, text)
+                    async with aclosing(writing.whole(sound)) as events:
+                        async for language, text in events:
+                            await self._delta(item, writing, language, text)
                 await self._send(f"{base}.completed", item_id=item.id, content_index=0, **writing.found())
             except WebSocketDisconnect:
-                return
+                raise
             except Exception as error:
                 known = late(deadline) if isinstance(error, TimeoutError) else error
                 refused = (
@@ -211,12 +234,24 @@ class _Connection:
         body = _error(error)
         await self._send("error", error={**body["error"], "event_id": caused_by if isinstance(caused_by, str) else None})
 
+    async def _end(self, error: HTTPException, code: int) -> NoReturn:
+        """Say why, and end the connection, whether or not the client listens."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._refuse(error)
+                await self._socket.close(code)
+        raise WebSocketDisconnect(code)
+
     async def _send(self, kind: str, **said: Any) -> None:
+        if WebSocketState.DISCONNECTED in (self._socket.client_state, self._socket.application_state):
+            raise WebSocketDisconnect  # seen by another task of the connection
         event = {"event_id": f"event_{uuid.uuid4().hex}", "type": kind, **said}
         await self._socket.send_text(json.dumps(event, ensure_ascii=False))
 
 
-def _event(message: str) -> dict[str, Any]:
+def _event(message: str | None) -> dict[str, Any]:
+    if message is None:
+        raise Refusal(400, "events are text, not bytes", None, "invalid_event")
     try:
         event = json.loads(message)
     except (ValueError, RecursionError):

@@ -6,6 +6,7 @@ from typing import Any
 from spire_ray.serving.refusal import Refusal
 
 _RATES = (16_000, 24_000)
+_KIND = "realtime.transcription_session"
 _BEFORE = {
     "input_audio_format": "format",
     "input_audio_transcription": "transcription",
@@ -18,6 +19,7 @@ _UNUSED = {
     "keywords": "keywords are not used",
     "delay": "delay is not used",
     "noise_reduction": "noise_reduction is not used",
+    "id": "id is not used: a session has no name",
     "threshold": "threshold is not used: speech is told by its pitch and its syllables",
     "create_response": "",
     "interrupt_response": "",
@@ -55,20 +57,18 @@ class Session:
             "transcription": transcription,
             "turn_detection": detection if self.detection else None,
         }
-        return {"type": "transcription", "object": "realtime.transcription_session", "audio": {"input": sound}}
+        return {"type": "transcription", "object": _KIND, "audio": {"input": sound}}
 
 
 def updated(session: Session, given: Any) -> tuple[Session, list[str]]:
     """A session with what was given, and what is to be said of fields that are not used. Raises Refusal for others."""
-    given = _object(given, "session", {"type", "audio", "include", "object", "id", "modalities", *_BEFORE})
-    if given.get("type") not in (None, "transcription"):
-        raise _bad("session.type", "this server transcribes; it must be transcription")
-    if given.get("include"):
-        raise _bad("session.include", "probabilities are not sent; leave it out")
-    audio = _object(given.get("audio") or {}, "session.audio", {"input"})
+    warnings: list[str] = []
+    given = _object(given, "session", {"type", "audio", "include", "object", "id", "modalities", *_BEFORE}, warnings)
+    _check_kind(given, warnings)
+    audio = _object({} if given.get("audio") is None else given["audio"], "session.audio", {"input"})
     before = {name: given[old] for old, name in _BEFORE.items() if old in given}
-    sound = _object(audio.get("input") or {}, "session.audio.input", set(_BEFORE.values())) | before
-    warnings = [_UNUSED["noise_reduction"]] if sound.get("noise_reduction") else []
+    sound = _object({} if audio.get("input") is None else audio["input"], "session.audio.input", set(_BEFORE.values())) | before
+    warnings += [_UNUSED["noise_reduction"]] if sound.get("noise_reduction") is not None else []
     if sound.get("format") is not None:
         session = replace(session, rate=_rate(sound["format"]))
     if sound.get("transcription") is not None:
@@ -76,6 +76,24 @@ def updated(session: Session, given: Any) -> tuple[Session, list[str]]:
     if "turn_detection" in sound:
         session = _detection(session, sound["turn_detection"], warnings)
     return session, warnings
+
+
+def _check_kind(given: dict[str, Any], warnings: list[str]) -> None:
+    """Refuse another kind of session than this server has."""
+    if given.get("type") not in (None, "transcription"):
+        raise _bad("session.type", "this server transcribes; it must be transcription")
+    if given.get("object") not in (None, _KIND):
+        raise _bad("session.object", f"must be {_KIND}")
+    if not isinstance(given.get("id"), str | None):
+        raise _bad("session.id", "must be text")
+    if given.get("include") not in (None, []):
+        raise _bad("session.include", "probabilities are not sent; leave it out")
+    if (answers := given.get("modalities")) is None:
+        return
+    if not isinstance(answers, list) or "text" not in answers or any(answer not in ("text", "audio") for answer in answers):
+        raise _bad("session.modalities", 'this server answers with text; it must be ["text"]')
+    if "audio" in answers:
+        warnings.append("modalities: answers are text alone, not audio")
 
 
 def _rate(form: Any) -> int:
@@ -88,9 +106,10 @@ def _rate(form: Any) -> int:
 
 def _transcription(session: Session, given: Any, warnings: list[str]) -> Session:
     given = _object(given, "transcription", {"model", "language", "to_language", "mode", "prompt", "keywords", "delay"}, warnings)
-    targets = given.get("to_language", session.to_language) or ()
-    targets = (targets,) if isinstance(targets, str) else tuple(targets) if isinstance(targets, (list, tuple)) else (targets,)
-    found: dict[str, Any] = {name: given.get(name, getattr(session, name)) or "" for name in ("model", "language", "mode")}
+    targets = given.get("to_language", session.to_language)
+    targets = () if targets in (None, "") else tuple(targets) if isinstance(targets, (list, tuple)) else (targets,)
+    found = {name: given.get(name, getattr(session, name)) for name in ("model", "language", "mode")}
+    found = {name: "" if value is None else value for name, value in found.items()}
     for name, value in (*found.items(), *(("to_language", target) for target in targets)):
         if not isinstance(value, str):
             raise _bad(f"transcription.{name}", "must be text")

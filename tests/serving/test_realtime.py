@@ -17,6 +17,9 @@ from websockets.sync.client import connect
 from spire_ray.inference.asking import Found
 from spire_ray.inference.generate import Answer
 from spire_ray.serving import realtime
+from spire_ray.serving.api import application
+from spire_ray.serving.refusal import Refusal
+from spire_ray.serving.session import Session, updated
 from spire_ray.serving.writing import _agreed
 from tests.serving.conftest import run, speech
 
@@ -138,7 +141,8 @@ def test_events_as_they_were_before(line):
         ("[]", "invalid_event"),
         (b"\x00", "invalid_event"),
         ({"type": "response.create"}, "unknown_event"),
-        ({"type": "input_audio_buffer.append"}, "input_audio_buffer_commit_empty"),  # of the commit below
+        ({"type": "input_audio_buffer.append"}, "invalid_field"),
+        ({"type": "input_audio_buffer.append", "audio": ""}, "input_audio_buffer_commit_empty"),  # of the commit below
         ({"type": "input_audio_buffer.append", "audio": "é"}, "invalid_field"),
         ({"type": "input_audio_buffer.append", "audio": 7}, "invalid_field"),
         ({"type": "input_audio_buffer.append", "audio": "QUJD"}, "invalid_field"),
@@ -158,6 +162,7 @@ def test_events_as_they_were_before(line):
         ),
         ({"type": "session.update", "session": {"input_audio_transcription": {"model": "other"}}}, "model_not_found"),
         ({"type": "session.update", "session": {"input_audio_transcription": {"to_language": [7]}}}, "invalid_field"),
+        ({"type": "session.update", "session": {"modalities": ["audio"]}}, "invalid_field"),
     ],
 )
 def test_what_is_not_understood_is_said_and_the_session_goes_on(line, sent, code):
@@ -220,38 +225,116 @@ class Slow:
     """A backend that answers when it may, with a word for each second of sound."""
 
     def __init__(self, hearing):
-        self.describe, self.stats, self.asked, self.may = hearing.describe, hearing.stats, 0, threading.Event()
+        self.describe, self.stats, self.may = hearing.describe, hearing.stats, threading.Event()
+        self.asked = self.left = 0
 
     async def answer(self, samples, wanted, stream):
         self.asked += 1
-        while not self.may.is_set():
-            await asyncio.sleep(0.01)
+        try:
+            while not self.may.is_set():
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
         yield Found(Answer(" ".join(map(str, range(round(len(samples) / 16_000))))))
 
 
-def test_nothing_more_is_read_while_turns_wait_for_their_answer(serve_settings, hearing):
+def test_turns_that_wait_are_answered_one_after_the_other(serve_settings, hearing, monkeypatch):
+    monkeypatch.setattr(realtime, "_IDLE_SECONDS", 0.5)
     slow = Slow(hearing)
     url, end = run(serve_settings, slow)
     line = Line(url)
     line.send("session.update", session=MANUAL)
-    line.next("session.updated")
     for _ in range(12):
         line.send("input_audio_buffer.append", audio=encoded(pcm(speech(0.8))))
         line.send("input_audio_buffer.commit")
-    # one is being answered, four wait, and one is about to
-    for _ in range(realtime._WAITING + 2):
-        line.next("input_audio_buffer.committed")
-    line.next("conversation.item.created")
+    for _ in range(12):
+        line.next("conversation.item.created")
     while not slow.asked:
         time.sleep(0.05)
     with pytest.raises(TimeoutError):
-        line.socket.recv(1)
+        line.socket.recv(1)  # who waits for an answer is not idle
     assert slow.asked == 1
     slow.may.set()
     for _ in range(12):
         line.next("conversation.item.input_audio_transcription.completed")
     line.socket.close()
     end()
+
+
+class Client:
+    """One behind Ray Serve: whatever it sends is taken from it at once, and nothing is cancelled when it goes."""
+
+    def __init__(self, app):
+        self.sent, self.got, self.takes = asyncio.Queue(), [], asyncio.Event()
+        self.takes.set()
+        self.put({"type": "websocket.connect"})
+        self.put_event("session.update", session=MANUAL)
+        scope = {"type": "websocket", "path": "/v1/realtime", "query_string": b"model=spire", "headers": [], "subprotocols": []}
+        self.served = asyncio.create_task(app(scope, self.sent.get, self.take))
+
+    async def take(self, message):
+        await self.takes.wait()
+        self.got.append(message)
+
+    def put(self, message):
+        self.sent.put_nowait(message)
+
+    def put_event(self, kind, **given):
+        self.put({"type": "websocket.receive", "text": json.dumps({"type": kind, **given})})
+
+    def put_turn(self, sound):
+        self.put_event("input_audio_buffer.append", audio=sound)
+        self.put_event("input_audio_buffer.commit")
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_who_sends_faster_than_it_is_answered_is_disconnected(serve_settings, hearing, monkeypatch, takes):
+    monkeypatch.setattr(realtime, "_GOODBYE_SECONDS", 0.1)
+    second = encoded(pcm(speech(1)))
+
+    async def flood():
+        client, turns = Client(application(replace(serve_settings, max_upload_mb=1), slow)), 1
+        client.put_turn(second)
+        while not slow.asked:
+            await asyncio.sleep(0.01)
+        if not takes:
+            client.takes.clear()
+        while not client.served.done() and turns < 200:
+            client.put_turn(second)
+            turns += 1
+            await asyncio.sleep(0.005)
+        await asyncio.wait_for(client.served, 5)
+        return turns, client.got
+
+    slow = Slow(hearing)
+    turns, got = asyncio.run(asyncio.wait_for(flood(), 30))
+    assert turns < 100 and slow.asked == slow.left == 1  # a second is 32 kB of sound, 43 kB of base64
+    if takes:
+        assert json.loads(got[-2]["text"])["error"]["code"] == "too_much_waits"
+        assert got[-1]["type"] == "websocket.close"
+
+
+def test_nothing_is_answered_to_who_has_gone(serve_settings, hearing):
+    slow, second = Slow(hearing), encoded(pcm(speech(1)))
+
+    async def leave():
+        app = application(replace(serve_settings, max_requests=1), slow)
+        for _ in range(2):  # the place of the first is free again
+            client = Client(app)
+            for _ in range(12):
+                client.put_turn(second)
+            while slow.left == slow.asked or sum("item.created" in message.get("text", "") for message in client.got) < 12:
+                await asyncio.sleep(0.01)
+            client.put({"type": "websocket.disconnect", "code": 1005})
+            await asyncio.wait_for(client.served, 5)
+            assert slow.asked == slow.left
+            slow.may.set()
+            await asyncio.sleep(0.1)
+            slow.may.clear()
+
+    asyncio.run(asyncio.wait_for(leave(), 30))
+    assert slow.asked == slow.left == 2
 
 
 def test_what_is_certain_is_said_while_the_turn_goes_on(serve_settings, hearing):
@@ -288,3 +371,31 @@ def test_what_is_certain_is_said_while_the_turn_goes_on(serve_settings, hearing)
 )
 def test_guesses_agree_on_whole_words(one, other, spaces, agreed):
     assert _agreed(one, other, spaces) == agreed
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("session.modalities", {"modalities": ["audio"]}),
+        ("session.modalities", {"modalities": "text"}),
+        ("session.modalities", {"modalities": ["text", 7]}),
+        ("session.object", {"object": "realtime.session"}),
+        ("session.id", {"id": 7}),
+        ("session.include", {"include": False}),
+        ("session.audio", {"audio": 0}),
+        ("session.audio.input", {"audio": {"input": False}}),
+        *((f"transcription.{name}", {"input_audio_transcription": {name: 0}}) for name in ("model", "language", "mode")),
+        *((f"transcription.{name}", {"input_audio_transcription": {name: False}}) for name in ("language", "to_language")),
+    ],
+)
+def test_what_a_session_cannot_be_is_refused_by_name(field, given):
+    with pytest.raises(Refusal) as refused:
+        updated(Session(), given)
+    assert refused.value.param == field
+
+
+def test_what_clients_always_send_is_accepted_and_said_where_it_changes_nothing():
+    session, warnings = updated(Session(language="en"), {"modalities": ["text", "audio"], "id": "sess_1", "include": None})
+    assert session == Session(language="en") and {said.split()[0] for said in warnings} == {"modalities:", "id"}
+    assert updated(session, session.shown() | {"modalities": ["text"]}) == (session, [])
+    assert updated(session, {"input_audio_transcription": {"language": None}}) == (Session(), [])
