@@ -39,7 +39,7 @@ class Prompted:
     everything_counts: bool
     """Loss on every token (CPT) or on the answers only (IT)."""
     target: str = ""
-    """Target language, where there is one; the language of the text, too, where that is itself a translation of the row."""
+    """Target language, where there is one."""
     direction: str = ""
     """What it teaches: `asr.en`, `st.en-de`, `mt.de-en`; empty for plain text and conversations."""
     language: str = ""
@@ -131,13 +131,12 @@ def prompted(source: SourceSettings, row: Mapping[str, Any], style: Style = RELE
     text = _text(row, code, "no text")
     target = _text(row, source.target_language, "no translation") if source.target_language else ""
     direction = _direction(source, code)
-    told = source.target_language if code == row.get("language") else f"{code}-{source.target_language}"
     if source.format == "cpt":
         spans = _completion(source, code, text, target, spoken, style)
-        return Prompted(row["utt_id"], spans, True, told, direction, code)
+        return Prompted(row["utt_id"], spans, True, source.target_language, direction, code)
     turns = _chat(source, code, text, target, style)
     spans = prompts.chat(turns, spoken, markup)
-    return Prompted(row["utt_id"], spans, False, told, direction, code, tuple(turns))
+    return Prompted(row["utt_id"], spans, False, source.target_language, direction, code, tuple(turns))
 
 
 def _direction(source: SourceSettings, code: str) -> str:

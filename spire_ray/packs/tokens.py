@@ -129,8 +129,11 @@ class Tokeniser:
         cuttable = document.everything_counts and not spoken
         if settings.packing == "best_fit" and len(ids) > settings.sequence_length and not cuttable:
             raise SkipRow("longer than a row", f"{len(ids)} tokens of {settings.sequence_length}")
+        # a row that is read in several languages makes several documents with one target
+        several = settings.sources[number].source_language == mixture.ANY
+        told = f"{document.language}-{document.target}" if several else document.target
         return {
-            "key": budget.key(settings.seed, document.utt_id, document.target),
+            "key": budget.key(settings.seed, document.utt_id, told),
             "utt_id": document.utt_id,
             "ids": ids,
             "counted": counted,
