@@ -69,6 +69,7 @@ def test_it_is_planned_as_parquet_with_the_audio_inside_and_converted(repository
     }  # fmt: skip
 
 
+@pytest.mark.long  # it waits for a hub that is out of reach
 def test_what_the_hub_does_not_have_is_one_line(repository, capsys):
     assert cli.main(["manifest", f"hf://datasets/org/other@{COMMIT}", "m.parquet"]) == command.USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
