@@ -70,14 +70,13 @@ class _Connection:
                 for work in (self._receive, self._heard, self._answer):
                     group.create_task(work())
         except* WebSocketDisconnect:
-            pass
+            pass  # the ordinary end, theirs or ours: leaving the group has cancelled what went on for who has gone
         finally:
             self._stop_guessing()
 
     async def _receive(self) -> None:
         """Take whatever comes at once: behind Ray Serve, what is left there waits in the memory of this process, uncounted."""
         while True:
-            message = None
             try:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     message = await self._socket.receive_text()
@@ -86,7 +85,7 @@ class _Connection:
                     continue
                 await self._end(Refusal(408, f"no event for {_IDLE_SECONDS:g} s", None, "idle_timeout"), 1001)
             except KeyError:
-                pass
+                message = None  # a frame of bytes, which is answered as an event that is none
             if self._waiting > self._most:
                 said = f"more than {self._most >> 20} MB wait for their answer, the limit of this server (max_upload_mb)"
                 await self._end(Refusal(429, f"{said}; send sound as slowly as it is spoken", "audio", "too_much_waits"), 1008)
