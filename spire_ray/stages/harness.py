@@ -24,6 +24,9 @@ def plan(settings: HarnessSettings) -> Iterable[str]:
         raise ValueError("models, tasks: name at least one of each")
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"models.{twice[0]}: two models of this name; each needs its own")
+    folder = settings.task_folder
+    if folder and not (storage.is_local(folder) and storage.is_folder(folder)):
+        raise ValueError(f"task_folder={folder}: no folder of this machine; lm-evaluation-harness reads tasks from a disk")
     return (f"{', '.join(names)} at {', '.join(settings.tasks)}",)
 
 

@@ -88,10 +88,14 @@ def test_the_figures_are_those_of_its_own_command(tmp_path, ray_session, tiny_mo
 
 
 def test_an_interpreter_that_is_not_there_is_refused_before_a_model_is_loaded(tmp_path, ray_session, tiny_base, capsys):
+    (tmp_path / "tasks").mkdir()
     assert cli.main(config(tmp_path, {"base": tiny_base}, python="nowhere/python")) == 2
     assert "python=nowhere/python: no such interpreter; `make harness`" in capsys.readouterr().err
     assert cli.main(config(tmp_path, {"base": tiny_base}, tasks=[])) == 2
     assert "models, tasks: name at least one of each" in capsys.readouterr().err
+    for folder in ("s3://bucket/tasks", str(tmp_path / "nowhere")):
+        assert cli.main(config(tmp_path, {"base": tiny_base}, task_folder=folder)) == 2
+        assert f"task_folder={folder}: no folder of this machine" in capsys.readouterr().err
 
 
 def test_what_is_no_mean_of_its_rows_has_a_figure_and_no_numbers(tmp_path):
