@@ -31,7 +31,7 @@ _PATIENCE = 600
 _PROXY_SECONDS = 300
 _GRACE = 60
 """Seconds that requests may take after the server has been told to end."""
-_PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}}}
+_PATIENCE_WITH_PROXIES = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 """On a slow machine Serve's own 5 seconds end proxies that are still importing."""
 
 
@@ -98,30 +98,33 @@ def running(settings: ServeSettings) -> Iterator[None]:
     from ray import serve
     from ray.exceptions import RayError
 
+    from spire_ray.serving import haproxy
     from spire_ray.serving.app import application
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     require_free_port(settings)
     _require_room(settings)
     if others := set(serve.status().applications):
         raise ValueError(f"this cluster serves {', '.join(sorted(others))} already; deploy with `serve deploy` instead")
-    bound = application(settings)
-    try:
+    bound, listens = application(settings), {"host": settings.host, "port": settings.port}
+    with haproxy.environment() as variables:
+        controller = {"runtime_env": {"env_vars": {**_PATIENCE_WITH_PROXIES, **variables}}}
         try:
-            with contextlib.suppress(TimeoutError):  # a proxy that takes long is awaited below
-                serve.start(http_options={"host": settings.host, "port": settings.port}, controller_options=_PATIENT_CONTROLLER)
-            serve.run(bound, name=_APPLICATION, route_prefix="/")
-        except (RuntimeError, RayError) as error:
-            raise ValueError(f"the server did not start: {_reason(error)}") from None
-        _await(settings)
-        try:
-            yield
+            try:
+                with contextlib.suppress(TimeoutError):  # a proxy that takes long is awaited below
+                    serve.start(http_options=listens, controller_options=controller)
+                serve.run(bound, name=_APPLICATION, route_prefix="/")
+            except (RuntimeError, RayError) as error:
+                raise ValueError(f"the server did not start: {_reason(error)}") from None
+            _await(settings)
+            try:
+                yield
+            finally:
+                _drain()
         finally:
-            _drain()
-    finally:
-        # Ray prints that the call to the controller failed, because the controller ends in it
-        with contextlib.redirect_stdout(io.StringIO()):
-            serve.shutdown()
+            # Ray prints that the call to the controller failed, because the controller ends in it
+            with contextlib.redirect_stdout(io.StringIO()):
+                serve.shutdown()
 
 
 def _drain() -> None:

@@ -20,13 +20,14 @@ pytestmark = [
 ENTER = """
 set -e
 mount --make-rprivate /
-for place in /mnt /tmp /dev/shm; do mount -t tmpfs none $place; chmod 1777 $place; done
+mount -t tmpfs none /mnt
 mkdir /mnt/code /mnt/python /mnt/packages /mnt/scratch
 chmod 1777 /mnt/scratch
 cat > /mnt/scratch/recipe.yaml
 mount --bind {root} /mnt/code && mount -o remount,bind,ro /mnt/code
 mount --bind {python} /mnt/python && mount -o remount,bind,ro /mnt/python
 mount --bind {packages} /mnt/packages && mount -o remount,bind,ro /mnt/packages
+for place in /tmp /dev/shm; do mount -t tmpfs none $place; chmod 1777 $place; done
 mount -o remount,bind,ro /
 cd /mnt/code
 exec setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
