@@ -24,6 +24,8 @@ from spire_ray.serving.writing import Writing
 
 _IDLE_SECONDS = 300.0
 """Without an event of the client while nothing waits for its answer, after which the connection is ended."""
+_FIELDS = {"session.update": {"session"}, "transcription_session.update": {"session"}, "input_audio_buffer.append": {"audio"}}
+"""Of events, beside `type` and `event_id`; the others have none."""
 _GOODBYE_SECONDS = 5.0
 """For a client to take the reason why its connection is ended."""
 
@@ -110,6 +112,7 @@ class _Connection:
                 event = _event(message)
                 if event.get("type") not in self._events:
                     raise Refusal(400, f"type={str(event.get('type'))[:60]!r}: no event of this server", "type", "unknown_event")
+                _check_fields(event)
                 await self._events[event["type"]](event)
             except HTTPException as error:
                 await self._refuse(error, event.get("event_id") if isinstance(event, dict) else None)
@@ -258,6 +261,11 @@ def _event(message: str | None) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise Refusal(400, "the event is not a JSON object", None, "invalid_event")
     return event
+
+
+def _check_fields(event: dict[str, Any]) -> None:
+    for name in event.keys() - {"type", "event_id"} - _FIELDS.get(event["type"], set()):
+        raise Refusal(400, f"{name[:40]}: no field of {event['type']}", name[:40] or None, "unknown_field")
 
 
 def _error(error: HTTPException) -> dict[str, Any]:

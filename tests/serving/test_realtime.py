@@ -141,6 +141,7 @@ def test_events_as_they_were_before(line):
         ("[]", "invalid_event"),
         (b"\x00", "invalid_event"),
         ({"type": "response.create"}, "unknown_event"),
+        ({"type": "input_audio_buffer.commit", "item_id": "a"}, "unknown_field"),
         ({"type": "input_audio_buffer.append"}, "invalid_field"),
         ({"type": "input_audio_buffer.append", "audio": ""}, "input_audio_buffer_commit_empty"),  # of the commit below
         ({"type": "input_audio_buffer.append", "audio": "é"}, "invalid_field"),
