@@ -195,6 +195,14 @@ def test_a_manifest_of_paths_is_not_written_for_audio_that_is_no_file(form, tmp_
     assert len(heard(read(str(tmp_path / "folder")).to_pylist()[0])) == 8_000
 
 
+@pytest.mark.parametrize("form", ["audiofolder", "lhotse", "fairseq", "webdataset"])
+def test_what_cannot_be_converted_is_named_by_its_row(form, tmp_path):
+    clip(tmp_path / "a.wav")
+    uri = lines(tmp_path / "m.jsonl", [{"utt_id": name, "audio_filepath": f"{name}.wav", "text": "x"} for name in ("a", "gone")])
+    with pytest.raises(ValueError, match=r"^gone: (/.*/gone\.wav: )?no such file$"):
+        writer.write(str(tmp_path / "made"), list(reader.stream(uri)), form)
+
+
 def test_a_format_of_a_plugin_is_one_file(tmp_path, monkeypatch):
     (tmp_path / "my_format.py").write_text(
         "from spire_ray.manifest.formats import FORMATS, Format\n"
