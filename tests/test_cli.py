@@ -86,6 +86,16 @@ def test_every_tool_has_its_options(capsys, name):
     assert capsys.readouterr().out.startswith(f"usage: spire {name} ")
 
 
+def test_a_tool_knows_where_home_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text('{"audio_filepath": "a.wav"}')
+    assert cli.main(["manifest", "~/m.jsonl", "~/new/made.parquet"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.jsonl", "new"]
+    assert cli._HOME.sub(cli._at_home, "--page=~/p.html") == f"--page={tmp_path}/p.html"
+    assert [cli._HOME.sub(cli._at_home, each) for each in ("~other/a", "a~/b", "u~babble1")] == ["~other/a", "a~/b", "u~babble1"]
+
+
 def test_a_stage_is_one_module_and_its_door_in_jobs():
     assert list(REGISTERED) == list(STAGES)
     assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == set(STAGES)

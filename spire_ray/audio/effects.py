@@ -15,7 +15,8 @@ from spire_ray.settings import SAMPLE_RATE
 NAMES = ("channel", "speed", "tempo", "volume", "resample")
 _ONE = rf"(?:{'|'.join(NAMES)})=\d+(?:\.\d+)?"
 _WRITTEN = re.compile(rf"(.+)#({_ONE}(?:&{_ONE})*)", re.DOTALL)
-_SEGMENT, _SEARCH, _OVERLAP = 0.082, 0.01468, 0.012
+_SEGMENT = 0.082
+_SEARCH, _OVERLAP = _SEGMENT / 5.587, _SEGMENT / 6.833
 """Seconds of a piece that is moved, of where it may be moved, and of two that are faded into each other: SoX's own."""
 
 
@@ -34,15 +35,18 @@ class Effects:
 
     def apply(self, mono: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
         """Samples and their rate → the same after the effects."""
+        given = rate
         for name, value in self.steps:
             if name == "speed":
                 rate *= value
             elif name == "volume":
                 mono = mono * np.float32(value)
             elif name == "tempo":
-                mono = _tempo(mono, rate, value)
-            elif value < SAMPLE_RATE and value < rate:  # else the rate that every waveform comes to in the end is the lower one
-                mono, rate = np.asarray(soxr.resample(mono, rate, value), np.float32), value
+                mono, rate = _tempo(_resampled(mono, rate, given), given, value), given
+            else:
+                given = value
+                if value < SAMPLE_RATE and value < rate:  # else the rate that every waveform comes to in the end is the lower one
+                    mono, rate = _resampled(mono, rate, value), value
         return mono, rate
 
     def heard(self, samples: np.ndarray) -> np.ndarray:
@@ -74,21 +78,33 @@ def written(path: str, steps: list[tuple[str, float]]) -> str:
     return f"{path}#{'&'.join(f'{name}={value:.9g}' for name, value in steps)}" if steps else path
 
 
+def _resampled(mono: np.ndarray, rate: float, wanted: float) -> np.ndarray:
+    return mono if rate == wanted else np.asarray(soxr.resample(mono, rate, wanted), np.float32)
+
+
 def _tempo(mono: np.ndarray, rate: float, factor: float) -> np.ndarray:
-    """Another speed at the same pitch, by moved pieces that overlap where they fit best (WSOLA)."""
-    segment, search, overlap = (round(seconds * rate) for seconds in (_SEGMENT, _SEARCH, _OVERLAP))
-    step, wanted = segment - overlap, round(len(mono) / factor)
-    padded = np.concatenate([mono, np.zeros(2 * segment + search, np.float32)])
-    made = np.zeros(wanted + 2 * segment, np.float32)
-    made[:segment] = padded[:segment]
-    fade = np.linspace(0, 1, overlap, dtype=np.float32)
-    before = 0
-    for start in range(step, wanted, step):
-        place = min(max(0, round(start * factor) - search // 2), len(padded) - segment - search)
-        end = padded[before + step : before + segment]
-        fits = np.correlate(padded[place : place + search + overlap - 1], end, "valid")
-        before = place + int(np.argmax(fits))
-        piece = padded[before : before + segment]
-        made[start : start + overlap] = made[start : start + overlap] * (1 - fade) + piece[:overlap] * fade
-        made[start + overlap : start + segment] = piece[overlap:]
+    """Another speed at the same pitch (WSOLA): pieces are moved to where they differ least from what goes on, and faded in.
+
+    Sample by sample what SoX's effect `tempo` makes, which is Lhotse's, too.
+    """
+    segment, search = round(_SEGMENT * rate), round(_SEARCH * rate)
+    overlap = max(16, int(_OVERLAP * rate + 4.5)) // 8 * 8
+    step, wanted = segment - overlap, int(len(mono) / factor + 0.5)
+    pieces = -(-wanted // step)
+    before, behind = search // 2, round(pieces * step * factor) + segment + search
+    padded = np.concatenate([np.zeros(before, np.float32), mono, np.zeros(behind, np.float32)])
+    squares = np.concatenate([[0.0], np.cumsum(np.square(padded, dtype=np.float64))])
+    made = np.empty(pieces * step + overlap, np.float32)
+    fade = np.arange(overlap, dtype=np.float32) / overlap
+    for number in range(pieces):
+        first, start = int(number * step * factor + 0.5), number * step
+        if not number:
+            best, made[:overlap] = before, padded[before:][:overlap]
+        else:
+            end = made[start : start + overlap]
+            fits = np.correlate(padded[first : first + search + overlap - 1], end, "valid")
+            energy = squares[first + overlap :][:search] - squares[first:][:search]
+            best = first + int(np.argmin(energy - 2 * fits))
+            made[start : start + overlap] = end * (1 - fade) + padded[best : best + overlap] * fade
+        made[start + overlap : start + segment] = padded[best + overlap : best + segment]
     return made[:wanted]

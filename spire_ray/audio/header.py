@@ -16,7 +16,7 @@ _WAV_DATA = re.compile(r"^data : (\d+)(?: \(should be (\d+)\))?$", re.MULTILINE)
 _UNKNOWN_SIZE = 0x7FFF0000
 """From here on the size in a WAV header stands for unknown: the file was written into a pipe."""
 _WAVE64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
-_SPHERE = re.compile(rb"^(sample_count|channel_count|sample_n_bytes) -i (\d+)", re.MULTILINE)
+_SPHERE = re.compile(rb"^(sample_count|channel_count|sample_n_bytes) -(?:i|s\d+) (\d+)", re.MULTILINE)
 _HEAD = 4096
 _PADDING = 64
 """Bytes that a header may count and a file lack: chunks are filled up."""
@@ -64,6 +64,8 @@ def check_length(file: IO[bytes], extra_info: str, frames: int, frame_bytes: int
         audio = size - _flac_start(file)
         if audio > frames * frame_bytes + _HEAD + frames // 8:  # verbatim samples and the headers of small frames
             raise AudioError(f"false length: the header says {frames} samples, {audio} bytes hold more")
+    elif "Seems to be a truncated file" in extra_info:  # libsndfile's note of a VOC file
+        raise AudioError(f"truncated: {size} bytes, its header says more")
     elif magic == PAGE and not _ogg_complete(file, size):
         raise AudioError("truncated: the last page is not complete")
 

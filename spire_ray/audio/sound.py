@@ -15,6 +15,7 @@ _UNKNOWN_FRAMES = 1 << 48
 """libsndfile's count for a file that does not say its length lies far above."""
 _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}
 _HEAD = 512
+_AHEAD = 1 << 16
 
 
 class Sound(soundfile.SoundFile):  # type: ignore[misc]
@@ -32,6 +33,7 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc]
             self._bytes.check()
             raise AudioError(header.why_not(file)) from None
         self._skipped, self._counted = round(skipped * self.samplerate), frames
+        self._place = 0
 
     @property
     def frames(self) -> int:
@@ -47,16 +49,28 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc]
         return bool(not self._reading and knows_length(self) and super().seekable())
 
     def seek(self, frames: int, whence: int = 0) -> int:
-        """Go to a sample of the recording."""
+        """Go to a sample of the recording; where libsndfile cannot, as in GSM 6.10 and DWVW, by reading up to it."""
         place = frames - self._skipped if whence == io.SEEK_SET else frames
-        return int(super().seek(place, whence) + self._skipped)
+        if (super().seekable() and not self.subtype.startswith("DWVW")) or not knows_length(self):
+            return int(super().seek(place, whence) + self._skipped)
+        place += self._place if whence == io.SEEK_CUR else 0
+        if place < self._place:
+            self.close()
+            self._bytes.seek(0)
+            super().__init__(self._bytes)
+            self._place = 0
+        while self._place < place and len(self.read(min(_AHEAD, place - self._place))):
+            pass
+        return int(self._place + self._skipped)
 
     def read(self, frames: int = -1, dtype: str = "float64", always_2d: bool = False, **options: Any) -> Any:
         """As soundfile does. Raises the OSError that the file itself has met."""
         left = self.frames - self.tell() if knows_length(self) else max(frames, 0)
         self._reading = True
         try:
-            return super().read(left if frames < 0 else max(0, min(frames, left)), dtype, always_2d, **options)
+            found = super().read(left if frames < 0 else max(0, min(frames, left)), dtype, always_2d, **options)
+            self._place += len(found)
+            return found
         finally:
             self._reading = False
             self._bytes.check()

@@ -102,6 +102,9 @@ def _reason(error: Exception, source: str, place: str) -> Exception:
     """What an error of the storage says of a row, or of the environment; itself where it says neither."""
     if why := web.private(error):
         return AudioError(why)
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and not source.startswith("s3://"):
+        return _reason(cause, source, place)  # whatever a web server says, or does not say, fsspec calls a file that is not there
     match error:
         case FileNotFoundError() | PermissionError():
             if code := _withheld_by(error, place):
@@ -116,6 +119,8 @@ def _reason(error: Exception, source: str, place: str) -> Exception:
     if type(error).__module__.partition(".")[0] not in _NETWORKS:
         return error
     status = int(getattr(error, "status", 0) or 0)
+    if status in (404, 410):
+        return AudioError("no such file")
     if 400 <= status < 500 and status not in (408, 425, 429):
         return AudioError(f"refused by the server: {status}")
     return Unreachable(f"{type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+from spire_ray.audio.source import AudioError
 from spire_ray.manifest import formats, parquet
 from spire_ray.manifest.schema import Row
 
@@ -11,7 +12,7 @@ from spire_ray.manifest.schema import Row
 def write(uri: str, tables: Iterable[pa.Table], form: str) -> None:
     """Write tables of the manifest's schema in one of `formats.writable()`.
 
-    Raises ValueError naming the row that a format cannot hold.
+    Raises ValueError naming the row that a format cannot hold, or whose audio it cannot read.
     """
     if form == "parquet":
         parquet.write(uri, tables)
@@ -19,9 +20,16 @@ def write(uri: str, tables: Iterable[pa.Table], form: str) -> None:
     made = formats.FORMATS[form].write if form in formats.FORMATS else None
     if made is None:
         raise ValueError(f"format={form}: must be one of {', '.join(formats.writable())}")
-    made(uri, _rows(tables))
+    at = ""
 
+    def rows() -> Iterator[Row]:
+        nonlocal at
+        for table in tables:
+            for row in table.to_pylist():
+                at = row["utt_id"]
+                yield row
 
-def _rows(tables: Iterable[pa.Table]) -> Iterator[Row]:
-    for table in tables:
-        yield from table.to_pylist()
+    try:
+        made(uri, rows())
+    except AudioError as error:
+        raise ValueError(f"{at}: {error}") from None

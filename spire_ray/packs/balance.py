@@ -37,6 +37,13 @@ def check(settings: PackSettings) -> None:
                 raise ValueError(f"{said}: beside balance.by it is balance.max_epochs that says how often a row may be used")
             if not (source.tokens or source.units):
                 raise ValueError(f"{said}: a source without a budget is repeated by weight")
+    if given.by == "source" and all(len(pool) == 1 for pool in _pools(settings.sources)):
+        raise ValueError("balance.by=source: no two sources are of one task and without budgets; leave it out")
+
+
+def weight(settings: PackSettings, source: SourceSettings) -> float:
+    """How often each row is used before any balance; 1 of a source with a budget."""
+    return 1.0 if source.tokens or source.units else settings.scale * source.weight
 
 
 def measure(source: SourceSettings) -> str:
@@ -58,29 +65,29 @@ def label(settings: PackSettings, number: int, language: str, direction: str) ->
 
 def most(settings: PackSettings, source: SourceSettings) -> float:
     """How often a row of a source may be used."""
-    return max(settings.balance.max_epochs, _weight(source))
+    return max(settings.balance.max_epochs, weight(settings, source))
 
 
 def targets(settings: PackSettings, there: Sequence[Sums]) -> list[dict[str, Target]]:
     """How much each source is to bring of each label, from how much there is."""
     made: list[dict[str, Target]] = [{} for _ in there]
     for pool in _pools(settings.sources):
-        weights = [_weight(settings.sources[number]) for number in pool]
+        weights = [weight(settings, settings.sources[number]) for number in pool]
         sizes, limits = defaultdict[str, float](float), defaultdict[str, float](float)
-        for number, weight in zip(pool, weights, strict=True):
+        for number, used in zip(pool, weights, strict=True):
             for name, amount in there[number].items():
                 if name:
-                    sizes[name] += weight * amount
+                    sizes[name] += used * amount
                     limits[name] += most(settings, settings.sources[number]) * amount
         source = settings.sources[pool[0]]
         budget = settings.scale * (source.tokens or source.units)
-        rest = sum(weight * there[number].get("", 0.0) for number, weight in zip(pool, weights, strict=True))
+        rest = sum(used * there[number].get("", 0.0) for number, used in zip(pool, weights, strict=True))
         total = max(0.0, budget - rest) if budget else sum(sizes.values())
         wanted = shares(sizes, limits, total, settings.balance.temperature)
-        for number, weight in zip(pool, weights, strict=True):
+        for number, used in zip(pool, weights, strict=True):
             for name, amount in there[number].items():
                 rate = wanted[name] / sizes[name] if name and sizes[name] else 1.0
-                made[number][name] = Target(amount, weight * amount * rate)
+                made[number][name] = Target(amount, used * amount * rate)
     return made
 
 
@@ -93,10 +100,6 @@ def shares(sizes: Sums, most: Sums, total: float, temperature: float) -> dict[st
         full = {name: most[name] for name, part in parts.items() if part > most[name]}
         made |= full or parts
     return made
-
-
-def _weight(source: SourceSettings) -> float:
-    return 1.0 if source.tokens or source.units else source.weight
 
 
 def _pools(sources: Sequence[SourceSettings]) -> list[list[int]]:

@@ -15,7 +15,7 @@ def planned(source: SourceSettings, scale: float = 1.0) -> str:
         return f"{short(source.tokens * scale)} tokens"
     if source.units:
         return f"{short(source.units * scale)} units"
-    return f"× {source.weight:g}"
+    return f"× {source.weight * scale:g}"
 
 
 def short(number: float) -> str:

@@ -65,8 +65,9 @@ def _shares(
     source, ranks = settings.sources[number], budget.ranks(there.keys, number)
     if not balanced:
         measure = balance.measure(source) if source.tokens or source.units else "documents"
-        target = settings.scale * (source.tokens or source.units) or source.weight * len(there.keys)
-        most = source.max_epochs if measure != "documents" else source.weight
+        weight = balance.weight(settings, source)
+        target = settings.scale * (source.tokens or source.units) or weight * len(there.keys)
+        most = source.max_epochs if measure != "documents" else weight
         return {"": budget.share(ranks, there.sizes[measure], target, most)}
     sizes, most = there.sizes[balance.measure(source)], balance.most(settings, source)
     return {
@@ -163,7 +164,7 @@ def account(settings: PackSettings, choice: Choice, groups: list[dict[str, Any]]
                 "units": int(brought["units"]),
                 "hours": round(brought["seconds"] / 3600, 4),
                 "available": {key: int(value) for key, value in choice.available[number].items()},
-                "target": {measure: round(target)} if measure else {"epochs": source.weight},
+                "target": {measure: round(target)} if measure else {"epochs": balance.weight(settings, source)},
                 **({"balanced": labels} if labels else {}),
                 "short": short,
             }

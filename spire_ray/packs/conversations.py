@@ -13,7 +13,36 @@ from spire_ray.text.prompts import SPEECH
 from spire_ray.text.tokenizer import SpeechTokenizer
 from spire_ray.units import codec
 
-FOLDER, TEMPLATE_FILE = "jsonl", "chat_template.jinja"
+FOLDER, TEMPLATE_FILE, SWIFT_FILE = "jsonl", "chat_template.jinja", "swift_template.py"
+SWIFT = f'''"""The template `spire` of ms-swift, whose own backends count the questions, or no end of an answer but the last."""
+
+from pathlib import Path
+
+from swift.template import Template, TemplateMeta, register_template
+
+CHAT = Path(__file__).with_name("{TEMPLATE_FILE}").read_text()
+
+
+class SpireTemplate(Template):
+    def _encode(self, inputs):
+        messages = [message for message in inputs.messages if message["content"] is not None]
+        if inputs.system is not None:
+            messages = [{{"role": "system", "content": inputs.system}}, *messages]
+        if self.use_chat_template:
+            more = {{"return_dict": True, "return_assistant_tokens_mask": True}}
+            made = self.tokenizer.apply_chat_template(messages, chat_template=CHAT, **more)
+            ids, counted = made["input_ids"], made["assistant_masks"]
+        else:
+            ids = self.tokenizer("".join(message["content"] for message in messages))["input_ids"]
+            counted = [1] * len(ids)
+        labels = [token if used else -100 for token, used in zip(ids, counted, strict=True)] if self.is_training else None
+        return {{"input_ids": ids, "labels": labels, "loss_scale": None}}
+
+
+parts = {{"prefix": [], "prompt": ["{{{{QUERY}}}}"], "chat_sep": [], "system_prefix": ["{{{{SYSTEM}}}}"]}}
+register_template(TemplateMeta("spire", **parts, template_cls=SpireTemplate))
+'''
+"""A plugin, which takes the template beside it."""
 _CHAT, _TEXT = "chat", "text"
 
 
@@ -59,6 +88,12 @@ def template(tokenizer: SpeechTokenizer) -> str:
         f"{{% if loop.last %}}{told(markup.ending)}{{% endif %}}"
         "{% endif %}{% endfor %}"
     )
+
+
+def write_templates(output: str, tokenizer: SpeechTokenizer) -> None:
+    """The template of the chats, and the plugin by which ms-swift takes it."""
+    for name, content in ((TEMPLATE_FILE, template(tokenizer)), (SWIFT_FILE, SWIFT)):
+        storage.write_bytes(storage.join(output, FOLDER, name), content.encode())
 
 
 def write_group(output: str, number: int, lines: Sequence[str]) -> dict[str, int]:

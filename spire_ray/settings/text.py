@@ -112,7 +112,7 @@ class PackSettings(StageSettings):
     """Model folder whose tokenizer and unit vocabulary are used."""
     sources: tuple[SourceSettings, ...]
     scale: PositiveFloat = 1.0
-    """Factor of every budget: 0.005 makes a two-hundredth of the recipe."""
+    """Factor of every budget, and of the weight of a source without one: 0.005 makes a two-hundredth of the recipe."""
     balance: BalanceSettings = field(default_factory=BalanceSettings)
     sequence_length: PositiveInt = 2048
     packing: Literal["best_fit", "megatron"] = "best_fit"

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from spire_ray.shards import account, marks, planning
+from spire_ray.manifest import reader
+from spire_ray.manifest.schema import Columns
+from spire_ray.shards import account, ids, marks, planning
 from spire_ray.shards.shard import Shard
 
 _NAMED = 10
@@ -37,6 +39,21 @@ class Audit:
         self.duplicate += sum(count if one in wanted else count - 1 for one, count in beyond.items())
         self.unplanned += sum(one not in wanted for one in beyond)
         self.examples += sorted(missing | beyond)[: _NAMED - len(self.examples)]
+
+    def compare_rows(self, shard: Shard, there: list[str], columns: Columns) -> None:
+        """The ids that came of a shard against those of its rows; pieces of a recording stand for it, copies for nothing."""
+        rows = reader.rows(shard.file, planning.columns_in(shard.file, columns), shard.first, shard.rows, audio_bytes=False)
+        wanted = rows["utt_id"].to_pylist()
+        if there == wanted:
+            return
+        known = set(wanted)
+        copies = Counter(utt_id for utt_id in there if ids.original(utt_id) in {*known, *there} - {utt_id})
+        self.duplicate += copies.total() - len(copies)
+        there = [utt_id for utt_id in there if utt_id in known or utt_id not in copies]
+        pieces = {ids.parent(utt_id) for utt_id in there if utt_id not in known} & known
+        whole = {utt_id: 0 for utt_id in there if utt_id not in known and ids.parent(utt_id) in pieces}
+        self.duplicate += sum(utt_id in whole for utt_id in there) - len(whole)
+        self.compare(Counter(wanted), Counter([*pieces, *(utt_id for utt_id in there if utt_id not in whole)]))
 
     def reject(self, errors: Iterable[str | None]) -> None:
         """Count reasons."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -52,6 +52,12 @@ class Decoded:
     heard: str = ""
     source: str = ""
     """Hash of the audio inside its rows, and the version of their file."""
+
+    @staticmethod
+    def of(shard: int, clips: Sequence["Clip"], *more: Any) -> "Decoded":
+        """Of rows as they were heard, which have a duration then; `more` are the other fields."""
+        rows = pa.Table.from_pylist([{name: row[name] for name in _ROWS.names} for row, *_ in clips], _ROWS)
+        return Decoded(shard, rows, [samples for _, samples, _ in clips], [error for *_, error in clips], *more)
 
     @staticmethod
     def nothing(shard: int) -> "Decoded":
@@ -145,10 +151,8 @@ class Decode:
             names = parts.rejected(self.output, shard.shard, row["again"])
             table = table.filter(pc.is_in(table["utt_id"], pa.array(list(names), pa.string())))
         clips = self.heard(table.to_pylist(), shard)
-        found = pa.Table.from_pylist([{name: clip[0][name] for name in _ROWS.names} for clip in clips], _ROWS)
-        samples, errors = [samples for _, samples, _ in clips], [error for *_, error in clips]
-        again = bool(row.get("again"))
-        return Decoded(shard.shard, found, samples, errors, again, shard.digest, shard.carried, inside, source if inside else "")
+        told = (bool(row.get("again")), shard.digest, shard.carried, inside, source if inside else "")
+        return Decoded.of(shard.shard, clips, *told)
 
     def read(self, shard: Shard) -> tuple[pa.Table, str, str]:
         """Rows of the manifest, the version of their file and the hash of the audio inside them. Raises as `shard` does."""

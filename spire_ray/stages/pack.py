@@ -82,8 +82,7 @@ def run(job: Job[PackSettings]) -> None:
     facts = pack.write_index(settings.output, groups, form, index)
     card.write(settings.output, facts)
     if settings.to == "jsonl":
-        place = storage.join(settings.output, conversations.FOLDER, conversations.TEMPLATE_FILE)
-        storage.write_bytes(place, conversations.template(tokenizer).encode())
+        conversations.write_templates(settings.output, tokenizer)
     storage.remove(work)
     _tell(job, facts)
 

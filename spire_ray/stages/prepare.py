@@ -127,7 +127,7 @@ class PrepareShard:
         shard = Shard.of(row)
         table, source, inside = self._decode.read(shard)
         clips = [clip for [clip] in self._decode.clips(table.to_pylist(), shard)]
-        decoded = decoding.Decoded(shard.shard, table, [samples for _, samples, _ in clips], [error for *_, error in clips])
+        decoded = decoding.Decoded.of(shard.shard, clips)
         decoded.refuse_other_lengths(settings.length_tolerance)
         aside = judged(decoded, row, settings.max_rejected_share)
         if aside.why:

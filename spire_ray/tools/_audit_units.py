@@ -1,7 +1,6 @@
 """`spire audit` for a folder of the stage label: every row is labelled or rejected, once."""
 
 import io
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,10 +10,8 @@ import pyarrow.compute as pc
 
 from spire_ray.core import storage, tables
 from spire_ray.core.provenance import RUN_FILE
-from spire_ray.manifest import reader
-from spire_ray.manifest.schema import LABELLED, Columns
-from spire_ray.shards import audit, ids, marks, planning
-from spire_ray.shards.shard import Shard
+from spire_ray.manifest.schema import LABELLED
+from spire_ray.shards import audit, marks
 
 _READ = ["utt_id", "corpus", "status", "error", "units", "durations"]
 
@@ -62,7 +59,7 @@ def audit_folder(folder: str) -> Audit:
             continue
         part = marks.part(folder, shard.shard)
         table = tables.read(part, _READ) if storage.exists(part) else _EMPTY
-        _compare(shard, table["utt_id"].to_pylist(), columns, found)
+        found.compare_rows(shard, table["utt_id"].to_pylist(), columns)
         _count(table, found, counts, identity["frame_rate"])
     found.heard_hours = marks.total(marks.read(folder)).audio_seconds / 3600
     found.histogram = counts.tolist()
@@ -110,21 +107,6 @@ def plot(found: Audit) -> bytes:
 
 
 _EMPTY = pa.table({name: pa.array([], pa.string()) for name in _READ})
-
-
-def _compare(shard: Shard, there: list[str], columns: Columns, found: Audit) -> None:
-    """The ids of a part against those of its rows; pieces of a long recording stand for it, copies for nothing."""
-    rows = reader.rows(shard.file, planning.columns_in(shard.file, columns), shard.first, shard.rows, audio_bytes=False)
-    wanted = rows["utt_id"].to_pylist()
-    if there != wanted:
-        known = set(wanted)
-        copies = Counter(utt_id for utt_id in there if ids.original(utt_id) in {*known, *there} - {utt_id})
-        found.duplicate += copies.total() - len(copies)
-        there = [utt_id for utt_id in there if utt_id in known or utt_id not in copies]
-        pieces = {ids.parent(utt_id) for utt_id in there if utt_id not in known} & known
-        whole = [utt_id for utt_id in dict.fromkeys(there) if utt_id not in known and ids.parent(utt_id) in pieces]
-        found.duplicate += sum(there.count(utt_id) - 1 for utt_id in whole)
-        found.compare(Counter(wanted), Counter([*pieces, *(utt_id for utt_id in there if utt_id not in set(whole))]))
 
 
 def _count(table: pa.Table, found: Audit, counts: np.ndarray, frame_rate: float) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from spire_ray.core import config, provenance, storage, tables
 from spire_ray.core.provenance import RUN_FILE
 from spire_ray.manifest import sample
-from spire_ray.manifest.schema import Row
+from spire_ray.manifest.schema import REJECTED, Row
 from spire_ray.shards import account, ids, marks, planning
 from spire_ray.shards.decoding import Decode
 from spire_ray.shards.shard import Shard
@@ -38,17 +38,43 @@ class Seen:
 
 
 def drawn(path: str, count: int, seed: int, only: str = "", utt_id: str = "") -> tuple[list[Seen], int]:
-    """Some rows and how many there are to draw from; `only` is `labelled`, `rejected` or one reason, of a folder of units."""
-    if storage.exists(storage.join(path, RUN_FILE)) and provenance.read(path)["stage"] == "label":
+    """Some rows and how many there are to draw from.
+
+    `only` is `labelled`, `rejected` or one reason of a folder of units, and of a prepared manifest `rejected` or one reason.
+    """
+    above, _, name = path.rstrip("/").rpartition("/")
+    if _stage(path) == "label":
         return _of_units(path, count, seed, only, utt_id)
+    if _stage(path) == "prepare" and only:
+        return _left_out(path, count, seed, only, utt_id)
+    if name == REJECTED and _stage(above or ".") == "prepare":
+        return _left_out(above or ".", count, seed, only or REJECTED, utt_id)
     if only:
-        raise ValueError(f"--only {only}: {path} is no folder of the stage label")
+        raise ValueError(f"--only {only}: {path} is no folder of the stage prepare or label")
     rows, total = sample.some(path, count, seed, _LOT, utt_id=utt_id)
     if not rows:
         raise ValueError(f"{path}: no row {utt_id} there")
-    decode = Decode({}, _HEARD_SECONDS, tolerance=_SHOWN_SECONDS)
-    clips = chain.from_iterable(decode.clips([_begun(row) for row in rows]))
-    return [Seen(row, samples, error, place=_place(row)) for row, samples, error in clips], total
+    return list(_listened(rows)), total
+
+
+def _stage(path: str) -> str:
+    """What has made a folder; empty where no stage has."""
+    return str(provenance.read(path)["stage"]) if storage.exists(storage.join(path, RUN_FILE)) else ""
+
+
+def _listened(rows: Sequence[Row]) -> Iterator[Seen]:
+    """Rows with their audio, by themselves."""
+    clips = Decode({}, _HEARD_SECONDS, tolerance=_SHOWN_SECONDS).clips([_begun(row) for row in rows])
+    for row, samples, error in chain.from_iterable(clips):
+        yield Seen(row, samples, row.get("error") or error, place=_place(row))
+
+
+def _left_out(path: str, count: int, seed: int, only: str, utt_id: str) -> tuple[list[Seen], int]:
+    """What prepare has left out, with its reasons."""
+    there = sorted(number for number, mark in marks.by_shard(path, marks.Mark).items() if mark.rejected)
+    told = chain.from_iterable(tables.read(marks.part(storage.join(path, REJECTED), number)).to_pylist() for number in there)
+    rows, total = _lot((row for row in told if only in (REJECTED, account.reason(row["error"]))), count, seed, utt_id)
+    return list(_listened(rows)), total
 
 
 def _of_units(path: str, count: int, seed: int, only: str, utt_id: str) -> tuple[list[Seen], int]:

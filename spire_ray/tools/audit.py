@@ -8,10 +8,11 @@ import json
 from collections.abc import Sequence
 
 from spire_ray.core import command, provenance, storage
-from spire_ray.tools import _audit_answers, _audit_labels, _audit_units
+from spire_ray.tools import _audit_answers, _audit_labels, _audit_prepared, _audit_units
 
 FAULTS_FOUND = 1
 _AUDITS = {
+    "prepare": _audit_prepared.tell,
     "label": _audit_units.tell,
     "pseudo_label": _audit_labels.tell,
     "generate": _audit_answers.tell,
@@ -23,7 +24,7 @@ _AUDITS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the tool: prints the account and writes `audit.json`; the status is 1 if rows are lost."""
     parser = argparse.ArgumentParser("spire audit", description="Account for every row of a job by shards.")
-    parser.add_argument("folder", help="output folder of the stage label, pseudo_label, generate or evaluate")
+    parser.add_argument("folder", help="output folder of the stage prepare, label, pseudo_label, generate or evaluate")
     folder = parser.parse_args(arguments).folder
     stage = provenance.read(folder, *_AUDITS)["stage"]
     found, account, lines = _AUDITS[stage](folder)

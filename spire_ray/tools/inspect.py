@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--play", action="store_true", help="play the audio of the rows")
     parser.add_argument("--wav", default="", metavar="FOLDER", help="write the audio of the rows there, as ID.wav")
     parser.add_argument("--page", default="", metavar="FILE.html", help="draw and play rows, drawn by lot, on one page")
-    parser.add_argument("--only", default="", metavar="WHAT", help="with --page, of units: labelled, rejected, or one reason")
+    parser.add_argument("--only", default="", metavar="WHAT", help="with --page, of a stage: labelled, rejected, or one reason")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="with --page: of the lot")
     options = parser.parse_args(arguments)
     if options.rows < 1 or options.first < 0:

@@ -10,6 +10,7 @@ import soundfile
 
 from spire_ray.audio import cut, decode
 from spire_ray.audio.decode import AudioError, AudioTooLong
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.long
 av = pytest.importorskip("av", reason="needs the extra media")
@@ -41,6 +42,7 @@ def _write(place, form, codec, rate, channels, options):
 
 FORMS = {
     "m4a": {"form": "ipod", "codec": "aac"},
+    "m4a alac": {"form": "ipod", "codec": "alac"},
     "mp4": {"form": "mp4", "codec": "aac"},
     "mov": {"form": "mov", "codec": "aac"},
     "webm": {"form": "webm", "codec": "libopus", "rate": 48_000},
@@ -48,6 +50,7 @@ FORMS = {
     "wma": {"form": "asf", "codec": "wmav2"},
     "aac": {"form": "adts", "codec": "aac"},
     "ac3": {"form": "ac3", "codec": "ac3"},
+    "eac3": {"form": "eac3", "codec": "eac3"},
     "ts": {"form": "mpegts", "codec": "aac"},
     "flv": {"form": "flv", "codec": "aac"},
     "wv": {"form": "wv", "codec": "wavpack"},
@@ -62,13 +65,16 @@ def expected():
     return decode.load(buffer.getvalue())
 
 
+IN_PLACE = {"m4a", "m4a alac", "mp4", "mov", "webm", "mkv", "wv", "ogg flac"}
+"""The others do not say the delay of their coder."""
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_container_is_heard_from_its_first_sample_to_its_end(name):
     form = FORMS[name]
     found, whole = decode.load(made(**form)), expected()
     assert len(found) / 16_000 == pytest.approx(12, abs=0.15)
-    lag = 0 if name in ("m4a", "mp4", "mov", "webm", "mkv", "wv", "ogg flac") else None
-    if lag is not None:  # the others do not say the delay of their coder
+    if name in IN_PLACE:
         assert np.corrcoef(found[: 16_000 * 4], whole[: 16_000 * 4])[0, 1] > 0.99
     if form.get("channels") != 1:
         assert found[8_000:160_000].std() == pytest.approx(whole[8_000:160_000].std(), rel=0.05)
@@ -86,6 +92,13 @@ def test_a_cut_is_the_slice_of_the_whole(name):
         assert min(np.abs(found[200:-200] - part[200:-200]).max() for part in near) < 0.02
     pieces = [piece for begin, end in [(0.0, 5.0), (5.0, 10.0), (10.0, None)] for piece in cut.pieces(data, 3.0, begin, end)]
     assert sum(len(piece) for _, piece in pieces) == pytest.approx(len(whole), abs=40 * len(pieces))
+
+
+def test_the_page_of_formats_lists_each():
+    page = (ROOT / "docs" / "formats.md").read_text()
+    for name, form in FORMS.items():
+        late = "shifted by at most 25 ms: the delay of its coder is not told"
+        assert f"| {name} | {form['codec']} | whole, {'samples in their places' if name in IN_PLACE else late} |" in page
 
 
 def test_damage_has_the_same_reason_in_every_run():

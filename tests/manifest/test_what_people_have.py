@@ -14,6 +14,7 @@ import soundfile
 from spire_ray.core.registry import PLUGINS
 from spire_ray.manifest import formats, reader, writer
 from spire_ray.manifest.reader import read
+from tests.conftest import ROOT
 from tests.manifest.what_people_have import clip, heard, lines, tar_of, wav
 
 
@@ -193,6 +194,22 @@ def test_a_manifest_of_paths_is_not_written_for_audio_that_is_no_file(form, tmp_
         writer.write(str(tmp_path / "m"), tables, form)
     writer.write(str(tmp_path / "folder"), tables, "audiofolder")
     assert len(heard(read(str(tmp_path / "folder")).to_pylist()[0])) == 8_000
+
+
+@pytest.mark.parametrize("form", ["audiofolder", "lhotse", "fairseq", "webdataset"])
+def test_what_cannot_be_converted_is_named_by_its_row(form, tmp_path):
+    clip(tmp_path / "a.wav")
+    uri = lines(tmp_path / "m.jsonl", [{"utt_id": name, "audio_filepath": f"{name}.wav", "text": "x"} for name in ("a", "gone")])
+    with pytest.raises(ValueError, match=r"^gone: (/.*/gone\.wav: )?no such file$"):
+        writer.write(str(tmp_path / "made"), list(reader.stream(uri)), form)
+
+
+def test_the_page_of_formats_lists_each():
+    page = (ROOT / "docs" / "formats.md").read_text()
+    writable = formats.writable()
+    for name in ("parquet", *formats.FORMATS):
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {name} | ")]
+        assert line.endswith("| no |") != (name in writable)
 
 
 def test_a_format_of_a_plugin_is_one_file(tmp_path, monkeypatch):

@@ -96,6 +96,16 @@ def test_temperature_one_takes_what_no_balance_takes(packed):
     assert np.ptp(list(used(made[1]).values())) < 0.1 * max(used(made[1]).values())
 
 
+@pytest.mark.parametrize("balance", [BalanceSettings(), BalanceSettings(by="language", temperature=1.0)])
+def test_scale_is_of_sources_without_a_budget_too(packed, balance):
+    sources = [{"task": "text", "weight": 2.0}, {"task": "mt", "target_language": "de", "tokens": 8000}]
+    whole, _ = packed(sources, balance=balance)
+    part, told = packed(sources, balance=balance, scale=0.25)
+    for all_of_it, quarter in zip(whole, part, strict=True):
+        assert quarter["tokens"] == pytest.approx(all_of_it["tokens"] / 4, rel=0.05) and not quarter["short"]
+    assert ("0.5 epochs" in told) == (not balance.by)
+
+
 def test_sources_of_a_task_are_balanced_among_themselves_and_a_budget_within(packed):
     sources = [{"task": "text", "name": code, "source_language": code} for code in ("en", "fr")]
     for source in sources:  # of each row the text in that language: as many rows, so thin one source out by its weight
@@ -130,6 +140,8 @@ def test_any_source_language_makes_every_direction_into_the_target(packed):
         ({}, {"weight": 2.0, "max_epochs": 2.0}, r"sources\.text\.max_epochs=2: a source without a budget is repeated by weight"),
         ({"max_epochs": 8.0}, {}, r"balance\.max_epochs=8: nothing is balanced; set balance\.by"),
         ({"temperature": 1.0}, {}, r"balance\.temperature=1: nothing is balanced"),
+        ({"by": "source"}, {}, r"balance\.by=source: no two sources are of one task and without budgets"),
+        ({"by": "source"}, {"tokens": 9.0}, r"balance\.by=source: no two sources"),
         ({}, {"tokens": 9.0, "max_epochs": 2.0}, ""),
         ({"by": "language", "max_epochs": 2.0}, {"tokens": 9.0}, ""),
     ],

@@ -1,6 +1,8 @@
 """The JSON lines beside a pack: transformers makes the pack's own ids and loss mask of them."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +75,41 @@ def test_the_ids_and_the_loss_mask_are_those_of_the_pack(model):
         assert line["utt_id"] == "u"
         seen.append(kind)
     assert {f"{task} {more.get('format', 'cpt')}" for task, more in SOURCES} - {*seen} <= {"text it"}
+
+
+class Swift:
+    """As much of ms-swift's Template as the plugin stands on."""
+
+    is_training = True
+
+    def __init__(self, tokenizer, use_chat_template):
+        self.tokenizer, self.use_chat_template = tokenizer, use_chat_template
+
+
+def test_the_template_for_ms_swift_counts_what_the_pack_counts(model, tmp_path, monkeypatch):
+    """Called as its own dataset code calls it: a system turn by itself, an answer that is to come as None."""
+    from transformers import AutoTokenizer
+
+    made = {}
+    module = SimpleNamespace(Template=Swift, TemplateMeta=lambda name, **more: more, register_template=made.update)
+    monkeypatch.setitem(sys.modules, "swift", SimpleNamespace(template=module))
+    monkeypatch.setitem(sys.modules, "swift.template", module)
+    conversations.write_templates(str(tmp_path), SpeechTokenizer(model))
+    plugin = tmp_path / "jsonl" / "swift_template.py"
+    exec(compile(plugin.read_text(), plugin, "exec"), {"__file__": str(plugin)})
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for kind, document in documents(model):
+        line = json.loads(document["line"])
+        template = made["template_cls"](tokenizer, "messages" in line)
+        messages = line.get("messages") or [{"role": "assistant", "content": line["text"]}]
+        system = messages.pop(0)["content"] if messages[0]["role"] == "system" else None
+        found = template._encode(SimpleNamespace(messages=messages, system=system))
+        assert found["input_ids"] == document["ids"].tolist(), kind
+        assert [label != -100 for label in found["labels"]] == document["counted"].tolist(), kind
+        if "messages" in line:
+            messages[-1]["content"] = None
+            asked = template._encode(SimpleNamespace(messages=messages, system=system))["input_ids"]
+            assert asked == document["ids"].tolist()[: len(asked)] and not any(document["counted"][len(asked) - 1 : len(asked)])
 
 
 def test_chats_and_texts_are_in_files_of_their_own(tmp_path):

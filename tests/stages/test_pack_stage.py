@@ -78,6 +78,7 @@ def test_workers_and_blocks_change_no_byte_and_a_stopped_run_goes_on(
     assert [source["name"] for source in index["sources"]] == ["asr", "st_multiturn.de", "text"]
     assert abs(index["sources"][0]["tokens"] - 900) < 15
     assert index["sources"][2]["documents"] == 45
+    assert "register_template(" in lines.pop("swift_template.py")
     counts = {name: len(text.splitlines()) for name, text in lines.items()}
     documents = [source["documents"] for source in index["sources"]]
     assert counts == {"chat-00000.jsonl": documents[1], "text-00000.jsonl": documents[0] + 45, "chat_template.jinja": 1}

@@ -183,6 +183,35 @@ def test_a_row_that_is_mended_comes_behind_the_others_so_that_label_goes_on(job,
     assert [shard.rows for shard in grown] == [3, 1] and grown[0].digest == planned[0].digest
 
 
+def test_what_was_left_out_is_counted_listed_and_shown_with_its_reasons(job, tmp_path, capsys):
+    job()
+    out = tmp_path / "out"
+    (out / "run.json").write_text(json.dumps({"stage": "prepare", "status": "complete", "resolved": {"columns": {}}}))
+    assert cli.main(["audit", str(out)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == ["planned 5 rows, waiting 0: rows and pieces kept 3, left out 3", "missing 0, duplicate 0, not planned 0"]
+    assert told[2:5] == ["left out 1: clipped", "left out 1: no speech", "left out 1: no such file"]
+    assert cli.main(["rejected", str(out), "--reason", "clipped"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed["utt_id"], listed["audio_filepath"]) == ("clipped", f"{tmp_path}/clipped.wav")
+    assert listed["error"].startswith("clipped: ")
+    for place, only in ((out / "rejected", []), (out, ["--only", "rejected"])):
+        assert cli.main(["inspect", str(place), "--page", f"{tmp_path}/p.html", *only]) == 0
+        page = (tmp_path / "p.html").read_text()
+        assert page.count('class="why"') == 3 and page.count("<audio") == 2
+        assert 'class="why">no speech: 0.00 s of 1.00 s<' in page and 'class="why">no such file<' in page
+    kept = tables.read(str(out))
+    tables.write(f"{out}/part-000000.parquet", kept.filter([row["utt_id"] != "short" for row in kept.to_pylist()]))
+    assert cli.main(["audit", str(out)]) == 1
+    assert "missing 1, duplicate 0, not planned 0: short" in capsys.readouterr().out
+
+
+def test_rows_that_do_not_say_how_long_they_are_get_what_is_heard(job):
+    rows = [{key: value for key, value in row.items() if key != "duration"} for row in job.rows if row["utt_id"] != "short"]
+    made = job(rows=rows, speech={}, limits={})
+    assert {name: row["duration"] for name, row in made.items()} == {"long": 5.0, "noise": 1.0, "clipped": 1.0}
+
+
 def test_the_job_is_a_manifest_for_label_goes_on_and_tells_what_it_did(ray_session, job, tmp_path, tiny_codebook, capsys):
     more = {"transcripts": {"rules": f"{tmp_path}/rules.yaml"}, "speech": {}, "limits": {}, "shard_seconds": 2.0}
     assert job(here=False, **more) == 0

@@ -17,4 +17,4 @@ def test_a_folder_that_no_stage_has_made_is_one_line(tool, tmp_path, capsys):
 def test_the_output_of_another_stage_is_named(tool, tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"stage": "pack"}))
     assert tool.main([str(tmp_path)]) == 2
-    assert f"{tmp_path}: made by pack; expected the output folder of label" in capsys.readouterr().err
+    assert f"{tmp_path}: made by pack; expected the output folder of prepare or label" in capsys.readouterr().err

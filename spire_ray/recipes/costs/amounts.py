@@ -199,7 +199,7 @@ def _packed(settings: PackSettings, planned: shapes.Planned, made: Mapping[str, 
         elif source.units:
             tokens += source.units * settings.scale * (length / units if units else 1.3)
         else:
-            tokens += rows * source.weight * length
+            tokens += rows * source.weight * settings.scale * length
     packed = tokens / settings.sequence_length if known else None
     return Made(rows=packed, seconds=0.0, tokens=tokens, documents=documents)
 
