@@ -24,7 +24,7 @@ class EvaluatedModel:
     """Name in the report: base, cpt, it."""
     system: str = "llm"
     """As `spire_ray.evaluation.systems` and plugins name them: `llm` for models of this platform and any text model, whisper,
-    seamless, ctc, endpoint."""
+    seamless, ctc, spiritlm, endpoint."""
     model: ModelReference = ""
     tasks: tuple[str, ...]
     """As `spire_ray.evaluation.tasks` and plugins name them: asr, mt, st_direct, …"""
@@ -33,7 +33,7 @@ class EvaluatedModel:
     transcripts: str = ""
     """Name of the model whose transcripts `st_cascade` translates, which is asked `asr`; empty: its own."""
     options: dict[str, str] = field(default_factory=dict)
-    """Of its system: `url` and `name` of an endpoint."""
+    """Of its system: `beams`, `url` and `name` of an endpoint, `speech_tokenizer` and `examples` of SpiRit-LM."""
 
 
 @dataclass(frozen=True, kw_only=True)
