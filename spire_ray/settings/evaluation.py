@@ -88,10 +88,14 @@ class GenerationSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class CometSettings:
-    """A COMET model with references, run by unbabel-comet in a Python environment of its own (`make comet`)."""
+    """COMET's models, run by unbabel-comet in a Python environment of its own (`make comet`)."""
 
     model: str = "Unbabel/wmt22-comet-da"
-    """Hugging Face id or checkpoint."""
+    """Of the metric `comet`, with references: Hugging Face id, folder or checkpoint."""
+    kiwi: str = "Unbabel/wmt22-cometkiwi-da"
+    """Of the metric `cometkiwi`, without references; gated on the Hub."""
+    xcomet: str = "Unbabel/XCOMET-XL"
+    """Of the metric `xcomet`, with references; gated on the Hub."""
     python: str = ""
     """Interpreter of the environment that holds unbabel-comet."""
     batch_size: PositiveInt = 64

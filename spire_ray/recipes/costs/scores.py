@@ -37,6 +37,6 @@ def items(names: Sequence[str], rows: float, settings: ScoreSettings | EvaluateS
     figures = count(names, settings)
     yield "answers × metrics", rows * figures, "score"
     yield "answers × metrics × samples", rows * figures * settings.bootstrap, "sample"
-    if "comet" in settings.metrics:
+    if models := len({"comet", "cometkiwi", "xcomet"} & set(settings.metrics)):
         translations = sum(TASKS[name].kind == "translation" for name in names)
-        yield "translations through COMET, as XLM-R large", rows * translations * _COMET_FLOPS, "encode"
+        yield "translations through COMET, as XLM-R large", rows * translations * models * _COMET_FLOPS, "encode"
