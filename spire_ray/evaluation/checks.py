@@ -117,7 +117,7 @@ def rows(settings: GenerationSettings) -> list[Row]:
             wanted += [(TASKS[task].skill, code, target) for code in sources]
         kind.check(model, list(dict.fromkeys(wanted)))
         if kind.weights:
-            license.check(model.model, settings.license.accept)
+            license.check(model.model, settings.license.accept, otherwise=kind.license)
         if kind.hears == "units":
             _units(model, settings.data)
     return found

@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from spire_ray.evaluation import significance
 from spire_ray.evaluation.scoring import Figure
 from spire_ray.settings import ScoringSettings
@@ -24,6 +26,8 @@ class Comparison:
     p: float
     corrected: float
     """p corrected for the number of pairs of models."""
+    paired_bs: float
+    """p as `sacrebleu --paired-bs` counts it, on one side alone."""
 
 
 def comparisons(settings: ScoringSettings, found: Sequence[Figure]) -> list[Comparison]:
@@ -37,7 +41,7 @@ def comparisons(settings: ScoringSettings, found: Sequence[Figure]) -> list[Comp
 def _of_one_metric(settings: ScoringSettings, group: Sequence[Figure]) -> list[Comparison]:
     pairs = [pair for pair in itertools.combinations(group, 2) if set(pair[0].ids) & set(pair[1].ids)]
     tests = [_tested(settings, one, other) for one, other in pairs]
-    corrected = significance.corrected({number: p for number, (_, _, p) in enumerate(tests)})
+    corrected = significance.corrected({number: p for number, (_, _, p, _) in enumerate(tests)})
     return [
         Comparison(
             task=one.task,
@@ -49,16 +53,16 @@ def _of_one_metric(settings: ScoringSettings, group: Sequence[Figure]) -> list[C
             difference=difference,
             p=p,
             corrected=corrected[number],
+            paired_bs=paired_bs,
         )
-        for number, ((one, other), (rows, difference, p)) in enumerate(zip(pairs, tests, strict=True))
+        for number, ((one, other), (rows, difference, p, paired_bs)) in enumerate(zip(pairs, tests, strict=True))
     ]
 
 
-def _tested(settings: ScoringSettings, one: Figure, other: Figure) -> tuple[int, float, float]:
-    """Rows, difference and p-value on the rows that both have."""
+def _tested(settings: ScoringSettings, one: Figure, other: Figure) -> tuple[int, float, float, float]:
+    """Rows, difference and both p-values on the rows that both have."""
     if one.ids == other.ids:
-        difference = one.value - other.value
-        return one.scored, difference, significance.p_value(one.samples, other.samples, difference)
+        return one.scored, *_p_values(one.samples, other.samples, one.value - other.value)
     places = {utt_id: place for place, utt_id in enumerate(other.ids)}
     common = [(place, places[utt_id]) for place, utt_id in enumerate(one.ids) if utt_id in places]
     mine, yours = one.statistics[[place for place, _ in common]], other.statistics[[place for _, place in common]]
@@ -67,4 +71,8 @@ def _tested(settings: ScoringSettings, one: Figure, other: Figure) -> tuple[int,
         significance.sampled(numbers, figure.made.value, settings.bootstrap, settings.seed)
         for numbers, figure in ((mine, one), (yours, other))
     ]
-    return len(common), difference, significance.p_value(samples[0], samples[1], difference)
+    return len(common), *_p_values(samples[0], samples[1], difference)
+
+
+def _p_values(one: np.ndarray, other: np.ndarray, difference: float) -> tuple[float, float, float]:
+    return difference, significance.p_value(one, other, difference), significance.one_sided(one, other, difference)

@@ -26,8 +26,10 @@ def license(folder: str) -> str:
     return _stated(storage.read_bytes(card).decode()) if storage.exists(card) else ""
 
 
-def check(model: str, accepted: tuple[str, ...], fetched: str = "") -> str:
+def check(model: str, accepted: tuple[str, ...], fetched: str = "", otherwise: str = "") -> str:
     """The license of a folder, a bucket or a model of the Hub, printed; of one that was fetched, from that folder.
+
+    `otherwise` is what holds where no card states one.
 
     Raises ValueError for a non-commercial one that was not accepted by name, and for a card of the Hub that cannot be read
     unless the model itself was accepted by its id.
@@ -39,7 +41,7 @@ def check(model: str, accepted: tuple[str, ...], fetched: str = "") -> str:
     if not local and name.lower() in accepts:
         print(f"  license of {model}: accepted unread")
         return ""
-    found = license(place) if local else _of_the_hub(name, revision)
+    found = (license(place) if local else _of_the_hub(name, revision)) or otherwise
     if found:
         print(f"  license of {model}: {found}")
     for each in filter(None, found.split(", ")):

@@ -75,7 +75,8 @@ def _of_inference(name: str, settings: StageSettings, planned: shapes.Planned, g
         return total
     if isinstance(settings, PseudoLabelSettings) and settings.quality.model:
         total += _QUALITY
-    return total + max((_of_model(name, model, planned, given) for model in _models(settings)), default=0.0)
+    dtype = settings.dtype if isinstance(settings, HarnessSettings) else "bfloat16"
+    return total + max((_of_model(name, model, planned, given, dtype) for model in _models(settings)), default=0.0)
 
 
 def _models(settings: StageSettings) -> list[str]:
@@ -86,10 +87,12 @@ def _models(settings: StageSettings) -> list[str]:
     return [settings.model] if isinstance(settings, PseudoLabelSettings | ServeSettings) and settings.model else []
 
 
-def _of_model(name: str, model: str, planned: shapes.Planned, given: Mapping[str, str] | None) -> float:
-    """Bytes of a model in bfloat16 and of its cache."""
+def _of_model(name: str, model: str, planned: shapes.Planned, given: Mapping[str, str] | None, dtype: str) -> float:
+    """Bytes of a model and of its cache; without a dtype as its weights have it, where they say that."""
     shape = _shape(name, model, planned, given)
-    return 2 * shape.parameters + 4.0 * shape.layers * shape.key * _CACHE_TOKENS
+    config = shapes.of(model, planned, given) or {}
+    wide = (dtype or config.get("dtype") or config.get("torch_dtype")) in ("float32", "float")
+    return (2 + 2 * wide) * (shape.parameters + 2.0 * shape.layers * shape.key * _CACHE_TOKENS)
 
 
 def _of_training(name: str, settings: TrainSettings, planned: shapes.Planned, given: Mapping[str, str] | None) -> float:

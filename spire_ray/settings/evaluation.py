@@ -24,7 +24,7 @@ class EvaluatedModel:
     """Name in the report: base, cpt, it."""
     system: str = "llm"
     """As `spire_ray.evaluation.systems` and plugins name them: `llm` for models of this platform and any text model, whisper,
-    seamless, ctc, endpoint."""
+    seamless, ctc, spiritlm, endpoint."""
     model: ModelReference = ""
     tasks: tuple[str, ...]
     """As `spire_ray.evaluation.tasks` and plugins name them: asr, mt, st_direct, …"""
@@ -33,7 +33,7 @@ class EvaluatedModel:
     transcripts: str = ""
     """Name of the model whose transcripts `st_cascade` translates, which is asked `asr`; empty: its own."""
     options: dict[str, str] = field(default_factory=dict)
-    """Of its system: `url` and `name` of an endpoint."""
+    """Of its system: `beams`, `url` and `name` of an endpoint, `speech_tokenizer` and `examples` of SpiRit-LM."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +88,14 @@ class GenerationSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class CometSettings:
-    """A COMET model with references, run by unbabel-comet in a Python environment of its own (`make comet`)."""
+    """COMET's models, run by unbabel-comet in a Python environment of its own (`make comet`)."""
 
     model: str = "Unbabel/wmt22-comet-da"
-    """Hugging Face id or checkpoint."""
+    """Of the metric `comet`, with references: Hugging Face id, folder or checkpoint."""
+    kiwi: str = "Unbabel/wmt22-cometkiwi-da"
+    """Of the metric `cometkiwi`, without references; gated on the Hub."""
+    xcomet: str = "Unbabel/XCOMET-XL"
+    """Of the metric `xcomet`, with references; gated on the Hub."""
     python: str = ""
     """Interpreter of the environment that holds unbabel-comet."""
     batch_size: PositiveInt = 64

@@ -32,11 +32,9 @@ def run(job: Job[ScoreSettings]) -> None:
 def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
     """Score the answers of a folder into that of the job."""
     from spire_ray.evaluation import comparing, results, scoring
-    from spire_ray.model import license
 
     settings = _under_protocol(settings, folder)
-    if "comet" in settings.metrics:
-        license.check(settings.comet.model, settings.license.accept)
+    licenses(settings)
     figures: list[scoring.Figure] = []
     rows: list[scoring.Rows] = []
     baselines: dict[str, float] = {}
@@ -54,6 +52,15 @@ def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
     storage.write_json(storage.join(settings.output, results.FILE), made)
     job.tracker.log_artifact(results.TABLE, table.encode())
     job.facts |= results.flat(figures, rows) | baselines
+
+
+def licenses(settings: ScoringSettings) -> None:
+    """Raise ValueError for models of metrics whose licenses were not accepted."""
+    from spire_ray.evaluation.metrics import comet
+    from spire_ray.model import license
+
+    for model in comet.models(settings):
+        license.check(model, settings.license.accept)
 
 
 def _baseline(settings: ScoringSettings, answers: list[dict[str, Any]]) -> dict[str, float]:

@@ -5,19 +5,23 @@ Needs the environment that `make comet` makes, or its interpreter in `SPIRE_COME
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from spire_ray.evaluation import comet
+from spire_ray.evaluation.metrics import METRICS, Scored
 from spire_ray.manifest.schema import UNITS
 from spire_ray.pseudo_labels import labels
-from spire_ray.settings import PseudoLabelSettings, QualitySettings
+from spire_ray.settings import CometSettings, PseudoLabelSettings, QualitySettings, ScoreSettings
 from spire_ray.stages.pseudo_label import TranslateShard
+from spire_ray.text.languages import language
 
 MADE = Path(__file__).parents[2] / ".comet" / "bin" / "python"
 PYTHON = os.environ.get("SPIRE_COMET_PYTHON") or (str(MADE) if MADE.exists() else "")
@@ -77,6 +81,24 @@ def test_a_shard_is_scored_as_comet_scores_it_itself(model, tiny_model, tmp_path
     assert [row["score"] for row in made] == pytest.approx(expected, abs=1e-5)  # batches of another size are padded otherwise
     checkpoint = f"{model}/checkpoints/model.ckpt"
     assert comet.scores(asked, checkpoint, PYTHON, batch_size=3) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "field"),
+    [("comet", "regression_metric", "model"), ("cometkiwi", "unified_metric", "kiwi"), ("xcomet", "xcomet_metric", "xcomet")],
+)
+def test_a_metric_is_the_mean_of_what_its_class_predicts(tmp_path, monkeypatch, name, kind, field):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    subprocess.run([PYTHON, Path(__file__).with_name("tiny_comet.py"), tmp_path / "comet", kind], check=True)
+    given = CometSettings(python=PYTHON, batch_size=3, **{field: str(tmp_path / "comet")})
+    metric = METRICS[name].make(ScoreSettings(output="", hypotheses="", metrics=(name,), comet=given), language("de"))
+    rows = [Scored(str(n), " ".join(["der Hund"] * n), "der Hund", " ".join(["the dog"] * n)) for n in range(1, 6)]
+    asked = [{"src": row.text, "mt": row.hypothesis} | ({} if name == "cometkiwi" else {"ref": row.reference}) for row in rows]
+    expected = own(str(tmp_path / "comet"), asked)
+    numbers = metric.statistics(rows)
+    assert [score for score, _ in numbers] == expected and len(set(expected)) > 2
+    assert metric.value(np.sum(numbers, axis=0)) == pytest.approx(100 * np.mean(expected))
+    assert re.fullmatch(r"model:.*comet\|unbabel-comet:2\.\d+\.\d+", metric.signature)
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path, monkeypatch):

@@ -109,15 +109,21 @@ def test_comet_scores_with_transcript_and_reference(tmp_path):
     python = tmp_path / "python"  # stands in for the other environment: the length of each text
     python.write_text(
         f"#!{sys.executable}\nimport json, sys\n"
+        "if 'metadata' in sys.argv[2]: sys.exit(print('2.2.7'))\n"
         "rows = json.load(sys.stdin)['rows']\n"
-        "print(json.dumps([len(row['src']) + len(row['mt']) / 10 + len(row['ref']) / 100 for row in rows]))\n"
+        "print(json.dumps([len(row['src']) + len(row['mt']) / 10 + len(row.get('ref', '')) / 100 for row in rows]))\n"
     )
     python.chmod(0o755)
     metric = made("comet", "de", comet=CometSettings(python=str(python)))
     numbers = metric.statistics([Scored("a", "bb", "ccc", "d"), Scored("b", "", "c", "dd")])
     assert numbers == [[1.23, 1.0], [2.01, 1.0]]
     assert metric.value(np.sum(numbers, axis=0)) == pytest.approx(100 * (1.23 + 2.01) / 2)
-    assert metric.signature == "model:Unbabel/wmt22-comet-da"
+    assert metric.signature == "model:Unbabel/wmt22-comet-da|unbabel-comet:2.2.7"
+    kiwi = made("cometkiwi", "de", comet=CometSettings(python=str(python)))
+    assert kiwi.statistics([Scored("a", "bb", "ccc", "d")]) == [[1.2, 1.0]]  # without the reference
+    assert kiwi.signature.startswith("model:Unbabel/wmt22-cometkiwi-da|")
     assert metric.statistics([Scored("a", "bb", "c", ""), Scored("b", "", "c", "dd")]) == [None, [2.01, 1.0]]  # no source
     with pytest.raises(ValueError, match=r"comet\.python=/none: no such interpreter"):
         made("comet", "de", comet=CometSettings(python="/none"))
+    with pytest.raises(ValueError, match=r"comet\.python=.*: has no unbabel-comet; `make comet` makes"):
+        made("xcomet", "de", comet=CometSettings(python=sys.executable))

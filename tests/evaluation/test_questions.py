@@ -48,7 +48,10 @@ def test_a_draft_is_asked_to_be_corrected(tmp_path, tiny_model):
     row = {"utt_id": "a", "text": "the dog", "translations": {"de": "der Hund"}, "extra": json.dumps({"mt": "die Hund"})}
     [found] = checks.read(settings(manifest(tmp_path, [row]), tasks=("ape",)))
     text, _ = asked(tiny_model, "ape", found, "it")
-    assert "from English to German.\nEnglish: the dog\nTranslation: die Hund\nGerman:" in text
+    assert (
+        "copied.\nSource (English): the dog\nTranslation (German): die Hund\nPost-edited: <|im_end|>\n<|im_start|>assistant"
+        in text
+    )
     assert TASKS["ape"].lacks(found) == "" and TASKS["ape"].lacks(replace(found, draft="")) == "no draft"
 
 

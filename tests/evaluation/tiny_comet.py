@@ -25,6 +25,8 @@ torch.manual_seed(0)
 given = {"pretrained_model": str(encoder), "load_pretrained_weights": False, "hidden_sizes": [8]}
 if kind == "unified_metric":  # what COMETKiwi is
     given |= {"input_segments": ["mt", "src"], "word_level_training": False, "sent_layer": "mix"}
+if kind == "xcomet_metric":
+    given |= {"encoder_model": "XLM-RoBERTa", "word_layer": 1}
 model = str2model[kind](**given)
 for weight in model.parameters():  # larger ones, so that scores differ from row to row
     if weight.ndim > 1:

@@ -159,9 +159,10 @@ def test_a_step_that_nobody_has_measured_is_not_known_and_neither_is_what_reads_
     }
     assert plan.main([recipe(**steps), "--hardware", "h100x8"]) == 0
     told = capsys.readouterr().out
-    for name in ("prepare", "distort", "score", "harness"):
+    for name in ("prepare", "distort", "harness"):
         step = {"prepare": "prepared", "distort": "loud"}.get(name, name)
         assert f"not known, {step}: how long {name} works; nobody has measured it" in told
+    assert "not known, score: how many answers /nowhere/r/hypotheses holds" in told
     assert "not known, theirs: how much audio {root}/{prepared,elsewhere}".replace("{root}", "/nowhere/r") in told
     assert "not known, pack: how many rows a source has" in told and "not known, corpus" not in told
     assert re.search(r"^harness +\? +\?  ", told, re.M) and re.search(r"^the whole road +≥ [\d.]+ +≥ ", told, re.M)
@@ -210,3 +211,24 @@ def test_measuring_takes_a_minute_and_what_it_finds_is_kept(capsys):
     assert time.monotonic() - began < 90 and "measured: start" in capsys.readouterr().out
     machine = hardware.of("", stages())
     assert "spire plan --measure on" in str(machine["train"]) and machine["train"].value > 1e9
+
+
+def test_scoring_is_planned_by_answers_metrics_and_samples():
+    machine = hardware.load("cpu2")
+    models = [{"name": "m", "model": "{root}/it/model", "tasks": ["st_cascade"]}]
+    steps = {
+        "asked": {"stage": "generate", "data": "{root}/units", "split": "test", "models": models},
+        "scored": {"stage": "score", "hypotheses": "{root}/asked", "bootstrap": 500},
+        "both": {"stage": "evaluate", "data": "{root}/units", "split": "test", "models": models, "bootstrap": 500},
+        "comet": {"stage": "score", "hypotheses": "{root}/asked", "metrics": ["wer", "bleu", "comet"]},
+        "heard": {"stage": "evaluate", "data": "{root}/units", "models": [
+            {"name": "w", "system": "whisper", "model": "{root}/w", "tasks": ["asr"]}]},
+    }  # fmt: skip
+    planned = stages(root="/nowhere/r") | runner.stages(runner.load(recipe(**steps), []))
+    costs = work.of(planned, machine)
+    amounts_of = {name: {item.what: item.amount for item in costs[name].items} for name in steps}
+    rows = 250 * 3  # a transcript by one metric, and its translation by two
+    assert amounts_of["scored"] == {"answers × metrics": rows, "answers × metrics × samples": rows * 500}
+    assert amounts_of["both"].items() >= amounts_of["scored"].items() and costs["both"].made.rows == 500
+    assert "translations through COMET, as XLM-R large" in amounts_of["comet"]
+    assert costs["heard"].unknown == "how long whisper answers; nobody has measured it"

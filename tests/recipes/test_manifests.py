@@ -41,9 +41,9 @@ def test_a_shape_that_says_no_file_is_refused_in_one_line(command, capsys):
 def test_a_harness_wants_cards_that_hold_its_largest_model_and_no_encoder(tmp_path):
     shapes = {"large": f"{ROOT}/configs/shapes/llama-2-7b.json", "small": f"{ROOT}/configs/shapes/qwen3-0.6b.json"}
 
-    def gib(*models):
+    def gib(*models, **more):
         named = [{"name": model, "model": model} for model in models]
-        asked = {"stage": "harness", "output": "{root}/h", "models": named, "tasks": ["mmlu"], "gpus_per_worker": 1}
+        asked = {"stage": "harness", "output": "{root}/h", "models": named, "tasks": ["mmlu"], "gpus_per_worker": 1} | more
         recipe = {"stage": "run", "title": "t", "root": str(tmp_path), "steps": [{"name": "h", "settings": asked}]}
         need = room.of("h", runner.stages(runner.load(json.dumps(recipe), [])), shapes)
         assert need.count == 1
@@ -51,6 +51,14 @@ def test_a_harness_wants_cards_that_hold_its_largest_model_and_no_encoder(tmp_pa
 
     assert gib("small", "large") == gib("large") > 2 * 6.7e9 / 2**30
     assert 1.2e9 / 2**30 < gib("small") < 8  # an encoder with its batch takes 5.7 GiB more
+    wide, context = gib("large", dtype="float32"), 4
+    assert wide - context == pytest.approx(2 * (gib("large", dtype="bfloat16") - context)) and gib("large") == gib(
+        "large", dtype="bfloat16"
+    )
+    own = json.loads(Path(shapes["large"]).read_text()) | {"dtype": "float32"}
+    (tmp_path / "wide.json").write_text(json.dumps(own))
+    shapes["large"] = str(tmp_path / "wide.json")
+    assert gib("large") == wide > gib("large", dtype="float16")  # as its weights are, unless it is said
     with pytest.raises(ValueError, match="step h: nobody says how large their/model is"):
         gib("large", "their/model")
 

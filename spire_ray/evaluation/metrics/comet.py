@@ -1,7 +1,7 @@
-"""COMET with references, in percent, by unbabel-comet in an environment of its own."""
+"""COMET-22, COMETKiwi (without references) and xCOMET, in percent, by unbabel-comet in an environment of its own."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,26 +11,26 @@ from spire_ray.evaluation.metrics import METRICS, MetricKind, Scored
 from spire_ray.settings import ScoringSettings
 from spire_ray.text.languages import Language
 
+_MODELS = {"comet": "model", "cometkiwi": "kiwi", "xcomet": "xcomet"}
+"""Metric → the setting that names its model."""
+
 
 class Comet:
-    """The mean of a COMET model's scores, times 100."""
+    """The mean of a model's scores, times 100."""
 
     counts: tuple[str, ...] = ()
 
-    def __init__(self, settings: ScoringSettings, language: Language) -> None:
-        self._settings = settings.comet
-        if not Path(self._settings.python).is_file():
-            raise ValueError(
-                f"comet.python={self._settings.python}: no such interpreter; name that of an environment with unbabel-comet"
-            )
-        self.signature = f"model:{self._settings.model}"
+    def __init__(self, settings: ScoringSettings, language: Language, name: str = "comet") -> None:
+        self._settings, self._field, self._references = settings.comet, f"comet.{_MODELS[name]}", name != "cometkiwi"
+        self._model: str = getattr(settings.comet, _MODELS[name])
+        self.signature = f"model:{self._model}|unbabel-comet:{comet.version(settings.comet.python, 'comet')}"
 
     def statistics(self, rows: Sequence[Scored]) -> list[list[float] | None]:
         """The score of a row, and 1; None for one without the text that its translation is of."""
         given = self._settings
-        model = copies.localize(given.model) if storage.exists(given.model) else given.model
-        asked = [{"src": row.text, "mt": row.hypothesis, "ref": row.reference} for row in rows if row.text]
-        found = comet.scores(asked, model, given.python, batch_size=given.batch_size, gpus=given.gpus, field="comet")
+        model = copies.localize(self._model) if storage.exists(self._model) else self._model
+        asked = [self._asked(row) for row in rows if row.text]
+        found = comet.scores(asked, model, given.python, batch_size=given.batch_size, gpus=given.gpus, field=self._field)
         scores = iter(found)
         return [[next(scores), 1.0] if row.text else None for row in rows]
 
@@ -38,5 +38,14 @@ class Comet:
         """Percent."""
         return 100 * float(sums[0] / sums[1])
 
+    def _asked(self, row: Scored) -> dict[str, str]:
+        return {"src": row.text, "mt": row.hypothesis, **({"ref": row.reference} if self._references else {})}
 
-METRICS.register("comet", MetricKind(make=Comet, measures="translation", title="COMET"))
+
+def models(settings: ScoringSettings) -> Iterator[str]:
+    """The models that the metrics of settings need."""
+    yield from (getattr(settings.comet, field) for name, field in _MODELS.items() if name in settings.metrics)
+
+
+for _name, _title in (("comet", "COMET"), ("cometkiwi", "COMETKiwi"), ("xcomet", "xCOMET")):
+    METRICS.register(_name, MetricKind(make=partial(Comet, name=_name), measures="translation", title=_title))

@@ -52,6 +52,8 @@ class SystemKind:
     """Whether it can tell which of several answers is likelier."""
     weights: bool = True
     """Whether it is a model folder or an id of the Hub."""
+    license: str = ""
+    """Of weights that come without a card which states it."""
     check: Callable[[EvaluatedModel, Sequence[tuple[str, str, str]]], None] = lambda model, wanted: None
     """Raises ValueError for (skill, source, target) that it cannot do, before anything is loaded."""
 

@@ -22,7 +22,17 @@ class Processor(NamedTuple):
 
 
 def loaded(model: EvaluatedModel, settings: GenerationSettings, kind: str) -> tuple[Any, Processor]:
-    """A class of transformers by its name, with the weights of a model, and its processor; float32 on a CPU.
+    """`weights`, and what stands before the model and behind it."""
+    import transformers
+
+    folder, made = weights(model, settings, kind)
+    return made, Processor(
+        transformers.AutoFeatureExtractor.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    )
+
+
+def weights(model: EvaluatedModel, settings: GenerationSettings, kind: str) -> tuple[str, Any]:
+    """The folder of a model, and a class of transformers by its name with its weights; float32 on a CPU.
 
     Raises ValueError for a folder of another class.
     """
@@ -38,10 +48,7 @@ def loaded(model: EvaluatedModel, settings: GenerationSettings, kind: str) -> tu
     fits = {each.__name__ for each in auto.values()} if auto is not None else {kind}
     if not kind.startswith(own[0].removesuffix("Model")) and not fits & set(own):
         raise ValueError(f"{field}={model.model}: is a {own[0]}, no {kind}; choose another `system`")
-    weights = made.from_pretrained(folder, dtype=dtype).eval().to("cuda" if settings.gpus_per_worker else "cpu")
-    return weights, Processor(
-        transformers.AutoFeatureExtractor.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
-    )
+    return folder, made.from_pretrained(folder, dtype=dtype).eval().to("cuda" if settings.gpus_per_worker else "cpu")
 
 
 def heard(
@@ -57,14 +64,19 @@ def heard(
     def asked(rows: list[int], given: list[np.ndarray]) -> Sequence[tuple[str, int]]:
         return ask([(requests[row], samples) for row, samples in zip(rows, given, strict=True)])
 
-    waveforms = [_waveform(request) for request in requests]
+    waveforms = [_heard(request) for request in requests]
     return in_batches(waveforms, len, alike, batch_size, asked)
 
 
-def _waveform(request: Request) -> np.ndarray | ValueError:
-    """float32 [samples] at 16 kHz, or why there is none."""
+def waveform(request: Request) -> np.ndarray:
+    """float32 [samples] at 16 kHz. Raises ValueError for what cannot be decoded."""
     assert request.row.audio is not None
+    return decode.load(*request.row.audio)
+
+
+def _heard(request: Request) -> np.ndarray | ValueError:
+    """The waveform, or why there is none."""
     try:
-        return decode.load(*request.row.audio)
+        return waveform(request)
     except ValueError as error:
         return error

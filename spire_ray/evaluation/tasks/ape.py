@@ -1,6 +1,7 @@
 """A translation corrected: automatic post-editing of what another system wrote, which a row brings as `mt` in `extra`.
 
-The paper does not print its question; this one is of this platform, in the form of its question for translation.
+The paper does not print its question. This one is the example that TowerInstruct's authors give of their test data, which has
+several wordings (discussion 8 of Unbabel/TowerInstruct-7B-v0.2 on the Hub); whether SPIRE had this one is not known.
 """
 
 from dataclasses import replace
@@ -14,7 +15,9 @@ def correct(asked: Question) -> Request:
     """The row's draft, corrected."""
     row, source, target = asked.row, language(asked.row.language).name, language(asked.target).name
     question = (
-        f"Improve the following translation from {source} to {target}.\n{source}: {row.text}\nTranslation: {row.draft}\n{target}:"
+        "The primary goal of automatic post-editing is to boost the translation's quality by making small adjustments to address "
+        "any existing errors in the translation. If the translation is already accurate, there is no need to change it and "
+        f"instead it should be copied.\nSource ({source}): {row.text}\nTranslation ({target}): {row.draft}\nPost-edited: "
     )
     return Request(skill="instruct", row=row, source=row.language, target=asked.target, text=question)
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from spire_ray.core import references, storage
+from spire_ray.evaluation.asking import tasks_of
 from spire_ray.recipes import plan, room, shapes
-from spire_ray.recipes.costs import amounts
+from spire_ray.recipes.costs import amounts, scores
 from spire_ray.recipes.costs.amounts import Made
 from spire_ray.recipes.costs.hardware import Coefficient, Hardware
 from spire_ray.settings import (
@@ -20,6 +21,7 @@ from spire_ray.settings import (
     LabelSettings,
     PackSettings,
     PseudoLabelSettings,
+    ScoreSettings,
     ServeSettings,
     StageSettings,
     TrainSettings,
@@ -236,13 +238,30 @@ def _answers(step: _Step, settings: GenerateSettings | EvaluateSettings) -> None
         return
     rows = min(data.rows, settings.utterances or data.rows)
     units = data.units / data.rows if data.rows else 0.0
-    answers = 0
     for model in settings.models:
-        if model.system == "llm" and (shape := step.shape(model.model)):
-            count = rows * len(model.tasks)
+        if model.system != "llm":
+            step.result.unknown = f"how long {model.system} answers; nobody has measured it"
+        elif shape := step.shape(model.model):
+            count = rows * len(tasks_of(model))
             step.add(f"answers of {model.name}", count * (units + _ANSWER_TOKENS) * 2.0 * shape.parameters, "answer")
-            answers += int(count)
-    step.result.made = Made(rows=float(answers), seconds=data.seconds)
+    asked = scores.tasks(settings)
+    if isinstance(settings, EvaluateSettings):
+        for item in scores.items(asked, rows, settings):
+            step.add(*item)
+    step.result.made = Made(rows=float(rows * len(asked)), seconds=data.seconds)
+
+
+def _score(step: _Step, settings: ScoreSettings) -> None:
+    maker = step.planned.get(plan.maker_of(settings.hypotheses, step.planned))
+    found = scores.there(settings.hypotheses)
+    if isinstance(maker, GenerateSettings | EvaluateSettings):
+        data = step.read(maker.data).of(maker.split)
+        found = (scores.tasks(maker), min(data.rows, maker.utterances or data.rows)) if data.rows is not None else None
+    if found is None:
+        step.result.unknown = f"how many answers {settings.hypotheses} holds"
+        return
+    for item in scores.items(*found, settings):
+        step.add(*item)
 
 
 def _start(step: _Step, settings: InitModelSettings | ServeSettings) -> None:
@@ -265,6 +284,7 @@ _WORK: tuple[tuple[type[StageSettings], Callable[..., None]], ...] = (
     (PseudoLabelSettings, _pseudo_label),
     (GenerateSettings, _answers),
     (EvaluateSettings, _answers),
+    (ScoreSettings, _score),
     (InitModelSettings, _start),
     (ServeSettings, _start),
 )

@@ -181,10 +181,8 @@ def test_whisper_with_real_weights_writes_what_the_pipeline_writes(rows, beams):
     folder = os.environ["SPIRE_CLIPS"]
     clips = [Recording(os.path.join(folder, name), 0.0, None) for name in sorted(os.listdir(folder))]
     spoken = [Row(utt_id=str(n), language="en", audio=clip) for n, clip in enumerate(clips[:16])]
-    expected = [
-        pipeline(samples(row), generate_kwargs={"num_beams": beams})["text"].replace("<|notimestamps|>", "").strip()
-        for row in spoken
-    ]
+    how = {} if beams == 5 else {"generate_kwargs": {"num_beams": beams}}  # five are what the pipeline has by itself
+    expected = [pipeline(samples(row), **how)["text"].replace("<|notimestamps|>", "").strip() for row in spoken]
     made = system("whisper", WHISPER, beams=str(beams))
     made._most = 256
     assert answers(made, "asr", spoken) == expected and len(set(expected)) > len(spoken) // 2
