@@ -20,7 +20,7 @@ from spire_ray.audio import decode
 from spire_ray.core import lock, storage, tables
 from spire_ray.manifest import reader, recording, writer
 from spire_ray.manifest.schema import MANIFEST
-from spire_ray.settings import LabelSettings
+from spire_ray.settings import LabelSettings, LicenseSettings
 from spire_ray.shards import decoding, marks, planning
 from spire_ray.stages import label
 
@@ -72,7 +72,8 @@ def test_a_corpus_is_fetched_to_s3_and_labelled_there(s3, tmp_path, tiny_codeboo
     (tmp_path / "en" / "audios" / "speech.m4a").write_bytes(sound.getvalue())
     for name, lines in (("lst", "speech 0.0 1.5\nspeech 1.5 3.0\n"), ("en", "One.\nTwo.\n"), ("de", "Eins.\nZwei.\n")):
         (segments / f"segments.{name}").write_text(lines)
-    recipe = Recipe(corpora=("europarl-st",), local={"europarl-st": str(tmp_path)})
+    accepted = LicenseSettings(accept=("cc-by-nc-4.0",))
+    recipe = Recipe(corpora=("europarl-st",), local={"europarl-st": str(tmp_path)}, license=accepted)
     assert fetch.fetch(recipe, "s3://spire/corpora") == {"europarl-st": {"rows": 2, "refused": 0}}
     place = "s3://spire/corpora/europarl-st"
     assert check.check(corpus("europarl-st"), place).startswith("europarl-st: 2 rows, 0.0 h")
