@@ -6,7 +6,7 @@ EXTRAS := train,serve,eval,cpu,quickstart,hub,prepare,dev
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install demo quickstart variants test test-all serve ui lint clean comet harness gpu-parcels gpu-rehearsal
+.PHONY: install demo quickstart variants test test-all test-deps serve ui lint clean comet harness gpu-parcels gpu-rehearsal
 
 install: .venv/installed
 
@@ -35,6 +35,10 @@ test: install .helm/helm
 
 test-all: install .helm/helm
 	$(BIN)/pytest -m "not gpu"
+
+# what some of these need from Debian; a test whose program is not there says that it is skipped
+test-deps:
+	apt-get install --yes --no-install-recommends chromium g++ prometheus util-linux
 
 # for the tests of cluster/chart
 .helm/helm: .ci/helm.py

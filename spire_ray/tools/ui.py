@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--port", str(options.port), "--workers", "1"]
     server = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{options.port}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would go on without this process
     try:
         _wait(server, address)
         _show(address + page, options.no_browser)
