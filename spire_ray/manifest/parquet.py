@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from spire_ray.audio.media import is_audio
 from spire_ray.core import storage
-from spire_ray.manifest.schema import AUDIO, LOCALE, MANIFEST, Columns, derived_id
+from spire_ray.manifest.schema import AUDIO, LOCALE, MANIFEST, Columns, derived_id, with_text
 
 _BATCH = 1 << 14
 _KEPT_BYTES = 256 << 20
@@ -42,6 +42,7 @@ def tables(file: str, columns: Columns, audio_bytes: bool) -> Iterator[pa.Table]
     fs, path = storage.filesystem(file)
     with fs.open(path, "rb") as raw:
         parquet = _opened(raw, file)
+        columns = with_text(columns, parquet.schema_arrow.names)
         first, audio = 0, columns.get("audio", "audio")
         for batch in parquet.iter_batches(_BATCH, columns=_needed(parquet.schema_arrow, columns, audio_bytes, file)):
             table = pa.Table.from_batches([batch])
@@ -64,6 +65,7 @@ def rows(file: str, columns: Columns, first: int, count: int, audio_bytes: bool 
                 begin = begin if groups else start
                 groups.append(number)
             start += length
+        columns = with_text(columns, parquet.schema_arrow.names)
         needed = _needed(parquet.schema_arrow, columns, audio_bytes, file)
         key = (file, storage.version(file), *groups, *needed)
         if _LAST.get("key") != key:

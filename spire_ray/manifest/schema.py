@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -48,6 +48,9 @@ Row = dict[str, Any]
 Columns = Mapping[str, str]
 """Column of the manifest, or `translations.LANGUAGE` → the source's own name for it."""
 
+_TRANSCRIPTS = ("transcription", "transcript", "sentence")
+"""What corpora call a text; taken where no column is called `text`."""
+
 EVERY_SPLIT = "all"
 
 _TEXTS = [field.name for field in MANIFEST if field.type == pa.string()]
@@ -68,10 +71,16 @@ def check_columns(columns: Columns) -> None:
             raise ValueError(f"columns.{name}: no column of a manifest; {hint}")
 
 
+def with_text(columns: Columns, names: Collection[str]) -> Columns:
+    """A mapping, with the usual name of a transcript where a source has no `text`."""
+    found = next((name for name in _TRANSCRIPTS if name in names), "")
+    return columns if not found or "text" in columns or "text" in names else {**columns, "text": found}
+
+
 def mapped(row: Row, columns: Columns, place: str) -> Row:
     """A row under the manifest's own names. Raises ValueError naming `place` where a mapped column is absent."""
     named = dict(row)
-    for name, source in columns.items():
+    for name, source in with_text(columns, row).items():
         if source not in row:
             raise ValueError(f"{place}: no column {source!r} for columns.{name}; there are {', '.join(row)}")
         column, _, language = name.partition(".")

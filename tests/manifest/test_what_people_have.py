@@ -31,6 +31,16 @@ def test_an_audio_folder_with_a_list_in_each_split(kind, tmp_path):
     assert len({row["utt_id"] for row in rows}) == 2
 
 
+@pytest.mark.parametrize("name", ["transcription", "transcript", "sentence"])
+def test_a_transcript_of_another_usual_name_is_not_lost(name, tmp_path):
+    row = {"audio": "a.wav", name: "the dog"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "m.parquet")
+    (tmp_path / "m.csv").write_text(f"audio,{name}\na.wav,the dog\n")
+    for uri in (lines(tmp_path / "m.jsonl", [row]), f"{tmp_path}/m.parquet", f"{tmp_path}/m.csv"):
+        assert read(uri)["text"].to_pylist() == ["the dog"]
+    assert read(lines(tmp_path / "n.jsonl", [{**row, "text": "a cat"}]))["text"].to_pylist() == ["a cat"]
+
+
 def test_a_kaldi_folder(tmp_path):
     whole = clip(tmp_path / "audio" / "r1.wav", 4, channels=2)
     files = {"wav.scp": f"r1 {tmp_path}/audio/r1.wav\n", "text": "s1 the dog\ns2 a cat\n", "utt2spk": "s1 ann\ns2 bob\n"}
