@@ -2,8 +2,8 @@
 
 A sample draws as many rows as there are, with replacement. Its figure is that of its own sums, not a mean of figures of rows.
 The samples are sacrebleu's. The test counts both sides: how often the difference in a sample is as far from the mean difference
-as the one that was found is from nothing. sacrebleu's own counts one side, and calls 12 of 100 pairs of equal systems different at
-5 % where this one calls 6; its p is told beside. Several tests are corrected together (Holm, 1979).
+as the one that was found is from nothing. sacrebleu's own counts one side, and calls 12 of 100 pairs of equal systems different
+at 5 % where this one calls 6; its p is told beside. Several tests are corrected together (Holm, 1979).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -230,3 +230,30 @@ def test_a_cascade_translates_the_transcripts_of_another_system(ray_session, tmp
     assert found["test_set"] == "noises" and found["protocol"] == ""
     [heard, told] = [hypotheses.read(str(tmp_path / "out"), *which, 0)[0] for which in (("w", "asr"), ("w+t", "st_cascade"))]
     assert heard["prompt"] == "whisper transcribe" and heard["tokens"] > 0 and told["tokens"] > 0 and told["text"] == "dog"
+
+
+def test_every_system_has_a_run_below_that_of_its_test_set_and_the_report_is_an_artifact(
+    ray_session, tmp_path, tiny_base, monkeypatch
+):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    rows = [{"utt_id": name, "text": "the dog", "language": "en", "translations": {"de": "der Hund"}} for name in "abc"]
+    models = [{"name": name, "model": tiny_base, "tasks": ["mt"]} for name in ("m", "m.2")]
+    config = {
+        "stage": "evaluate", "output": str(tmp_path / "out"), "data": manifest(tmp_path, rows), "max_new_tokens": 4,
+        "bootstrap": 20, "test_set": "dogs", "models": models, "workers": 1,
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["evaluate", "--config", str(tmp_path / "c.yaml")]) == 0
+    assert cli.main(["report", str(tmp_path / "out"), "--to", str(tmp_path / "report")]) == 0
+    client = mlflow.MlflowClient()
+    [experiment] = [each.experiment_id for each in client.search_experiments() if each.name == "spire"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    parent = runs.pop("evaluate").info.run_id
+    assert set(runs) == {"m at dogs", "m.2 at dogs"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+    said = runs["m.2 at dogs"].data
+    assert said.params == {"model": "m.2", "test_set": "dogs", "protocol": ""} and said.metrics["mt.rows"] == 3
+    assert said.metrics.keys() == runs["m at dogs"].data.metrics.keys() >= {"mt.bleu", "mt.chrf", "mt.empty", "mt.left_out"}
+    assert {"report.html", "report.tex", "report.md"} <= {each.path for each in client.list_artifacts(parent)}
