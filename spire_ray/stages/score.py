@@ -15,7 +15,7 @@ from spire_ray.evaluation.tasks import TASKS
 from spire_ray.runtime.job import Job
 from spire_ray.settings import ScoreSettings, ScoringSettings
 
-_DECIDING = ("metrics", "bleu_tokenizer", "bootstrap", "seed", "comet")
+_DECIDING = ("metrics", "bleu_tokenizer", "spbleu_model", "bootstrap", "seed", "comet")
 
 
 def plan(settings: ScoringSettings) -> Iterable[str]:
