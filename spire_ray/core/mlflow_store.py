@@ -15,6 +15,11 @@ def store() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def is_there() -> bool:
+    """Whether there is a store, or one is named; it is not for a report to begin one."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path("mlflow.db").exists()
+
+
 def client(uri: str) -> Any:
     """MLflow's client, which gives up after seconds: what is down is asked again later, not at once."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

@@ -31,6 +31,18 @@ def flat(found: Sequence[Figure], counted: Sequence[Rows]) -> dict[str, float]:
     return {f"{named[each.model, each.task, each.languages]}.{each.metric}": each.value for each in found}
 
 
+def by_model(found: Sequence[Figure], counted: Sequence[Rows]) -> dict[str, dict[str, float]]:
+    """Model → its figures and counts of rows by dotted key without its name, `asr.wer`: the same for every model."""
+    made: dict[str, dict[str, float]] = {each.model: {} for each in counted}
+    named = {where: key.removeprefix(f"{where[0]}.") for where, key in keys([*found, *counted]).items()}
+    for each in found:
+        made[each.model][f"{named[each.model, each.task, each.languages]}.{each.metric}"] = each.value
+    for row in counted:
+        key = named[row.model, row.task, row.languages]
+        made[row.model] |= {f"{key}.{name}": getattr(row, name) for name in ("rows", "left_out", "failed", "empty")}
+    return made
+
+
 def as_json(found: Sequence[Figure], counted: Sequence[Rows], compared: Sequence[Comparison]) -> dict[str, Any]:
     """The figures by dotted key and, below `figures`, `rows` and `comparisons`, all that is known of them."""
     held_back = ("made", "ids", "statistics", "samples")

@@ -27,7 +27,7 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
     """Processes on this machine, on one Ray cluster that ends with the runner; the recipe is the parent run of its steps."""
     import ray
 
-    from spire_ray.core.mlflow_store import COMPARED, store
+    from spire_ray.core.mlflow_store import store
     from spire_ray.runtime import cluster
     from spire_ray.runtime.tracker import SHARED, NoTracker, Tracker, share
 
@@ -53,11 +53,7 @@ def local(recipe: RecipeSettings) -> tuple[Launch, Close]:
         for name in written.files if written else ():
             tracker.log_artifact(name, storage.read_bytes(storage.join(recipe.root, name)))
         for name, figures in written.compared.items() if written else ():
-            place = storage.join(recipe.root, name)
-            run = Tracker(store(), recipe.tracking.experiment, place) if recipe.tracking.enabled else NoTracker()
-            run.start(storage.absolute(place), name, storage.absolute(recipe.root), {}, {COMPARED: "true"})
-            run.log_metrics(figures)
-            run.close("FINISHED")
+            tracker.compare(name, figures, {})
         tracker.close(status)
         ray.shutdown()
 

@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any
 
+from spire_ray.core.mlflow_store import COMPARED
 from spire_ray.runtime import metrics, nodes, spool
 from spire_ray.runtime.mailbox import Mailbox
 from spire_ray.runtime.tracking import Event
@@ -69,6 +70,13 @@ class Tracker:
     def log_model(self, name: str, folder: str, tags: dict[str, str], registered: str = "") -> None:
         """Say which model folder the run has made, and register it under a name where one is given."""
         self._send(kind="model", name=name, folder=folder, tags=tags, registered=registered)
+
+    def compare(self, name: str, figures: dict[str, float], parameters: dict[str, Any]) -> None:
+        """A finished run below this one, to stand beside others that have the same names of metrics."""
+        own = {"key": f"{self._key}/{name}"}
+        self._send(**own, kind="start", name=name, parent=self._key, parameters=parameters, tags={COMPARED: "true"})
+        self._send(**own, kind="metrics", metrics=figures, step=0)
+        self._send(**own, kind="end", status="FINISHED")
 
     def close(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; one line says what MLflow has not taken."""
@@ -184,6 +192,9 @@ class NoTracker(Tracker):
         """Dropped."""
 
     def log_model(self, name: str, folder: str, tags: dict[str, str], registered: str = "") -> None:
+        """Dropped."""
+
+    def compare(self, name: str, figures: dict[str, float], parameters: dict[str, Any]) -> None:
         """Dropped."""
 
     def close(self, status: str) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from spire_ray.settings.common import StageSettings
 from spire_ray.settings.types import (
+    File,
     Folder,
     Growing,
     Manifest,
@@ -110,6 +111,8 @@ class ScoringSettings(StageSettings):
     """As `spire_ray.evaluation.metrics` and plugins name them; empty: those of each task."""
     bleu_tokenizer: Operational[Literal["", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200"]] = ""
     """Tokenizer of `bleu`; empty: that of the language in `configs/languages.yaml`. `spbleu` has its own, flores200."""
+    spbleu_model: Operational[File] = ""
+    """FLORES-200's sentencepiece model, where sacrebleu cannot fetch it: https://tinyurl.com/flores200sacrebleuspm."""
     bootstrap: Operational[PositiveInt] = 1000
     """Samples of rows behind each confidence interval and each comparison."""
     seed: Operational[int] = 12345

@@ -28,8 +28,8 @@ def run(job: Job[EvaluateSettings]) -> None:
     tasks = dict.fromkeys(task for model in settings.models for task in model.tasks)
     sources = dict.fromkeys(row.language for row in rows)
     into = {task: (target,) if TASKS[task].reference == "translation" else sources for task in tasks}
-    score.licenses(settings)
     scoring.check(settings, [(task, code) for task in tasks for code in into[task]])
+    score.licenses(settings)
     generate.generate(job, settings, rows)
     score.score(job, settings, settings.output)
 

@@ -25,6 +25,7 @@ from spire_ray.shards import account, planning
 from spire_ray.shards.shard import Shard
 from spire_ray.text.languages import language
 
+_COUNTED = ("prompt_tokens", "reused_tokens")
 ANSWERS_FILE = "hypotheses.json"
 
 
@@ -106,6 +107,8 @@ def _ask(job: Job[Any], settings: GenerationSettings, todo: list[dict[str, Any]]
     from spire_ray.runtime import pool
 
     for done, asked in enumerate(pool.results(AskShard, settings, todo), 1):
+        for name in (name for name in _COUNTED if asked[name]):
+            job.facts[name] = job.facts.get(name, 0) + asked[name]
         job.progress.update(done, len(todo), f"{done}/{len(todo)} shards asked, last of {asked['model']}")
 
 
@@ -119,7 +122,7 @@ class AskShard:
         self._system: Any = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """In: a shard of the plan, a model and tasks. Out: their names. See `spire_ray.evaluation.asking.ask`."""
+        """In: a shard of the plan, a model and tasks. Out: their names and what was read. See `evaluation.asking.ask`."""
         from spire_ray.evaluation import asking
 
         row, settings = batch.to_pylist()[0], self._settings
@@ -128,8 +131,15 @@ class AskShard:
             if self._name != model.name:
                 self._system = None  # before another one is loaded
                 self._system, self._name = _loaded(model, settings), model.name
+            before = _counts(self._system)
             asking.ask(self._system, model, row["tasks"], language(settings.target_language).code, shard, settings.output)
-        return pa.table({"shard": [shard.shard], "model": [model.name]})
+            counts = {name: [count - before[name]] for name, count in _counts(self._system).items()}
+        return pa.table({"shard": [shard.shard], "model": [model.name], **counts})
+
+
+def _counts(system: Any) -> dict[str, int]:
+    """Tokens of prompts so far, and of those the ones whose state was shared; of systems that do not say, none."""
+    return {name: int(getattr(getattr(system, "stats", None), name, 0)) for name in _COUNTED}
 
 
 def _loaded(model: EvaluatedModel, settings: GenerationSettings) -> Any:

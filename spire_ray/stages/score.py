@@ -15,7 +15,7 @@ from spire_ray.evaluation.tasks import TASKS
 from spire_ray.runtime.job import Job
 from spire_ray.settings import ScoreSettings, ScoringSettings
 
-_DECIDING = ("metrics", "bleu_tokenizer", "bootstrap", "seed", "comet")
+_DECIDING = ("metrics", "bleu_tokenizer", "spbleu_model", "bootstrap", "seed", "comet")
 
 
 def plan(settings: ScoringSettings) -> Iterable[str]:
@@ -52,6 +52,8 @@ def score(job: Job[Any], settings: ScoringSettings, folder: str) -> None:
     storage.write_json(storage.join(settings.output, results.FILE), made)
     job.tracker.log_artifact(results.TABLE, table.encode())
     job.facts |= results.flat(figures, rows) | baselines
+    for model, its in results.by_model(figures, rows).items():
+        job.tracker.compare(f"{model} at {about['test_set']}" if about["test_set"] else model, its, {"model": model, **about})
 
 
 def licenses(settings: ScoringSettings) -> None:

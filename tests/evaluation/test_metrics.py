@@ -1,5 +1,7 @@
 """Figures are those of jiwer and sacrebleu, digit for digit."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import jiwer
 import numpy as np
 import pytest
 import sacrebleu
+from sentencepiece import SentencePieceTrainer
 
 from spire_ray.evaluation.metrics import METRICS, Scored
 from spire_ray.settings import CometSettings, ScoreSettings
@@ -103,6 +106,26 @@ def test_bleu_and_chrf_are_those_of_the_command_digit_for_digit(tmp_path):
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     figures = [measured(name, hypotheses, references, "de")[0] for name in ("bleu", "chrf")]
     assert [each.rstrip(",") for each in said if each[0].isdigit()] == [f"{each:.10f}" for each in figures]
+
+
+def test_spbleu_by_path_is_that_of_the_command_digit_for_digit(tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter([*GERMAN, *GUESSED] * 9), model_prefix=str(models / "m"), vocab_size=34, minloglevel=2
+    )
+    (models / "m.model").rename(models / "flores200sacrebleuspm")
+    for name, texts in (("r", GERMAN), ("h", GUESSED)):
+        (tmp_path / name).write_text("".join(f"{text}\n" for text in texts))
+    command = [sys.executable, "-m", "sacrebleu", tmp_path / "r", "-i", tmp_path / "h", "-tok", "flores200", "-w", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"SACREBLEU": str(tmp_path)})
+    said = json.loads(done.stdout)
+    given = {"spbleu_model": str(models / "flores200sacrebleuspm")}
+    assert f"{measured('spbleu', GUESSED, GERMAN, 'de', **given)[0]:.10f}" == f"{said['score']:.10f}" and 0 < said["score"] < 100
+    assert made("spbleu", "de", **given).signature == said["signature"]
+    (tmp_path / "none").write_text("no model")
+    with pytest.raises(ValueError, match=r"spbleu_model=.*none: no model of sentencepiece"):
+        made("spbleu", "de", spbleu_model=str(tmp_path / "none"))
 
 
 def test_comet_scores_with_transcript_and_reference(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from spire_ray import cli
 from spire_ray.core import tables
 from spire_ray.evaluation import checks, hypotheses, scoring, test_set
+from spire_ray.evaluation.systems import SYSTEMS
 from spire_ray.evaluation.systems.llm import LanguageModel
 from spire_ray.evaluation.tasks import Request
 from spire_ray.manifest.schema import UNITS
@@ -203,7 +205,6 @@ def test_who_failed_at_hard_rows_is_not_the_best():
 
 
 def test_a_cascade_translates_the_transcripts_of_another_system(ray_session, tmp_path, tiny_base):
-    import numpy as np
     import soundfile
 
     from tests.evaluation.systems import tiny_systems
@@ -230,3 +231,66 @@ def test_a_cascade_translates_the_transcripts_of_another_system(ray_session, tmp
     assert found["test_set"] == "noises" and found["protocol"] == ""
     [heard, told] = [hypotheses.read(str(tmp_path / "out"), *which, 0)[0] for which in (("w", "asr"), ("w+t", "st_cascade"))]
     assert heard["prompt"] == "whisper transcribe" and heard["tokens"] > 0 and told["tokens"] > 0 and told["text"] == "dog"
+
+
+def test_every_system_has_a_run_below_that_of_its_test_set_and_the_report_is_an_artifact(
+    ray_session, tmp_path, tiny_base, monkeypatch
+):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    rows = [{"utt_id": name, "text": "the dog", "language": "en", "translations": {"de": "der Hund"}} for name in "abc"]
+    models = [{"name": name, "model": tiny_base, "tasks": ["mt"]} for name in ("m", "m.2")]
+    config = {
+        "stage": "evaluate", "output": str(tmp_path / "out"), "data": manifest(tmp_path, rows), "max_new_tokens": 4,
+        "bootstrap": 20, "test_set": "dogs", "models": models, "workers": 1,
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["evaluate", "--config", str(tmp_path / "c.yaml")]) == 0
+    assert cli.main(["report", str(tmp_path / "out"), "--to", str(tmp_path / "report")]) == 0
+    client = mlflow.MlflowClient()
+    [experiment] = [each.experiment_id for each in client.search_experiments() if each.name == "spire"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    parent = runs.pop("evaluate").info.run_id
+    assert set(runs) == {"m at dogs", "m.2 at dogs"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+    said = runs["m.2 at dogs"].data
+    assert said.params == {"model": "m.2", "test_set": "dogs", "protocol": ""} and said.metrics["mt.rows"] == 3
+    assert said.metrics.keys() == runs["m at dogs"].data.metrics.keys() >= {"mt.bleu", "mt.chrf", "mt.empty", "mt.left_out"}
+    assert {"report.html", "report.tex", "report.md"} <= {each.path for each in client.list_artifacts(parent)}
+
+
+def test_tasks_about_the_same_speech_share_its_prefill_and_the_saving_is_counted(ray_session, tmp_path, units, tiny_model):
+    from types import SimpleNamespace
+
+    place = tmp_path / "units" / "part-000000.parquet"
+    rows = [
+        row | {"units": list(np.random.default_rng(n).integers(0, 20, 100))}
+        for n, row in enumerate(tables.read(str(place)).to_pylist())
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, UNITS), place)
+    answers, facts = {}, {}
+    for engine in ("padded", "transformers"):
+        model = EvaluatedModel(name="m", model=tiny_model, tasks=("asr", "st_direct"), options={"engine": engine})
+        given = GenerateSettings(output=str(tmp_path / engine), data=units, models=(model,), max_new_tokens=4, workers=1)
+        job = SimpleNamespace(
+            progress=SimpleNamespace(update=lambda *_: None), facts={}, tracker=SimpleNamespace(log_artifact=print)
+        )
+        generate.generate(job, given, checks.rows(given))
+        facts[engine] = job.facts
+        answers[engine] = [[row["hypothesis"] for row in rows] for _, _, rows in hypotheses.everything(given.output)]
+    assert answers["padded"] == answers["transformers"]
+    asked = len([row for row in rows if row["status"] == "labelled" and row["split"] == "test"])
+    assert facts["padded"]["prompt_tokens"] == facts["transformers"]["prompt_tokens"] and "reused_tokens" not in facts["padded"]
+    assert facts["transformers"]["reused_tokens"] >= asked * 96  # whole pages of the speech of every row, the second time
+
+
+def test_an_engine_that_cannot_be_had_is_refused(units, tiny_model):
+    def check(**more):
+        model = EvaluatedModel(name="m", model=tiny_model, tasks=("asr",), options=more)
+        SYSTEMS["llm"].check(model, [])
+
+    with pytest.raises(ValueError, match=r"models\.m\.options\.engine=transformer: did you mean transformers"):
+        check(engine="transformer")
+    with pytest.raises(ValueError, match=r"options\.engine=transformers: only padded searches by beams"):
+        check(engine="transformers", beams="5")

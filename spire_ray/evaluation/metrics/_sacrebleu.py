@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import sacrebleu
 
+from spire_ray.core import storage
 from spire_ray.evaluation.metrics import Scored
 
 _NEEDED = {
     "ja-mecab": "pip install 'sacrebleu[ja]'",
     "ko-mecab": "pip install 'sacrebleu[ko]'",
-    "flores200": "it downloads a model of sentencepiece at first use: connect once, or put it into the folder SACREBLEU",
+    "flores200": "it downloads a model of sentencepiece at first use: connect once, or name the file in spbleu_model",
 }
 
 
@@ -47,4 +48,19 @@ def bleu(tokenizer: str, field: str) -> SacreBleu:
             f"{field}: sacrebleu cannot load its tokenizer {tokenizer} ({said[0] if said else type(error).__name__}); "
             f"{_NEEDED.get(tokenizer, 'choose another')}"
         ) from None
+    return SacreBleu(metric)
+
+
+def flores200(path: str, field: str) -> SacreBleu:
+    """BLEU with sacrebleu's tokenizer flores200, whose model is in a file. Raises ValueError, naming the field, for another."""
+    from sacrebleu.tokenizers.tokenizer_spm import Flores200Tokenizer
+    from sentencepiece import SentencePieceProcessor
+
+    tokenizer: Any = Flores200Tokenizer.__new__(Flores200Tokenizer)  # which would fetch it
+    try:
+        tokenizer.name, tokenizer.sp = "flores200", SentencePieceProcessor(model_proto=storage.read_bytes(path))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{field}: no model of sentencepiece: {str(error).splitlines()[0]}") from None
+    metric = sacrebleu.BLEU(tokenize="none")
+    metric.tokenizer, metric.tokenizer_signature = tokenizer, tokenizer.signature()
     return SacreBleu(metric)

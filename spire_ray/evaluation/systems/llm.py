@@ -1,12 +1,15 @@
 """A causal language model through the engines: of this platform, with unit tokens, or any text model such as TowerInstruct."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spire_ray.core import references
-from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, beams, in_batches
+from spire_ray.core.registry import nearest
+from spire_ray.evaluation.systems import SYSTEMS, Answer, SystemKind, beams, in_batches, options
 from spire_ray.evaluation.tasks import Request, Skill
+from spire_ray.inference.engines import ENGINES, Stats
 from spire_ray.inference.tasks import in_turns, spoken, written
 from spire_ray.settings import EvaluatedModel, GenerationSettings
 from spire_ray.text import prompts, record
@@ -15,6 +18,10 @@ from spire_ray.text.record import Form
 
 if TYPE_CHECKING:
     from spire_ray.inference.generate import EngineGenerator
+
+
+PADDED = "padded"
+"""The engine that is the reference; others share what they have computed of speech between the tasks that are asked about it."""
 
 
 class LanguageModel:
@@ -27,6 +34,11 @@ class LanguageModel:
         self._beams = beams
         self.form: Form = form or self.tokenizer.record.form
         self._style = style or self.tokenizer.record.prompts
+
+    @property
+    def stats(self) -> Stats:
+        """What its engine has read, and what of that it did not have to compute again."""
+        return self.generator.engine.stats
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """See `System`. An answer ends with its line."""
@@ -83,22 +95,29 @@ class LanguageModel:
 
 def load(model: EvaluatedModel, settings: GenerationSettings) -> LanguageModel:
     """See `SystemKind.load`."""
-    from spire_ray.inference.generate import HuggingFaceGenerator
+    from spire_ray.inference.generate import EngineGenerator
 
+    check(model, ())
     device = "cuda" if settings.gpus_per_worker else "cpu"
     folder = references.local_model(model.model, f"models.{model.name}.model")
-    generator = HuggingFaceGenerator(
-        folder, device=device, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
+    generator = EngineGenerator.from_pretrained(
+        folder, options(model)["engine"], device=device, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
     )
     said = record.load(folder)
     style = "" if said and said.directions else settings.prompts
-    return LanguageModel(generator, model.format or None, settings.batch_size, style, beams(model))
+    at_once = settings.batch_size if generator.engine.name == PADDED else sys.maxsize  # others fill their places by themselves
+    return LanguageModel(generator, model.format or None, at_once, style, beams(model))
 
 
 def check(model: EvaluatedModel, wanted: Sequence[tuple[str, str, str]]) -> None:
     """See `SystemKind.check`."""
-    beams(model)
+    engine = options(model)["engine"]
+    if engine not in ENGINES:
+        raise ValueError(f"models.{model.name}.options.engine={engine}{nearest(engine, ENGINES)}")
+    if beams(model) > 1 and engine != PADDED:
+        raise ValueError(f"models.{model.name}.options.engine={engine}: only {PADDED} searches by beams; leave it out")
 
 
 SKILLS: tuple[Skill, ...] = ("asr", "st", "mt", "turns", "instruct")
-SYSTEMS.register("llm", SystemKind(load=load, skills=SKILLS, hears="units", chooses=True, options={"beams": "1"}, check=check))
+OPTIONS = {"beams": "1", "engine": PADDED}
+SYSTEMS.register("llm", SystemKind(load=load, skills=SKILLS, hears="units", chooses=True, options=OPTIONS, check=check))
