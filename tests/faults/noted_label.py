@@ -27,8 +27,12 @@ def fill(part):
 
 
 class Decode:
-    def __init__(self, *arguments):
-        self.arguments = arguments
+    def __init__(self, settings):
+        self.settings = settings
+
+    @staticmethod
+    def of(settings):
+        return Decode(settings)
 
     def __call__(self, batch):
         return self.shard(batch).to_table()
@@ -37,7 +41,7 @@ class Decode:
         from spire_ray.shards.decoding import Decode as Product  # in a worker this is the product's own
 
         note("decoded", batch)
-        return Product(*self.arguments).shard(batch)
+        return Product.of(self.settings).shard(batch)
 
 
 class LabelShard:
