@@ -36,7 +36,7 @@ test: install .helm/helm
 test-all: install .helm/helm
 	$(BIN)/pytest -m "not gpu"
 
-# for the tests of cluster/chart
+# helm, kubectl and hadolint, for the tests of cluster/
 .helm/helm: .ci/helm.py
 	$(BIN)/python .ci/helm.py
 

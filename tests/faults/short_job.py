@@ -1,9 +1,13 @@
-"""The stage label as a process, on the corpus of `short_corpus`."""
+"""Processes of the drills: the stage label on the corpus of `short_corpus`, and a look into a cluster.
+
+They are processes of their own because another test may hold this one's only connection to Ray.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,3 +29,21 @@ def label(folder, *settings, **environment):
     process = start(folder, *settings, **environment)
     said, errors = process.communicate(timeout=400)
     return process.returncode, said, errors
+
+
+def seen(address, expression):
+    """The value of an expression, which may be written as JSON, in a process of a cluster that knows `ray`."""
+    program = (
+        f"import json, ray\nray.init({address!r}, log_to_driver=False, logging_level='ERROR')\nprint(json.dumps({expression}))"
+    )
+    known = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    asked = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=known, capture_output=True, text=True, check=True)
+    return json.loads(asked.stdout.splitlines()[-1])
+
+
+def waited(condition, seconds):
+    """Whether something comes true in so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found

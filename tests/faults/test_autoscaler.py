@@ -13,7 +13,7 @@ import pytest
 
 from spire_ray.recipes import manifests, runner
 from spire_ray.tools._audit_units import audit_folder
-from tests.faults.short_job import ROWS, start
+from tests.faults.short_job import ROWS, seen, start, waited
 from tests.helm_chart import HELM, of_kind, rendered, spec_of
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not HELM, reason="`make .helm/helm` brings Helm")]
@@ -65,14 +65,6 @@ def labelling_job(folder):
     return job
 
 
-def waited(condition, seconds):
-    """Whether something comes true in so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return found
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -82,8 +74,6 @@ def free_port():
 @pytest.fixture
 def cluster(short_corpus, monkeypatch):
     """(RAY_ADDRESS, number of nodes) of a cluster with the groups of a job that labels."""
-    import ray
-
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     address, folder = f"127.0.0.1:{free_port()}", tempfile.mkdtemp(prefix="ray", dir="/tmp")  # Unix socket paths are short
     (short_corpus / "autoscaler.json").write_text(json.dumps(autoscaling(labelling_job(short_corpus), address)))
@@ -98,14 +88,12 @@ def cluster(short_corpus, monkeypatch):
 
     def nodes():
         family.update({each.pid: each for each in head.children(recursive=True)})
-        return sum(node["Alive"] for node in ray.nodes())
+        return seen(address, "sum(node['Alive'] for node in ray.nodes())")
 
     try:
         assert waited(lambda: "Ray runtime started" in log.read_text(), 300), log.read_text()
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
         yield address, nodes
     finally:
-        ray.shutdown()
         for process in [*head.children(recursive=True), *family.values(), head]:
             if process.is_running():
                 process.kill()

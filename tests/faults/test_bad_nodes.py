@@ -11,7 +11,7 @@ import pytest
 
 from spire_ray.shards import marks
 from spire_ray.tools._audit_units import audit_folder
-from tests.faults.short_job import ROWS, SHARDS, label
+from tests.faults.short_job import ROWS, SHARDS, label, seen
 
 pytestmark = pytest.mark.long
 
@@ -38,13 +38,9 @@ def blind_node(cluster, short_corpus):
     start = f"{ray} start --address={cluster.address} --num-cpus=2 --object-store-memory={128 << 20} --block"
     command = [*apart, "sh", "-c", f"mount -t tmpfs none {short_corpus}/wav && exec {start}"]
     node = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    import ray as client
-
-    with client.init(address=cluster.address, log_to_driver=False):
-        deadline = time.monotonic() + 120
-        while client.cluster_resources().get("CPU", 0) < 6:
-            assert node.poll() is None and time.monotonic() < deadline
-            time.sleep(0.2)
+    deadline = time.monotonic() + 120
+    while seen(cluster.address, "ray.cluster_resources()").get("CPU", 0) < 6:
+        assert node.poll() is None and time.monotonic() < deadline
     yield node
     for process in [*psutil.Process(node.pid).children(recursive=True), node]:
         process.kill()
