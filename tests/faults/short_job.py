@@ -5,20 +5,27 @@ They are processes of their own because another test may hold this one's only co
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ROWS, SHARDS = 240, 40
+NAMESPACE = ["unshare"] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
 
 
-def start(folder, *settings, **environment):
-    """The process, on the cluster of RAY_ADDRESS where one is given; its words can be read from it."""
+def start(folder, *settings, inside=(), **environment):
+    """The process, on the cluster of RAY_ADDRESS where one is given; its words can be read from it.
+
+    `inside` are words before its command: of a program that starts it elsewhere.
+    """
     fields = {"stage": "label", "manifest": f"{folder}/m.jsonl", "codebook": f"{folder}/codebook", "output": f"{folder}/units"}
     fields |= {"shard_seconds": 3.0, "workers": 5, "tracking": {"enabled": False}, "storage": {"shared_root": str(folder)}}
-    command = [sys.executable, "tests/faults/noted_label.py", "--config", json.dumps(fields), *settings]
+    command = [*inside, sys.executable, "tests/faults/noted_label.py", "--config", json.dumps(fields), *settings]
     known = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
     known |= {"SPIRE_TEST_NOTES": os.devnull, "SPIRE_TEST_FULL_FROM": "inf", **environment}
     return subprocess.Popen(command, cwd=ROOT, env=known, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -29,6 +36,12 @@ def label(folder, *settings, **environment):
     process = start(folder, *settings, **environment)
     said, errors = process.communicate(timeout=400)
     return process.returncode, said, errors
+
+
+def requires_namespace(*kinds):
+    """Skip the test where this machine gives its users no namespaces of such kinds, as options of unshare."""
+    if not shutil.which("unshare") or subprocess.run([*NAMESPACE, *kinds, "true"]).returncode:
+        pytest.skip("this machine gives its users no namespaces of their own")
 
 
 def seen(address, expression):

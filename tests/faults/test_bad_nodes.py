@@ -1,7 +1,6 @@
 """A node without a mount, and a shard that kills whoever labels it: nothing is lost, and both are named."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ import pytest
 
 from spire_ray.shards import marks
 from spire_ray.tools._audit_units import audit_folder
-from tests.faults.short_job import ROWS, SHARDS, label, seen
+from tests.faults.short_job import NAMESPACE, ROWS, SHARDS, label, requires_namespace, seen
 
 pytestmark = pytest.mark.long
 
@@ -31,12 +30,10 @@ def cluster():
 @pytest.fixture
 def blind_node(cluster, short_corpus):
     """A third node, which sees an empty folder where the audio is."""
-    apart = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "-m"]
-    if not shutil.which("unshare") or subprocess.run([*apart, "true"]).returncode:
-        pytest.skip("this machine gives its users no mount namespace")
+    requires_namespace("-m")
     ray = f"{os.path.dirname(sys.executable)}/ray"
     start = f"{ray} start --address={cluster.address} --num-cpus=2 --object-store-memory={128 << 20} --block"
-    command = [*apart, "sh", "-c", f"mount -t tmpfs none {short_corpus}/wav && exec {start}"]
+    command = [*NAMESPACE, "-m", "sh", "-c", f"mount -t tmpfs none {short_corpus}/wav && exec {start}"]
     node = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while seen(cluster.address, "ray.cluster_resources()").get("CPU", 0) < 6:
