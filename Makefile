@@ -40,7 +40,7 @@ test-all: install .helm/helm
 test-deps:
 	apt-get install --yes --no-install-recommends chromium g++ prometheus util-linux
 
-# for the tests of cluster/chart
+# helm, kubectl and hadolint, for the tests of cluster/
 .helm/helm: .ci/helm.py
 	$(BIN)/python .ci/helm.py
 

@@ -1,6 +1,7 @@
-"""An S3 server on this machine (moto), which fails when a test wants it to."""
+"""An S3 server on this machine (moto), which is slow or fails when a test wants it to."""
 
 import threading
+import time
 
 import pytest
 
@@ -16,9 +17,16 @@ class Flaky:
         self.every = self.requests = self.refused = self.uploads = 0
         self.gone = False
         self.refusal = ""
-        """The code that every request for an object is refused with."""
+        """The code that every request is refused with."""
+        self.slow = 0.0
+        """Seconds before a request is answered."""
+        self.within = ""
+        """Where what is asked for has to begin for all of this to happen to it: `/spire/corpus/`."""
 
     def __call__(self, environment, respond):
+        if not environment["PATH_INFO"].startswith(self.within):
+            return self._application(environment, respond)
+        time.sleep(self.slow)
         with self._lock:
             self.requests += 1
             busy = self.every and self.requests % self.every == 0
@@ -33,6 +41,10 @@ class Flaky:
         body = b"" if busy or environment["REQUEST_METHOD"] == "HEAD" else told
         respond("503 Slow Down" if busy else "404 Not Found", [("Content-Length", str(len(body)))])
         return [body]
+
+    def mend(self):
+        """Let everything be well."""
+        self.every, self.gone, self.refusal, self.slow, self.within = 0, False, "", 0.0, ""
 
     def _refused(self, environment, respond):
         environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
@@ -68,7 +80,7 @@ def s3(s3_server, monkeypatch):
     client = boto3.client("s3")
     client.create_bucket(Bucket="spire")
     yield flaky, client
-    flaky.every, flaky.gone, flaky.refusal = 0, False, ""
+    flaky.mend()
     for entry in client.list_objects_v2(Bucket="spire").get("Contents", []):
         client.delete_object(Bucket="spire", Key=entry["Key"])
     client.delete_bucket(Bucket="spire")

@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-RUN = Path("runs/quickstart")
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.serving.browser import Browser
 
+HERE = Path(__file__).parent
+RUN = Path("runs/quickstart")
 ASSISTANT = "[...document.querySelectorAll('button')].find(b => b.getBoundingClientRect().left > 1130)?.click()"
 """Closes what MLflow opens beside its pages."""
 RUNS = "[...document.querySelectorAll('*')].filter(e => e.textContent.trim() === 'Run details').pop()"

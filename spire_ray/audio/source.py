@@ -82,7 +82,7 @@ def _opened(source: str, part: "re.Match[str] | None", whole: bool) -> IO[bytes]
         return Path(source).open("rb")
     if whole:
         return io.BytesIO(_filled(_whole(source)))
-    return storage.open_file(source)
+    return storage.open_file(source, patient=False)
 
 
 def _part(file: str, start: int, size: int) -> bytes:
@@ -140,7 +140,7 @@ def withheld(error: OSError, source: bytes | str = b"") -> AudioError:
 
 def _some(source: str, start: int, size: int) -> bytes:
     if storage.is_local(source) or source.startswith("s3://"):
-        return storage.read_bytes(source, start, start + size)
+        return storage.read_bytes(source, start, start + size, patient=False)
     with storage.open_file(source) as file:  # a server that knows no ranges would send all of it
         file.seek(start)
         return _read(file, size)
@@ -159,7 +159,7 @@ def _whole(source: str) -> bytes:
     most = access.largest()
     if source.startswith("s3://"):
         try:
-            content = storage.read_bytes(source, 0, most + 1)  # one request
+            content = storage.read_bytes(source, 0, most + 1, patient=False)  # one request
         except OSError as error:
             if _code(error) not in ("InvalidRange", "416"):
                 raise
@@ -182,7 +182,7 @@ def _withheld_by(error: BaseException, source: str) -> str:
     code = _code(error)
     if not code or code.isdecimal():
         try:
-            storage.read_bytes(source, 0, 1)
+            storage.read_bytes(source, 0, 1, patient=False)
         except Exception as found:  # whatever it is, its code tells
             code = _code(found)
     return code if code in _CREDENTIALS else ""

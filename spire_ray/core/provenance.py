@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -64,11 +64,11 @@ class Output:
         return self.record.get("status") == "complete" and self.record.get("states", {}) == self.states
 
     @staticmethod
-    def open(settings: StageSettings) -> "Output":
+    def open(settings: StageSettings, adopts: Callable[[Any], bool] = lambda _: False) -> "Output":
         """The record that belongs to these settings, begun or finished; a new one where nothing has been made yet.
 
-        A configuration that only asks for more of the same work goes on in its folder. Raises ValueError if the folder was
-        made by another one or from other inputs.
+        A configuration that only asks for more of the same work goes on in its folder; a folder without a record is taken over
+        where the stage `adopts` it. Raises ValueError if the folder was made by another one or from other inputs.
         """
         # as it is written, without what is secret, it is compared
         path = storage.join(settings.output, RUN_FILE)
@@ -79,6 +79,7 @@ class Output:
         if record.get("status") != "complete" and not set(storage.listing(settings.output)) - {*_BESIDE}:
             same = {**record, **new} == record
             record = record if same else new
+        record = record or (new if adopts(settings) else {})
         if not record:
             raise ValueError(f"output={settings.output}: holds files but no {RUN_FILE}; choose an empty folder")
         for kind, now in (("config", identity), ("inputs", inputs)):

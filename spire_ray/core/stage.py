@@ -28,6 +28,8 @@ class Stage(Generic[S]):
     """Libraries that do the work, for the table of stages."""
     grown: Callable[[S], bool] = _never
     """Whether a finished folder has more to do because its input has grown."""
+    adopts: Callable[[S], bool] = _never
+    """Whether an output folder without a record holds nothing but what this stage would have made."""
     instead: Callable[[S], bool] = _never
     """Asked before the output folder is touched; where it returns true it has done what the settings wanted."""
 

@@ -30,8 +30,14 @@ _NAMES = re.compile(r"\{([^{},]+(?:,[^{},]+)+)\}")
 """`corpora/{mls,voxpopuli}`."""
 
 
-def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
+_ONCE = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
+
+
+def filesystem(uri: str, *, patient: bool = True) -> tuple["fsspec.AbstractFileSystem", str]:
     """The file system of a URI and the path in it. Listings are not cached: other processes write there too.
+
+    s3fs asks 25 times for the content of an object, and botocore tries each five times, which on a server that never answers
+    takes half an hour; where it is not `patient` botocore tries once.
 
     Raises ValueError for a bucket in a dry run.
     """
@@ -39,7 +45,9 @@ def filesystem(uri: str) -> tuple["fsspec.AbstractFileSystem", str]:
 
     if not is_asked(uri):
         raise ValueError(f"{uri}: a dry run asks no network")
-    options = {"get_client": web.client} if uri.startswith(("http://", "https://")) else {}
+    options: dict[str, Any] = {"get_client": web.client} if uri.startswith(("http://", "https://")) else {}
+    if uri.startswith("s3://") and not patient:
+        options |= _ONCE
     filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
     return filesystem, path
 
@@ -154,16 +162,16 @@ def version(uri: str) -> str:
     return f"{info['size']} {info.get('ETag') or info.get('mtime')}"
 
 
-def open_file(uri: str) -> IO[bytes]:
-    """A file to read from, with random access."""
-    fs, path = filesystem(uri)
+def open_file(uri: str, *, patient: bool = True) -> IO[bytes]:
+    """A file to read from, with random access; see `filesystem`."""
+    fs, path = filesystem(uri, patient=patient)
     file: IO[bytes] = fs.open(path, "rb")
     return file
 
 
-def read_bytes(uri: str, start: int | None = None, end: int | None = None) -> bytes:
-    """A whole file, or the bytes from `start` to `end`."""
-    fs, path = filesystem(uri)
+def read_bytes(uri: str, start: int | None = None, end: int | None = None, *, patient: bool = True) -> bytes:
+    """A whole file, or the bytes from `start` to `end`; see `filesystem`."""
+    fs, path = filesystem(uri, patient=patient)
     return bytes(fs.cat_file(path, start=start, end=end))
 
 

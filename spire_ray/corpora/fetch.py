@@ -110,6 +110,12 @@ def is_there(recipe: Recipe, to: str, folder: str = catalogue.FOLDER) -> bool:
     return all(models) and all(set(splits) <= _brought(storage.join(to, name)) for name, splits in asked.items())
 
 
+def is_all_fetched(to: str, folder: str = catalogue.FOLDER) -> bool:
+    """Whether all that lies in a folder are corpora of the catalogue and models that were fetched, or began to be."""
+    known = {"models", *catalogue.load(folder)}
+    return all(name in known and storage.exists(storage.join(to, name, FETCHED)) for name in storage.listing(to))
+
+
 def _splits(corpora: Sequence[Corpus], recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Corpus → what is wanted of it: of one that another takes its translations of, everything."""
     givers = {corpus.translations_of for corpus in corpora}

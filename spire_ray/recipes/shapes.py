@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from spire_ray.core import storage
+from spire_ray.core import config, storage
 from spire_ray.recipes import plan
 from spire_ray.settings import ExportSettings, ExtendModelSettings, InitModelSettings, PackSettings, StageSettings, TrainSettings
 
 Planned = dict[str, StageSettings]
 
 
-def given(texts: Iterable[str]) -> dict[str, str]:
-    """Model → file of each MODEL=FILE. Raises ValueError for what is not one, and for a file that is not there."""
+def given(texts: Iterable[str], planned: Planned) -> dict[str, str]:
+    """Model → file of each MODEL=FILE. Raises ValueError for what is not one, no file, and a model that no step names."""
     found = {}
     for text in texts:
         model, sign, path = text.partition("=")
@@ -19,8 +19,16 @@ def given(texts: Iterable[str]) -> dict[str, str]:
             raise ValueError(f"shape={text}: expected MODEL=FILE, such as my/model=configs/shapes/llama-2-7b.json")
         if not storage.exists(path):
             raise ValueError(f"shape={text}: {path}: no such file")
+        if not any(_names(config.to_dict(settings), model) for settings in planned.values()):
+            raise ValueError(f"shape={text}: no step of the recipe names {model}")
         found[model] = path
     return found
+
+
+def _names(value: Any, model: str) -> bool:
+    if isinstance(value, Mapping | list | tuple):
+        return any(_names(each, model) for each in (value.values() if isinstance(value, Mapping) else value))
+    return bool(value == model)
 
 
 def of(model: str, planned: Planned, given: Mapping[str, str] | None = None) -> dict[str, Any] | None:

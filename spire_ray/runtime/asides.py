@@ -1,10 +1,12 @@
 """Shards that a worker sets aside: tried on another node, and at last named with their reason.
 
 A node at fault is left out: one that does not see what the driver sees. Where the driver does not see it either, or rows are
-rejected for reasons of their own, the shard is tried on one other node, whose word counts.
+rejected for reasons of their own, the shard is tried on one other node, whose word counts. When for a while nothing else than
+shards that nobody can reach has come back, the storage is away, and the job ends.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -15,6 +17,8 @@ from spire_ray.shards import proof
 from spire_ray.shards.shard import Shard
 
 _NAMED = 3
+_OUTAGE = 600.0
+"""Seconds in which no shard is done and some are withheld from all."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,18 @@ def results(
     """
     undone = {row["shard"]: row | {"last": False} for row in rows}
     avoided, given_up = set[str](), dict[int, Aside]()
+    outage = 0.0  # when it began
     while undone:
         doubted: dict[int, Aside] = {}
         made = pipeline(list(undone.values()), avoided).iter_rows()
         for found in made:
             number, aside = found["shard"], Aside.of(found)
+            outage = (outage or time.monotonic()) if aside.kind == "withheld" else 0.0
             if not aside.why:
                 undone.pop(number, None)
                 yield found
+            elif outage and time.monotonic() - outage > _OUTAGE:
+                raise ValueError(_told({number: aside} | doubted | given_up, rows, len(undone) + len(given_up)))
             elif aside.kind == "deaths" or undone[number]["last"] or not nodes.others({*avoided, aside.node}):
                 given_up[number] = aside
                 undone.pop(number)
@@ -77,17 +85,18 @@ def results(
             avoided = doubtful if nodes.others(doubtful) else avoided
         del made  # which ends its workers
     if given_up:
-        raise ValueError(_told(given_up, {row["shard"]: Shard.of(row) for row in rows}))
+        raise ValueError(_told(given_up, rows, len(given_up)))
 
 
-def _told(given_up: Mapping[int, Aside], shards: Mapping[int, Shard]) -> str:
-    named = []
+def _told(given_up: Mapping[int, Aside], rows: Sequence[Mapping[str, Any]], undone: int) -> str:
+    """Of `undone` shards without those that are not tried any more."""
+    shards, named = {row["shard"]: Shard.of(row) for row in rows}, []
     for number, aside in sorted(given_up.items())[:_NAMED]:
         one = shards[number]
         where = f" (on {nodes.name(aside.node)})" if aside.node else ""
         named.append(f"shard {number}, rows {one.first} to {one.first + one.rows - 1} of {one.file}: {aside.why}{where}")
     more = f"; and {len(given_up) - _NAMED} more" if len(given_up) > _NAMED else ""
-    return (
-        f"{len(given_up)} of {len(shards)} shards are set aside: {'; '.join(named)}{more}; what is done stays: mend that and run "
-        "it again"
-    )
+    if rest := undone - len(given_up):
+        more += f"; {rest} not tried any more, since nothing could be reached for {_OUTAGE / 60:g} minutes"
+    told = f"{undone} of {len(shards)} shards are set aside: {'; '.join(named)}{more}"
+    return f"{told}; what is done stays: mend that and run it again"

@@ -121,15 +121,20 @@ def require(
     if alone:
         raise ValueError(f"{field}={workers}: {lacking} on this machine; set a smaller number, or RAY_ADDRESS to a cluster")
     print(f"{field}={workers}: {lacking}; waiting for the cluster to grow", flush=True)
+    if nodes.room(cpus, gpus, beside) >= least:
+        return
     deadline = time.monotonic() + 60 * wait_minutes
-    while nodes.room(cpus, gpus, beside) < least:
-        if time.monotonic() > deadline:
-            lacking, _ = _lacking(workers, cpus, gpus, beside)
-            raise ValueError(
-                f"{field}={workers}: {lacking}, and no node came in wait_minutes={wait_minutes:g}; run it again to go on"
-            )
-        _ask_for(workers, cpus, gpus)
-        time.sleep(_ASKED_EVERY)
+    try:
+        while nodes.room(cpus, gpus, beside) < least:
+            if time.monotonic() > deadline:
+                lacking, _ = _lacking(workers, cpus, gpus, beside)
+                raise ValueError(
+                    f"{field}={workers}: {lacking}, and no node came in wait_minutes={wait_minutes:g}; run it again to go on"
+                )
+            _ask_for(workers, cpus, gpus)
+            time.sleep(_ASKED_EVERY)
+    finally:
+        _ask_for(0, cpus, gpus)  # what is asked for outlives its job, and would hold idle nodes for ever
 
 
 def _ask_for(workers: int, cpus: float, gpus: float) -> None:

@@ -62,7 +62,7 @@ def _main(name: str, stage: Stage[Any], arguments: Sequence[str] | None) -> int:
     _require(settings)
     if stage.instead(settings):
         return 0
-    output = Output.open(settings)
+    output = Output.open(settings, stage.adopts)
     if output.complete and not stage.grown(settings):
         print(f"{name}: done already, {settings.output}")
         return 0

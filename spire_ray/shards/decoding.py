@@ -29,6 +29,8 @@ _WHOLE = Shard(0, "", 0, 0)
 """For rows that are no part of a plan: recordings are whole."""
 _PAUSES = (1.0, 4.0)
 """Seconds before what could not be reached is tried again."""
+_PATIENCE = 120.0
+"""Seconds that a shard waits in all for rows that are withheld. A server that never answers takes six minutes for each."""
 _FOLDER, _MISSING = 3, ("no such file", "no such key")
 """So many files of a folder, and all of them missing, are no fault of theirs."""
 
@@ -166,15 +168,22 @@ class Decode:
         return [one for clip in chain.from_iterable(self.clips(rows, shard)) for one in (clip, *self._copies(clip))]
 
     def clips(self, rows: list[Row], shard: Shard = _WHOLE) -> list[list[Clip]]:
-        """What each row becomes. What cannot be reached is tried again after a while."""
+        """What each row becomes. What cannot be reached is tried again after a while; in the end the rest has the last reason."""
         made: dict[int, list[Clip]] = {}
+        waited, why = 0.0, ""
         for pause in (0.0, *_PAUSES):
-            left = [number for number in range(len(rows)) if number not in made or _is_withheld(made[number])]
-            if left:
+            left = [number for number in range(len(rows)) if number not in made or _withheld(made[number])]
+            if left and waited < _PATIENCE:
                 time.sleep(pause)
             for several in _by_recording(rows, left):
+                if waited >= _PATIENCE:
+                    made |= {number: [_refused(rows[number], shard, why)] for number in several}
+                    continue
+                began = time.monotonic()
                 with _shared(rows, several) as sound:
                     made |= {number: list(self._decoded(rows[number], shard, sound)) for number in several}
+                if found := [error for number in several for error in _withheld(made[number])]:
+                    waited, why = waited + time.monotonic() - began, found[-1]
         _whole_folders(rows, made)
         return [made[number] for number in range(len(rows))]
 
@@ -192,12 +201,12 @@ class Decode:
             else:
                 decoded = [(row, self._whole(row, sound))]
         except decode.AudioError as error:
-            yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, str(error)
+            yield _refused(row, shard, str(error))
         except MemoryError:
             raise
         except Exception as error:  # of a decoder or the resampler, whatever one row can do
             reason = f"not decodable: {type(error).__name__}: {' '.join(str(error).split())}"
-            yield row if shard.begin is None else _piece(row, shard.begin), _NOTHING, reason
+            yield _refused(row, shard, reason)
         else:
             for given, samples in decoded:
                 silent = self.silence == "reject" and not samples.any()
@@ -229,8 +238,12 @@ def _other_length(seconds: float, stated: float) -> str:
     return f"another length: {seconds:.2f} s are heard, the manifest says {stated:.2f} s"
 
 
-def _is_withheld(clips: list[Clip]) -> bool:
-    return any(error.startswith(UNREACHABLE) for *_, error in clips)
+def _withheld(clips: list[Clip]) -> list[str]:
+    return [error for *_, error in clips if error.startswith(UNREACHABLE)]
+
+
+def _refused(row: Row, shard: Shard, why: str) -> Clip:
+    return row if shard.begin is None else _piece(row, shard.begin), _NOTHING, why
 
 
 def _by_recording(rows: list[Row], numbers: list[int]) -> Iterator[list[int]]:

@@ -1,7 +1,9 @@
 """What a label job tells: its progress, its metrics, and what became of every row."""
 
+import json
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +24,8 @@ class Report:
         self._total = sum(shard["seconds"] for shard in planned)
         self._began = self._reported = time.monotonic()
         self._done = self._audio = self._busy = 0.0
-        self._rejected = self._rows = self._shards = self._aside = 0
+        self._rows = self._shards = self._aside = 0
+        self._rejected = Counter[str]()
 
     def add(self, labelled: dict[str, Any]) -> None:
         """Count a shard."""
@@ -31,11 +34,11 @@ class Report:
         self._rows += self._planned[labelled["shard"]]["rows"]
         self._audio += labelled["audio_seconds"]
         self._busy += labelled["busy"]
-        self._rejected += labelled["rejected"]
+        self._rejected.update(json.loads(labelled["rejected"]))
         speed = self._audio / (time.monotonic() - self._began)
         done = self._done if self._shards < len(self._planned) else self._total  # sums in another order differ
         hours = f"{self._audio / 3600:.2f} of {self._total / 3600:.2f} h labelled"
-        text = f"{hours}  {speed:.0f} × real time  {self._rejected} rejected"
+        text = f"{hours}  {speed:.0f} × real time  {self._rejected.total()} rejected"
         self._job.progress.update(done, self._total, text)
         if time.monotonic() - self._reported > _REPORTED_EVERY:
             self.end()
@@ -53,8 +56,9 @@ class Report:
             "label/hours": self._audio / 3600,
             "label/hours_per_second": self._audio / 3600 / elapsed,
             "label/x_real_time": self._audio / elapsed,
-            "label/rejected": self._rejected,
-            "label/rejected_share": self._rejected / max(1, self._rows),
+            "label/rejected": self._rejected.total(),
+            "label/rejected_share": self._rejected.total() / max(1, self._rows),
+            **{metric(reason): count for reason, count in self._rejected.items()},
             "label/set_aside": self._aside,
             "label/actor_busy": self._busy / elapsed / self._job.settings.workers,
         }
@@ -84,4 +88,4 @@ def summarise(job: Job[LabelSettings], clusters: int) -> None:
 
 def metric(reason: str) -> str:
     """The name of a count of rejected rows, of characters that MLflow takes."""
-    return f"label/rejected/{re.sub(r'[^a-zA-Z0-9_. -]', '', reason)}"
+    return f"label/rejected/{re.sub(r'[^a-zA-Z0-9_. -]', '', reason.replace('…', 'N'))}"

@@ -39,6 +39,13 @@ def grown(settings: FetchSettings) -> bool:
     return not fetch.is_there(_recipe(settings), settings.output)
 
 
+def adopts(settings: FetchSettings) -> bool:
+    """Whether what lies there was brought by `spire data fetch`."""
+    from spire_ray.corpora import fetch
+
+    return fetch.is_all_fetched(settings.output)
+
+
 def _recipe(settings: FetchSettings) -> "Recipe":
     from spire_ray.corpora.fetch import Recipe
 
@@ -52,4 +59,4 @@ def _recipe(settings: FetchSettings) -> "Recipe":
     )
 
 
-STAGES.register("fetch", Stage(FetchSettings, plan, run, uses="huggingface_hub", grown=grown))
+STAGES.register("fetch", Stage(FetchSettings, plan, run, uses="huggingface_hub", grown=grown, adopts=adopts))

@@ -6,9 +6,11 @@ wait, in the actors themselves. Each shard is written and marked done by the act
 without a mark. The driver keeps nothing for a row.
 """
 
+import json
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -197,12 +199,14 @@ class LabelShard:
             source=decoded.source,
         )
         marks.write(self._output, shard, counts)
-        return _told(shard, Aside(), seconds, counts.seconds, len(errors) - len(good))
+        return _told(shard, Aside(), seconds, counts.seconds, account.by_reason(errors))
 
 
-def _told(shard: int, aside: Aside, audio_seconds: float = 0.0, busy: float = 0.0, rejected: int = 0) -> pa.Table:
-    """The row that the driver gets."""
-    counts = {"shard": [shard], "audio_seconds": [audio_seconds], "busy": [busy], "rejected": [rejected]}
+def _told(
+    shard: int, aside: Aside, audio_seconds: float = 0.0, busy: float = 0.0, rejected: Mapping[str, int] = MappingProxyType({})
+) -> pa.Table:
+    """The row that the driver gets; `rejected` counts by reason."""
+    counts = {"shard": [shard], "audio_seconds": [audio_seconds], "busy": [busy], "rejected": [json.dumps(dict(rejected))]}
     return aside.beside(pa.table(counts))
 
 

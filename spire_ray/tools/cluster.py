@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from spire_ray.recipes import manifests, runner, shapes
 
-    given = shapes.given(options.shape)
     recipe = runner.load(options.recipe, options.overrides)
+    given = shapes.given(options.shape, runner.stages(recipe))
     print(f"# {options.recipe}, by `spire cluster render`")
     print(manifests.written(manifests.values(recipe, given)), end="")
     for text in manifests.given(recipe):

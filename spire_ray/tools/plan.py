@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spire_ray.recipes import runner, shapes
     from spire_ray.recipes.costs import hardware, measure, prices, table, work
 
-    given = shapes.given(options.shape)
     recipe = runner.load(options.recipe, options.overrides)
     planned = runner.stages(recipe)
+    given = shapes.given(options.shape, planned)
     if options.explain and options.explain not in planned:
         raise ValueError(f"explain={options.explain}: the recipe has the steps {', '.join(planned)}")
     if options.measure:

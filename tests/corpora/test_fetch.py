@@ -267,6 +267,22 @@ def test_the_stage_fetches_what_is_named_and_goes_on_when_more_is(hub, tmp_path)
         list(stage.plan(config.validate(given | {"corpora": ["klingon"]})))
 
 
+def test_the_stage_takes_over_what_the_command_has_fetched_and_no_other_folder(hub, tmp_path):
+    from spire_ray.core.provenance import Output
+    from spire_ray.stages import fetch as stage
+
+    given = {"corpora": ["flores-plus"], "splits": ["devtest"], "models": ["some/model"], "license": {"accept": ["some/model"]}}
+    fetch.fetch(Recipe(corpora=("flores-plus",), splits=("devtest",)), str(tmp_path / "to"))
+    settings = config.validate(given | {"stage": "fetch", "output": str(tmp_path / "to")})
+    asked = len(hub)
+    assert Output.open(settings, stage.adopts).record["status"] == "began" and stage.grown(settings)
+    stage.run(SimpleNamespace(settings=settings, facts={}))
+    assert not stage.grown(settings) and not any("flores" in str(file) for file in hub[asked:])  # the model alone
+    (tmp_path / "to" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds files but no run\.json"):
+        Output.open(settings, stage.adopts)
+
+
 def test_splits_that_are_named_later_are_brought_and_another_revision_of_a_model_is_refused(hub, tmp_path):
     from spire_ray.stages import fetch as stage
 

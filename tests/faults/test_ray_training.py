@@ -1,5 +1,6 @@
 """The stage cpt on Ray Train: whatever is killed, the training ends with the losses and the ledger of an undisturbed one."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -165,6 +166,31 @@ def test_a_full_disk_ends_with_one_line_and_a_training_that_can_go_on(folder, un
     assert f"the checkpoint of step {2 * SAVE_EVERY} could not be written to {training.root}/train, where " in told
     assert " GB are free" in told
     shutil.rmtree(checkpoint)
+    training.start().check(undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(place)]).returncode:
+        pytest.skip("a file system of its own needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_file_system_without_room_ends_with_one_line_and_keeps_the_last_checkpoint(folder, undisturbed, small_disk):
+    training = Training(folder, "room", str(small_disk)).start()
+    training.reach(SAVE_EVERY + 5)
+    with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    told = training.refusal()
+    assert "No space left on device" in told or " GB are free" in told  # of the metrics of a step, or of a checkpoint
+    assert "Traceback" not in training.log.read_text()
+    assert list(ledger.read(f"{training.root}/train"))[:SAVE_EVERY] == list(range(1, SAVE_EVERY + 1))
+    (small_disk / "ballast").unlink()
     training.start().check(undisturbed)
 
 

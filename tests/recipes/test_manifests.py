@@ -32,6 +32,7 @@ def test_a_shape_that_says_no_file_is_refused_in_one_line(command, capsys):
         ("FOO", "expected MODEL=FILE"),
         ("FOO=", "expected MODEL=FILE"),
         ("FOO=no.json", "no.json: no such file"),
+        (f"FOO={ROOT}/configs/shapes/llama-2-7b.json", "no step of the recipe names FOO"),
     ):
         assert command([str(ROOT / "configs/spire/spire.yaml"), "--shape", text]) == 2
         told = capsys.readouterr()

@@ -1,5 +1,7 @@
 """A shard that one node cannot do is tried on another, a node at fault gets no more, and what stays undone is named."""
 
+import itertools
+
 import pytest
 
 from spire_ray.runtime import asides, nodes
@@ -69,6 +71,15 @@ def test_what_every_node_lacks_stays_undone_and_is_named_when_all_else_is_done(m
     with pytest.raises(ValueError, match=r"^1 of 6 shards are set aside: shard 1, rows 10 to 19 of m.parquet: 3 of 4 .*second"):
         found.extend(asides.results(rows(), {}, cluster))
     assert sorted(row["shard"] for row in found) == [0, 2, 3, 4, 5]
+
+
+def test_when_nothing_can_be_reached_any_more_the_job_ends_and_does_not_try_all_that_is_left(monkeypatch):
+    monkeypatch.setattr(asides, "_OUTAGE", 1.5)
+    monkeypatch.setattr("time.monotonic", itertools.count().__next__)
+    gone = {"why": "10 of 10 rows unreachable: 503", "kind": "withheld"}
+    cluster = Cluster(monkeypatch, {"a": lambda n: {} if n in (0, 2) else gone, "b": good}, driver_sees=False)
+    with pytest.raises(ValueError, match=r"^4 of 6 shards are set aside: shard 1, .*; shard 4, .*; 1 not tried any more"):
+        done(cluster)
 
 
 def test_a_shard_that_kills_its_workers_is_not_tried_elsewhere(monkeypatch):

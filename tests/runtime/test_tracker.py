@@ -1,5 +1,8 @@
 """MLflow is never in the way of a job, and nothing that was to be logged is lost."""
 
+import os
+import signal
+import threading
 import time
 
 import pytest
@@ -7,12 +10,20 @@ import ray
 from mlflow import MlflowClient
 
 from spire_ray import cli
-from spire_ray.runtime import mailbox, spool
+from spire_ray.runtime import mailbox, spool, tracker
 from spire_ray.runtime.mailbox import Mailbox
 from spire_ray.runtime.tracker import Tracker
 
 NOBODY = "http://user:tower-of-babel@127.0.0.1:9"
 PASSWORD = "tower-of-babel"
+LONGEST = 600.0
+"""Seconds: no claim, but the end of a test that fails."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """On a busy machine the client takes a minute to import mlflow; a test that waits for it ends when it has answered."""
+    monkeypatch.setattr(tracker, "_PATIENCE", dict.fromkeys(tracker._PATIENCE, LONGEST))
 
 
 @pytest.fixture
@@ -33,11 +44,22 @@ def log_all(tracker):
     tracker.log_artifact("notes/a.txt", b"\x00\xff")
 
 
-def test_without_mlflow_a_job_ends_at_once_with_one_line_and_all_is_sent_later(ray_session, store, tmp_path, capsys):
-    output, began = str(tmp_path / "out"), time.monotonic()
+def test_calls_wait_for_nobody(ray_session, store, tmp_path):
+    tracker = Tracker(store, "spire", str(tmp_path / "out"))
+    client = ray.get(tracker._actor.__ray_call__.remote(lambda _: os.getpid()))
+    os.kill(client, signal.SIGSTOP)
+    calls = threading.Thread(target=log_all, args=[tracker], daemon=True)
+    calls.start()
+    calls.join(LONGEST)
+    assert not calls.is_alive()
+    os.kill(client, signal.SIGCONT)
+    assert tracker.flush(LONGEST) == "" and run_of(store)[1].data.metrics == {"loss": 1.0}
+
+
+def test_without_mlflow_a_job_ends_with_one_line_and_all_is_sent_later(ray_session, store, tmp_path, capsys):
+    output = str(tmp_path / "out")
     tracker = Tracker(NOBODY, "spire", output)
     log_all(tracker)
-    assert time.monotonic() - began < 3  # the calls wait for nobody
     tracker.close("FINISHED")
     ended = int(time.time() * 1000)
     assert tracker.run_id(1.0) == ""
@@ -69,7 +91,7 @@ def test_a_replay_that_fails_keeps_everything(tmp_path, capsys):
 def test_a_client_that_is_killed_comes_back_and_goes_on_with_the_run(time_after_time, ray_session, store, tmp_path, capsys):
     tracker = Tracker(store, "spire", str(tmp_path / "out"))
     tracker.start("key", "name", "", {}, {})
-    assert tracker.run_id()
+    assert tracker.run_id(LONGEST)
     ray.kill(tracker._actor, no_restart=False)
     tracker.log_metrics({"loss": 1.0}, 1)
     tracker.close("FINISHED")
@@ -82,7 +104,7 @@ def test_a_client_that_is_gone_for_ever_costs_a_line_and_loses_nothing(ray_sessi
     output = str(tmp_path / "out")
     tracker = Tracker(store, "spire", output)
     tracker.start("key", "name", "", {}, {})
-    first = tracker.run_id()
+    first = tracker.run_id(LONGEST)
     ray.kill(tracker._actor)
     tracker.log_metrics({"loss": 1.0}, 1)
     tracker.close("FINISHED")

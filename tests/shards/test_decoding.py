@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spire_ray.audio import decode, sound
+from spire_ray.audio.source import Unreachable
 from spire_ray.manifest.schema import MANIFEST
+from spire_ray.shards import decoding
 from spire_ray.shards.decoding import Decode, Decoded
 
 ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
@@ -68,3 +70,20 @@ def test_a_part_may_end_a_little_behind_its_recording(tmp_path):
     row = {"utt_id": "u", "audio": {"path": f"{tmp_path}/a.wav", "bytes": None}, "offset": 0.5, "duration": 0.7}
     assert [error for *_, error in Decode({}, 60.0, tolerance=0.25).clips([row])[0]] == [""]
     assert Decode({}, 60.0).clips([row])[0][0][2].startswith("truncated: ")
+
+
+def test_rows_that_cannot_be_reached_are_waited_for_so_long_and_then_have_the_reason_of_the_last(monkeypatch):
+    now, asked = [0.0], []
+
+    def opened(source, *_):
+        asked.append(source)
+        now[0] += 50.0
+        raise Unreachable("no answer")
+
+    monkeypatch.setattr(decode, "opened", opened)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    rows = [dict.fromkeys(MANIFEST.names) | {"utt_id": f"u{n}", "audio": {"bytes": None, "path": str(n)}} for n in range(10)]
+    made = Decode({}, 10.0).clips(rows)
+    assert [error for [(_, _, error)] in made] == ["unreachable: no answer"] * 10
+    assert asked == ["0", "1", "2"] and decoding._PATIENCE == 120

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from spire_ray import cli
 from spire_ray.core import storage, tables
 from spire_ray.manifest.schema import LABELLED, MANIFEST, REJECTED
+from spire_ray.runtime.asides import Aside
 from spire_ray.settings import LabelSettings
 from spire_ray.shards import account, decoding, marks, planning
 from spire_ray.stages import _label_report, label
@@ -242,3 +244,18 @@ def test_every_reason_makes_the_name_of_a_metric(reason):
 
     _validate_metric_name(_label_report.metric(reason))
     assert _label_report.metric("no samples") == "label/rejected/no samples"
+
+
+def test_rejected_rows_of_a_running_job_are_told_by_reason():
+    logged = []
+    tracker = SimpleNamespace(log_metrics=lambda figures, step: logged.append(figures))
+    job = SimpleNamespace(tracker=tracker, progress=SimpleNamespace(update=lambda *_: None), settings=SimpleNamespace(workers=1))
+    report = _label_report.Report(job, [{"shard": number, "rows": 10, "seconds": 1.0} for number in range(2)])
+    for number, errors in enumerate([["no such file", "", "longer than 3 s"], ["no such file", "", ""]]):
+        [told] = label._told(number, Aside(), 1.0, 1.0, account.by_reason(errors)).to_pylist()
+        report.add(told)
+    report.end()
+    found = {key: value for key, value in logged[-1].items() if "rejected" in key}
+    assert found == {
+        "label/rejected": 3, "label/rejected_share": 0.15, "label/rejected/no such file": 2, "label/rejected/longer than N s": 1,
+    }  # fmt: skip
