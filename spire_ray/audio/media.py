@@ -34,30 +34,9 @@ _SHORT_SECONDS = 0.25
 _TELLS_LENGTH = ("mov", "ogg", "wv")
 
 
-ENDINGS = frozenset(
-    [
-        *(
-            "wav",
-            "flac",
-            "mp3",
-            "mp2",
-            "ogg",
-            "opus",
-            "oga",
-            "aiff",
-            "aif",
-            "aifc",
-            "au",
-            "snd",
-            "sph",
-            "nist",
-            "w64",
-            "caf",
-            "rf64",
-        ),
-        *("m4a", "m4b", "mp4", "aac", "webm", "mka", "mkv", "mov", "wma", "asf", "amr", "3gp", "ac3", "ts", "flv", "wv", "spx"),
-    ]
-)
+_SNDFILE = "wav flac mp3 mp2 ogg opus oga aiff aif aifc au snd sph nist w64 caf rf64 voc 8svx svx ircam sf paf pvf avr wve sds"
+_AV = "m4a m4b mp4 aac webm mka mkv mov wma asf amr awb 3gp ac3 eac3 ts flv wv spx"
+ENDINGS = frozenset(f"{_SNDFILE} {_AV}".split())
 """Of the names of audio files, without the dot."""
 
 

@@ -169,7 +169,7 @@ def test_relative_paths_count_from_the_manifest_else_from_the_working_directory(
 
 
 def test_every_file_of_audio_in_a_folder_is_a_row_and_no_other_is(tmp_path):
-    names = ["a.caf", "b.w64", "c.amr", "d.mov", "e.wma", "f.WAV", "g.opus"]
+    names = ["a.caf", "b.w64", "c.amr", "d.mov", "e.wma", "f.WAV", "g.opus", "h.voc", "i.eac3"]
     for name in [*names, "._a.wav", ".hidden.wav", "notes.txt", "a.pdf"]:
         (tmp_path / name).write_bytes(b"x")
     assert [row["audio"]["path"].rpartition("/")[2] for row in read(str(tmp_path)).to_pylist()] == names

@@ -44,6 +44,7 @@ def test_rows_too_short_for_a_frame_are_rejected_with_both_numbers():
         {"format": "OGG", "subtype": "VORBIS"},
         {"format": "OGG", "subtype": "OPUS"},
         {"format": "FLAC"},
+        {"format": "WAV", "subtype": "GSM610"},
     ],
 )
 def test_parts_of_one_recording_share_its_decoder(form, gap, tmp_path, monkeypatch):
@@ -87,3 +88,19 @@ def test_rows_that_cannot_be_reached_are_waited_for_so_long_and_then_have_the_re
     made = Decode({}, 10.0).clips(rows)
     assert [error for [(_, _, error)] in made] == ["unreachable: no answer"] * 10
     assert asked == ["0", "1", "2"] and decoding._PATIENCE == 120
+
+
+def test_whatever_a_decoder_raises_is_the_reason_of_its_row_alone(tmp_path, monkeypatch):
+    original = decode.pcm
+
+    def raising(opened, *more):
+        if opened.frames == 8_000:
+            raise TypeError("no\nsuch thing")
+        return original(opened, *more)
+
+    monkeypatch.setattr(decode, "pcm", raising)
+    rows = []
+    for name, samples in (("a", 16_000), ("b", 8_000)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(samples, 0.1), 16_000)
+        rows.append(dict.fromkeys(ROWS.names) | {"utt_id": name, "audio": {"path": f"{tmp_path}/{name}.wav", "bytes": None}})
+    assert [error for [(*_, error)] in Decode({}, 60.0).clips(rows)] == ["", "not decodable: TypeError: no such thing"]
