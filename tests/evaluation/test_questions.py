@@ -68,6 +68,9 @@ def test_a_base_model_gets_examples_drawn_as_spirelm_draws_them(tmp_path, tiny_m
     assert asked(tiny_model, "mt", found[1], "cpt") == (f"{examples}English: dog 1\nGerman:", "spire-2026 cpt 5 shots")
     assert "text" not in asked(tiny_model, "mt", found[1], "it")[0].replace("following text", "")
     back = asked(tiny_model, "mt_reverse", found[0], "it")[0]
+    own = asked(tiny_model, "mt_back", found[0], "it")[0]
+    assert "Translate the following text from German to English.\nGerman: Hund 0\nEnglish:" in own and "Text" not in own
+    assert asked(tiny_model, "mt_back", found[0], "cpt")[0] == back
     assert back.startswith(f"German: Text {expected[0][0]}\nEnglish: text {expected[0][0]}\n")
 
 
