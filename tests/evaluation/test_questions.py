@@ -104,6 +104,11 @@ def test_a_test_set_of_the_catalogue_is_one_line(tmp_path):
     assert (alone.data, alone.source_language) == (f"{tmp_path}/data/fleurs", "en")
     with pytest.raises(ValueError, match=r"test_set=fleurs: .*/data/fleurs not found; `spire data fetch` makes it"):
         protocols.require(alone)
+    both_ways = EvaluatedModel(name="m", model="m", tasks=("mt_back",))
+    asked = EvaluateSettings(output="", test_set="flores-plus", models=(both_ways,), target_language="Korean")
+    assert protocols.resolved(asked).data == "runs/data/flores-plus"
+    with pytest.raises(ValueError, match=r"target_language=fr: CoVoST 2 English is translated into ar, ca, cy, de"):
+        protocols.resolved(replace(asked, test_set="covost2", target_language="fr"))
     with pytest.raises(ValueError, match="corpus 'fleur' is unknown; did you mean fleurs"):
         protocols.resolved(EvaluateSettings(output="", test_set="fleur", models=(whisper,)))
 
