@@ -47,6 +47,8 @@ class Corpus:
     """
     translations_of: str = ""
     """Corpus whose translations a row takes that has the same text in the same language."""
+    targets: list[str] = field(default_factory=list)
+    """ISO 639-1 codes of the languages that it is translated into; empty: its rows say it."""
     splits: dict[str, str] = field(default_factory=dict)
     """Our split → the corpus's own, or a pattern of several in the names of its files."""
     language: str = ""

@@ -17,6 +17,7 @@ from spire_ray.corpora import catalogue
 from spire_ray.evaluation.systems import SYSTEMS
 from spire_ray.evaluation.tasks import TASKS, in_order
 from spire_ray.settings import GenerationSettings
+from spire_ray.text.languages import language
 
 FOLDER = "configs/protocols"
 """Where a user's own are looked for, before those that travel with the package."""
@@ -82,6 +83,12 @@ def require(settings: GenerationSettings) -> None:
 def _of_the_catalogue(settings: GenerationSettings) -> GenerationSettings:
     """Where the rows of a corpus of the catalogue are."""
     corpus = catalogue.corpus(settings.test_set)
+    tasks = {task for model in settings.models for task in in_order(model.tasks)}
+    translated = any(TASKS[task].reference == "translation" or "translation" in TASKS[task].needs for task in tasks)
+    if translated and corpus.targets and language(settings.target_language).code not in corpus.targets:
+        raise ValueError(
+            f"target_language={settings.target_language}: {corpus.title} is translated into {', '.join(corpus.targets)}"
+        )
     rows, units = (storage.join(settings.root, kind, corpus.name) for kind in ("data", "units"))
     hears = {
         SYSTEMS[model.system].hears

@@ -68,6 +68,9 @@ def test_a_base_model_gets_examples_drawn_as_spirelm_draws_them(tmp_path, tiny_m
     assert asked(tiny_model, "mt", found[1], "cpt") == (f"{examples}English: dog 1\nGerman:", "spire-2026 cpt 5 shots")
     assert "text" not in asked(tiny_model, "mt", found[1], "it")[0].replace("following text", "")
     back = asked(tiny_model, "mt_reverse", found[0], "it")[0]
+    own = asked(tiny_model, "mt_back", found[0], "it")[0]
+    assert "Translate the following text from German to English.\nGerman: Hund 0\nEnglish:" in own and "Text" not in own
+    assert asked(tiny_model, "mt_back", found[0], "cpt")[0] == back
     assert back.startswith(f"German: Text {expected[0][0]}\nEnglish: text {expected[0][0]}\n")
 
 
@@ -101,6 +104,11 @@ def test_a_test_set_of_the_catalogue_is_one_line(tmp_path):
     assert (alone.data, alone.source_language) == (f"{tmp_path}/data/fleurs", "en")
     with pytest.raises(ValueError, match=r"test_set=fleurs: .*/data/fleurs not found; `spire data fetch` makes it"):
         protocols.require(alone)
+    both_ways = EvaluatedModel(name="m", model="m", tasks=("mt_back",))
+    asked = EvaluateSettings(output="", test_set="flores-plus", models=(both_ways,), target_language="Korean")
+    assert protocols.resolved(asked).data == "runs/data/flores-plus"
+    with pytest.raises(ValueError, match=r"target_language=fr: CoVoST 2 English is translated into ar, ca, cy, de"):
+        protocols.resolved(replace(asked, test_set="covost2", target_language="fr"))
     with pytest.raises(ValueError, match="corpus 'fleur' is unknown; did you mean fleurs"):
         protocols.resolved(EvaluateSettings(output="", test_set="fleur", models=(whisper,)))
 

@@ -25,7 +25,12 @@ from tests.stages.evaluated import manifest, results, times
 
 @pytest.mark.parametrize(
     ("code", "text", "metric", "normalizer"),
-    [("en", "the dog", "wer", "english"), ("fr", "le chien", "wer", "basic"), ("zh", "你好世界", "cer", "basic")],
+    [
+        ("en", "the dog", "wer", "english"),
+        ("fr", "le chien", "wer", "basic"),
+        ("de", "der Hund", "wer", "basic"),
+        ("zh", "你好世界", "cer", "basic"),
+    ],
 )
 def test_a_transcript_is_asked_and_scored_in_the_language_of_the_row(
     ray_session, run, tmp_path, units, code, text, metric, normalizer

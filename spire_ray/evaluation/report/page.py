@@ -82,6 +82,8 @@ def _cell(cell: Cell | None) -> str:
     if cell is None:
         return "<td></td>"
     entry, best, worse = cell.entry, " class=best" if cell.best else "", "<sup>†</sup>" if cell.worse else ""
+    if cell.mean:
+        return f'<td title="{entry.scored} rows"{best}>{entry.value:.2f}</td>'
     title = f"{entry.low:.2f} to {entry.high:.2f}, {entry.scored} rows"
     return f'<td title="{title}"{best}>{entry.value:.2f}<small>± {(entry.high - entry.low) / 2:.2f}</small>{worse}</td>'
 

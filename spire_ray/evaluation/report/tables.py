@@ -7,6 +7,7 @@ import numpy as np
 
 from spire_ray.evaluation import significance
 from spire_ray.evaluation.metrics import METRICS
+from spire_ray.evaluation.report import means
 from spire_ray.evaluation.report.gathered import Entry
 
 TITLES = {
@@ -35,12 +36,14 @@ class Cell:
     best: bool
     worse: bool
     """Than the best, and not by chance."""
+    mean: bool = False
+    """Over languages, without an interval."""
 
     def text(self, bold: Callable[[str], str], plus_minus: str = " ± ") -> str:
         """As it is shown."""
         value = f"{self.entry.value:.2f}"
-        spread = f"{(self.entry.high - self.entry.low) / 2:.2f}"
-        return f"{bold(value) if self.best else value}{plus_minus}{spread}{'†' if self.worse else ''}"
+        spread = "" if self.mean else f"{plus_minus}{(self.entry.high - self.entry.low) / 2:.2f}"
+        return f"{bold(value) if self.best else value}{spread}{'†' if self.worse else ''}"
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,14 @@ class Table:
     columns: tuple[tuple[str, str], ...]
     """(test set and languages, metric)."""
     rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    means: bool = False
+    """Over the languages of the table before it."""
 
     @property
     def title(self) -> str:
         """Heading."""
-        return TITLES.get(self.family, self.family) + (f" ({self.protocol})" if self.protocol else "")
+        named = TITLES.get(self.family, self.family) + (", means over languages" if self.means else "")
+        return named + (f" ({self.protocol})" if self.protocol else "")
 
     def head(self, arrows: tuple[str, str] = ("↑", "↓")) -> list[tuple[str, str]]:
         """(test set, metric with the direction that is better) of each column."""
@@ -71,21 +77,26 @@ def of(entries: Sequence[Entry]) -> list[Table]:
     for each in entries:
         groups.setdefault((each.protocol, each.family), []).append(each)
     order = [*TITLES, *sorted({family for _, family in groups} - set(TITLES))]
-    return [_table(*key, groups[key]) for key in sorted(groups, key=lambda key: (key[0], order.index(key[1])))]
+    made = []
+    for key in sorted(groups, key=lambda key: (key[0], order.index(key[1]))):
+        made.append(_table(*key, groups[key]))
+        if found := means.of(groups[key]):
+            made.append(_table(*key, found, mean=True))
+    return made
 
 
-def _table(protocol: str, family: str, entries: Sequence[Entry]) -> Table:
+def _table(protocol: str, family: str, entries: Sequence[Entry], mean: bool = False) -> Table:
     columns = tuple(dict.fromkeys((each.place, each.metric) for each in entries))
     cells: dict[tuple[str, tuple[str, str]], Cell] = {}
     for column in columns:
         group = [each for each in entries if (each.place, each.metric) == column]
         best = _best(group)
-        worse = _worse(best[0], [each for each in group if _rival(each)]) if best else set()
+        worse = _worse(best[0], [each for each in group if _rival(each)]) if best and not mean else set()
         for each in group:
-            cells[each.system, column] = Cell(each, any(each is leader for leader in best), each.system in worse)
+            cells[each.system, column] = Cell(each, any(each is leader for leader in best), each.system in worse, mean)
     systems = dict.fromkeys(each.system for each in entries)
     rows = tuple((system, tuple(cells.get((system, column)) for column in columns)) for system in systems)
-    return Table(protocol, family, columns, rows)
+    return Table(protocol, family, columns, rows, mean)
 
 
 def _worse(best: Entry, others: Sequence[Entry]) -> set[str]:

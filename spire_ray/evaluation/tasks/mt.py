@@ -14,8 +14,12 @@ def translate(asked: Question) -> Request:
 def translate_back(asked: Question) -> Request:
     """The text of the row's translation."""
     row, shots = asked.row, tuple((translation, text) for text, translation in asked.row.shots)
-    # the same question for every model, as instruction tuning may have asked for one direction alone
-    return Request(skill="mt", row=row, source=asked.target, target=row.language, text=row.translation, shots=shots, form="cpt")
+    return Request(skill="mt", row=row, source=asked.target, target=row.language, text=row.translation, shots=shots)
+
+
+def continued_back(asked: Question) -> Request:
+    """The same question for every model, as text to be continued: instruction tuning may have asked for one direction alone."""
+    return replace(translate_back(asked), form="cpt")
 
 
 MT = Task(
@@ -27,7 +31,6 @@ MT = Task(
     direction="mt.{source}-{target}",
 )
 TASKS.register("mt", MT)
-TASKS.register(
-    "mt_reverse",
-    replace(MT, request=translate_back, needs=("translation",), reference="text", direction="mt.{target}-{source}"),
-)
+BACK = replace(MT, request=translate_back, needs=("translation",), reference="text", direction="mt.{target}-{source}")
+TASKS.register("mt_back", BACK)
+TASKS.register("mt_reverse", replace(BACK, request=continued_back))

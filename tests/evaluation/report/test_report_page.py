@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from spire_ray import cli
-from spire_ray.evaluation.report import clips, errors, gathered, tables
+from spire_ray.evaluation.report import clips, errors, gathered, page, tables
 from spire_ray.settings import SAMPLE_RATE
 from tests.evaluation.report import made
 from tests.serving.browser import Browser
@@ -64,6 +64,29 @@ def test_a_table_never_mixes_two_protocols(scored, tmp_path, ray_session):
     assert "Speech → transcript (spire-2025)" in tables.markdown(found)
 
 
+def test_means_over_languages_are_of_systems_that_have_them_all(scored, tmp_path, ray_session):
+    french = made.results(str(tmp_path), rows=40, languages=("en", "fr"))
+    shutil.rmtree(Path(french, "scores", "whisper+tower"))
+    place = Path(french, "results.json")
+    said = json.loads(place.read_text())
+    said["figures"] = [each for each in said["figures"] if each["model"] != "whisper+tower" and each["task"] != "asr"]
+    place.write_text(json.dumps(said))
+    found = tables.of(gathered.gather([scored, french]))
+    assert [(table.family, table.means) for table in found] == [("asr", False), ("st", False), ("st", True)]
+    whole, means = found[1:]
+    assert ("talks en-2 languages", "chrf") in means.columns and "means over languages" in means.title
+    assert {system for system, _ in means.rows} == {system for system, _ in whole.rows} - {"whisper+tower, cascade"}
+    each = dict(whole.rows)["seamless, direct"]
+    values = [cell.entry.value for column, cell in zip(whole.columns, each, strict=True) if column[1] == "chrf"]
+    [mean] = [
+        cell for column, cell in zip(means.columns, dict(means.rows)["seamless, direct"], strict=True) if column[1] == "chrf"
+    ]
+    assert len(values) == 2 and mean.entry.value == pytest.approx(sum(values) / 2)
+    assert mean.text(str) == f"{mean.entry.value:.2f}" and not mean.best  # since one of its rows failed
+    assert any(cell.best for cell in dict(means.rows)["spire, cascade"]) and page._cell(mean).endswith(f">{mean.text(str)}</td>")
+    assert "means over languages" in tables.markdown(found) and "en-2 languages" in tables.latex(found)
+
+
 def test_test_sets_under_noise_make_a_curve(scored, tmp_path, ray_session):
     from spire_ray.evaluation.report import curves
 
@@ -80,10 +103,10 @@ def test_the_same_measured_twice_is_refused(scored, tmp_path, capsys):
 
 
 def test_the_page_asks_no_network_and_has_its_plots(written):
-    page = (written / "report.html").read_text()
-    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)|url\((?!#)|@import|fetch\(""", page)
-    assert page.count("<figure>") == 4 and "The cost of hearing" in page and "by duration" in page
-    assert "prompt too long: 900 tokens of 512" in page
+    text = (written / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)|url\((?!#)|@import|fetch\(""", text)
+    assert text.count("<figure>") == 4 and "The cost of hearing" in text and "by duration" in text
+    assert "prompt too long: 900 tokens of 512" in text
 
 
 def test_errors_are_aligned_and_sorted_by_damage(scored):
