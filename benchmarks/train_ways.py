@@ -166,7 +166,7 @@ def on_ray(options: argparse.Namespace) -> dict[str, float]:
 
     driver, gpu = os.getpid(), device() == "cuda"
     cluster.connect()
-    cluster.ready_for_ray_train()
+    cluster.ready_for_ray_train(0.0, 600.0)
     result = TorchTrainer(
         lambda: engine(options, lambda: cpu.of_tree(driver)),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),

@@ -162,12 +162,13 @@ def _lacking(workers: int, cpus: float, gpus: float, beside: float) -> tuple[str
     return ", ".join(short) or fits, _ALONE in have
 
 
-def ready_for_ray_train(wait_minutes: float) -> None:
+def ready_for_ray_train(wait_minutes: float, patience: float) -> None:
     """Settings of Ray Train, which are environment variables.
 
-    The group may wait so many minutes for its workers to start. On one node, spare the processes that watch for lost nodes:
-    each costs seconds of imports at every start.
+    The group may wait so many minutes for its workers to start, and so many seconds for one that answers nothing, between one
+    minute and ten. On one node, spare the processes that watch for lost nodes: each costs seconds of imports at every start.
     """
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", f"{min(600.0, max(60.0, patience)):.0f}")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{max(60.0, 60 * wait_minutes):.0f}")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     if nodes.alive() == 1:

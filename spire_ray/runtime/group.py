@@ -54,7 +54,7 @@ def run(group: Group, worker: Callable[[dict[str, Any]], Any], given: dict[str, 
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    cluster.ready_for_ray_train(group.wait_minutes)
+    cluster.ready_for_ray_train(group.wait_minutes, group.patience)
     cluster.require(group.field, group.count, group.cpus, group.gpus, least=group.count, wait_minutes=group.wait_minutes)
     scratch = _scratch(group.output)
     trainer = TorchTrainer(

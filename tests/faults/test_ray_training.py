@@ -105,6 +105,38 @@ def test_a_killed_worker_is_replaced_and_leaves_no_trace(folder, undisturbed):
     training.check(undisturbed)
 
 
+def test_a_worker_that_hangs_is_given_up_after_collective_minutes_and_leaves_no_trace(folder, undisturbed):
+    training = Training(folder, "hung", overrides=["collective_minutes=0.2"]).start()
+    training.reach(SAVE_EVERY + 10)
+    began = time.monotonic()
+    training.processes("RayTrainWorker")[0].suspend()
+    training.check(undisturbed)
+    print(f"{time.monotonic() - began:.0f} s to the end")
+
+
+@pytest.fixture
+def cluster():
+    """A head without CPUs, and two nodes with room for both workers."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=3, object_store_memory=128 << 20)
+    yield cluster
+    cluster.shutdown()
+
+
+def test_the_workers_of_a_lost_node_are_replaced_on_another_and_leave_no_trace(folder, undisturbed, cluster, tmp_path_factory):
+    shared = f"storage.shared_root={tmp_path_factory.getbasetemp()}"
+    training = Training(folder, "node", overrides=[shared], RAY_ADDRESS=cluster.address).start()
+    training.reach(SAVE_EVERY + 10)
+    raylets = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
+    workers = [process for process in psutil.process_iter(["cmdline", "ppid"]) if process.info["ppid"] in raylets]
+    [one, *_] = [process for process in workers if "RayTrainWorker" in " ".join(process.info["cmdline"] or ())]
+    cluster.remove_node(raylets[one.info["ppid"]], allow_graceful=False)
+    training.check(undisturbed)
+
+
 @pytest.mark.parametrize("victim", ["driver", "gcs_server"])
 def test_after_the_death_of_driver_or_head_the_same_command_goes_on(folder, undisturbed, victim):
     training = Training(folder, victim).start()

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from spire_ray.runtime import spool
 from spire_ray.shards import marks
-from tests.faults.test_label_faults import ROOT
+from tests.faults.short_job import ROOT, seen, waited
 
 pytestmark = pytest.mark.long
 SHARDS = 400
@@ -96,3 +96,25 @@ def test_a_job_that_is_stopped_is_recorded_as_killed_and_gives_its_folder_back(j
     assert not list((tmp_path / "units").glob("_lock*"))
     assert job(store).wait(300) == 0
     assert run_of(store).info.status == "FINISHED"
+
+
+def test_the_client_of_a_recipe_lives_on_the_node_of_its_driver_and_ends_with_it(store):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    named = "[each['name'] for each in ray.util.list_named_actors(all_namespaces=True)]"
+    program = (
+        "import ray\nfrom spire_ray.runtime import cluster, nodes, tracker\n"
+        f"cluster.connect(); name = tracker.share({store!r})\n"
+        "place = lambda _: ray.get_runtime_context().get_node_id()\n"
+        "there = ray.get(ray.get_actor(name, 'spire').__ray_call__.remote(place))\n"
+        f"print(there == nodes.here(), name in {named})"
+    )
+    try:
+        cluster.add_node(num_cpus=4, object_store_memory=128 << 20)
+        known = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=known, capture_output=True, text=True, timeout=200)
+        assert done.stdout.split() == ["True", "True"], done.stderr
+        assert waited(lambda: seen(cluster.address, named) == [], 60)
+    finally:
+        cluster.shutdown()
