@@ -25,7 +25,9 @@ def test_references_in_lists_and_groups_are_found():
     assert references(pack) == {"model": "model", "sources.0.data": "manifest", "sources.1.data": "manifest"}
     models = (EvaluatedModel(name="it", model="m", tasks=("asr",), format="it"),)
     evaluated = references(EvaluateSettings(output="o", data="u", models=models))
-    assert evaluated == {"data": "manifest", "audio": "manifest", "shots.data": "manifest", "models.0.model": "model"}
+    assert evaluated == {
+        "data": "manifest", "audio": "manifest", "shots.data": "manifest", "models.0.model": "model", "spbleu_model": "file",
+    }  # fmt: skip
 
 
 def test_moving_an_environment_or_more_replicas_is_the_same_output():

@@ -253,7 +253,7 @@ def test_every_system_has_a_run_below_that_of_its_test_set_and_the_report_is_an_
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert cli.main(["evaluate", "--config", str(tmp_path / "c.yaml")]) == 0
     assert cli.main(["report", str(tmp_path / "out"), "--to", str(tmp_path / "report")]) == 0
-    client = mlflow.MlflowClient()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     [experiment] = [each.experiment_id for each in client.search_experiments() if each.name == "spire"]
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
     parent = runs.pop("evaluate").info.run_id
