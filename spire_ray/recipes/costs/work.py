@@ -245,9 +245,8 @@ def _answers(step: _Step, settings: GenerateSettings | EvaluateSettings) -> None
             count = rows * len(tasks_of(model))
             step.add(f"answers of {model.name}", count * (units + _ANSWER_TOKENS) * 2.0 * shape.parameters, "answer")
     asked = scores.tasks(settings)
-    if isinstance(settings, EvaluateSettings):
-        for item in scores.items(asked, rows, settings):
-            step.add(*item)
+    for item in scores.items(asked, rows, settings) if isinstance(settings, EvaluateSettings) else ():
+        step.add(*item)
     step.result.made = Made(rows=float(rows * len(asked)), seconds=data.seconds)
 
 
@@ -259,8 +258,7 @@ def _score(step: _Step, settings: ScoreSettings) -> None:
         found = (scores.tasks(maker), min(data.rows, maker.utterances or data.rows)) if data.rows is not None else None
     if found is None:
         step.result.unknown = f"how many answers {settings.hypotheses} holds"
-        return
-    for item in scores.items(*found, settings):
+    for item in scores.items(*found, settings) if found else ():
         step.add(*item)
 
 
