@@ -42,6 +42,7 @@ def spire(folder, *arguments, **environment):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=found)
 
 
+@pytest.mark.long
 def test_an_encoder_is_one_file(folder):
     done = spire(folder, "fit_codebook", "--config", "fit.yaml", "tracking.enabled=false")
     assert done.returncode == 0, done.stderr

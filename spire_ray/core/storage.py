@@ -186,11 +186,14 @@ def read_files(folder: str, names: Sequence[str]) -> list[bytes]:
 
 def create(uri: str, data: bytes) -> bool:
     """Write a file that is not there yet; whether this call, and no other at the same time, has made it."""
-    fs, path = filesystem(uri)
-    if is_local(uri):
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
     try:
-        fs.pipe_file(path, data, mode="create")
+        if is_local(uri):  # where fsspec looks first and writes then, so that two may do both
+            Path(uri).parent.mkdir(parents=True, exist_ok=True)
+            with Path(uri).open("xb") as file:
+                file.write(data)
+        else:
+            fs, path = filesystem(uri)
+            fs.pipe_file(path, data, mode="create")
     except FileExistsError:
         return False
     return True

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -178,3 +179,19 @@ def test_an_output_can_be_read_by_whom_the_mask_allows(tmp_path):
     finally:
         os.umask(mask)
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("large", "small")} == {0o644}
+
+
+def test_of_many_that_make_a_file_one_has_made_it(tmp_path):
+    for number in range(100):
+        at_once, made = threading.Barrier(8), []
+
+        def make(place=str(tmp_path / str(number) / "file"), at_once=at_once, made=made):
+            at_once.wait()
+            made.append(storage.create(place, b"1"))
+
+        threads = [threading.Thread(target=make) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(made) == [False] * 7 + [True]

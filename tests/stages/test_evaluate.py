@@ -238,6 +238,7 @@ def test_a_cascade_translates_the_transcripts_of_another_system(ray_session, tmp
     assert heard["prompt"] == "whisper transcribe" and heard["tokens"] > 0 and told["tokens"] > 0 and told["text"] == "dog"
 
 
+@pytest.mark.long
 def test_every_system_has_a_run_below_that_of_its_test_set_and_the_report_is_an_artifact(
     ray_session, tmp_path, tiny_base, monkeypatch
 ):
@@ -265,6 +266,7 @@ def test_every_system_has_a_run_below_that_of_its_test_set_and_the_report_is_an_
     assert {"report.html", "report.tex", "report.md"} <= {each.path for each in client.list_artifacts(parent)}
 
 
+@pytest.mark.long
 def test_tasks_about_the_same_speech_share_its_prefill_and_the_saving_is_counted(ray_session, tmp_path, units, tiny_model):
     from types import SimpleNamespace
 

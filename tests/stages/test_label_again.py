@@ -136,6 +136,7 @@ def test_a_file_that_was_put_back_is_labelled_where_it_is_asked_for(job, tmp_pat
     }
 
 
+@pytest.mark.long
 def test_a_folder_that_was_not_mounted_is_tried_again_by_every_run(job, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(decoding, "_PAUSES", ())
     (tmp_path / "wav").rename(tmp_path / "away")
