@@ -66,7 +66,7 @@ def test_the_page_has_commands_of_every_tool():
 def test_kubectl_understands_it_and_its_object_is_made(command, objects, folder):
     words = [word for word in shlex.split(command)[1:] if "$" not in word] + (["--from-literal=A=b"] if "$" in command else [])
     offline = ["--dry-run=client"] if words[0] == "create" else []
-    line = [BINARIES["kubectl"], *words, "--server=http://127.0.0.1:1", "--request-timeout=1s", *offline]
+    line = [BINARIES["kubectl"], *words, "--server=http://127.0.0.1:1", "--request-timeout=20s", *offline]
     line = [word for word in line if word != "--from-literal"]
     environment = os.environ | {"KUBECONFIG": str(folder / "kubeconfig")}
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment, timeout=60)
