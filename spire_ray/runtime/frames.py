@@ -19,6 +19,7 @@ from spire_ray.manifest import alignments, sample
 from spire_ray.runtime import nodes
 from spire_ray.settings import FitCodebookSettings
 from spire_ray.shards import account, augmentation, decoding, ids
+from spire_ray.shards.decoded import Decoded
 from spire_ray.shards.shard import Shard
 from spire_ray.units.fingerprint import Identity
 from spire_ray.units.kmeans.lloyd import Statistics
@@ -89,7 +90,7 @@ class FrameStore:
             yield self.made[-1]
         self.made.sort(key=lambda made: made.shard)
 
-    def _encode(self, shard: decoding.Decoded) -> ShardStats:
+    def _encode(self, shard: Decoded) -> ShardStats:
         """Decoded shard → a file of frames, and what is known of them."""
         import torch
         from safetensors.torch import save
@@ -198,7 +199,7 @@ class FrameStore:
         return self._encoder
 
 
-def _decoded(todo: Sequence[Shard], task: decoding.Decode) -> Iterator[decoding.Decoded]:
+def _decoded(todo: Sequence[Shard], task: decoding.Decode) -> Iterator[Decoded]:
     """The audio of shards, decoded by Ray tasks while those before are encoded."""
     import ray
 
@@ -216,7 +217,7 @@ def _decoded(todo: Sequence[Shard], task: decoding.Decode) -> Iterator[decoding.
             waiting.insert(0, elsewhere.remote(task, asdict(shard)))
         if (ahead := number + _DECODED_AHEAD) < len(todo):
             waiting.append(decode.remote(task, asdict(todo[ahead])))
-        yield decoding.Decoded.from_table(found[0])
+        yield Decoded.from_table(found[0])
 
 
 def _got(reference: Any) -> tuple[pa.Table | None, str, str]:

@@ -1,8 +1,8 @@
-"""A shard of audio, decoded on CPUs, and how it travels to the encoder."""
+"""The rows of a shard, decoded on CPUs."""
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -17,14 +17,13 @@ from spire_ray.audio.pcm import to_pcm
 from spire_ray.audio.source import UNREACHABLE
 from spire_ray.core import storage
 from spire_ray.manifest import reader, recording
-from spire_ray.manifest.schema import MANIFEST, Columns, Row
+from spire_ray.manifest.schema import Columns, Row
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
 from spire_ray.shards import augmentation, heard, ids, parts, planning
+from spire_ray.shards.decoded import NOTHING, Clip, Decoded, other_length
 from spire_ray.shards.shard import Shard, check
 
-_ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
 _SILENCE = "digital silence"
-_NOTHING = np.zeros(0, np.int16)
 _WHOLE = Shard(0, "", 0, 0)
 """For rows that are no part of a plan: recordings are whole."""
 _PAUSES = (1.0, 4.0)
@@ -33,83 +32,6 @@ _PATIENCE = 120.0
 """Seconds that a shard waits in all for rows that are withheld. A server that never answers takes six minutes for each."""
 _FOLDER, _MISSING = 3, ("no such file", "no such key")
 """So many files of a folder, and all of them missing, are no fault of theirs."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The audio of a shard on its way to the encoder."""
-
-    shard: int
-    rows: pa.Table
-    """Manifest rows without audio."""
-    samples: list[np.ndarray]
-    """int16 PCM of each row; none where it is rejected."""
-    errors: list[str]
-    """Why a row is rejected; empty where it is not."""
-    again: bool = False
-    """Whether these are rows of a part that are tried again, not all of it."""
-    digest: str = ""
-    carried: str = ""
-    """Hashes of the shard as it was planned."""
-    heard: str = ""
-    source: str = ""
-    """Hash of the audio inside its rows, and the version of their file."""
-
-    @staticmethod
-    def of(shard: int, clips: Sequence["Clip"], *more: Any) -> "Decoded":
-        """Of rows as they were heard, which have a duration then; `more` are the other fields."""
-        rows = pa.Table.from_pylist([{name: row[name] for name in _ROWS.names} for row, *_ in clips], _ROWS)
-        return Decoded(shard, rows, [samples for _, samples, _ in clips], [error for *_, error in clips], *more)
-
-    @staticmethod
-    def nothing(shard: int) -> "Decoded":
-        """Of a shard that is not decoded here."""
-        return Decoded(shard, _ROWS.empty_table(), [_NOTHING], [])
-
-    def to_table(self) -> pa.Table:
-        """One row, as Ray carries it: samples one buffer, never lists of numbers."""
-        pcm = np.concatenate(self.samples)
-        return pa.table(
-            {
-                "shard": [self.shard],
-                "rows": pa.array([_to_ipc(self.rows)], pa.large_binary()),
-                "pcm": pa.LargeListArray.from_arrays([0, len(pcm)], pcm),
-                "lengths": [[len(samples) for samples in self.samples]],
-                "errors": pa.array([self.errors], pa.list_(pa.string())),
-                "again": [self.again],
-                "digest": [self.digest],
-                "carried": [self.carried],
-                "heard": [self.heard],
-                "source": [self.source],
-            }
-        )
-
-    @staticmethod
-    def from_table(table: pa.Table) -> "Decoded":
-        """Inverse of `to_table`; the samples are not copied."""
-        row = {name: table[name][0] for name in table.column_names if name != "pcm"}
-        pcm = table["pcm"].chunk(0).flatten().to_numpy()
-        samples = np.split(pcm, np.cumsum(row["lengths"].as_py())[:-1])
-        rows = pa.ipc.open_stream(row["rows"].as_buffer()).read_all()
-        more = (row[name].as_py() for name in ("errors", "again", "digest", "carried", "heard", "source"))
-        return Decoded(row["shard"].as_py(), rows, samples, *more)
-
-    def refuse_shorter(self, shortest: int) -> None:
-        """Reject rows with fewer samples than make a frame of the encoder."""
-        for i, samples in enumerate(self.samples):
-            if not self.errors[i] and len(samples) < shortest:
-                self.errors[i] = f"shorter than one frame: {len(samples)} of {shortest} samples"
-
-    def refuse_other_lengths(self, tolerance: float) -> None:
-        """Reject rows that are so many seconds longer or shorter than their manifest says."""
-        for i, stated in enumerate(self.rows["duration"].to_pylist()):
-            seconds = len(self.samples[i]) / SAMPLE_RATE
-            if not self.errors[i] and abs(seconds - stated) > tolerance:
-                self.errors[i] = _other_length(seconds, stated)
-
-
-Clip = tuple[Row, np.ndarray, str]
-"""A row or a piece of one, its samples, and why there are none."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +112,7 @@ class Decode:
     def _copies(self, clip: Clip) -> Iterator[Clip]:
         for row, samples, error in self.augmented.made(*clip):
             too_long = len(samples) > self.max_seconds * SAMPLE_RATE
-            yield row, _NOTHING if too_long else samples, f"longer than {self.max_seconds:g} s" if too_long else error
+            yield row, NOTHING if too_long else samples, f"longer than {self.max_seconds:g} s" if too_long else error
 
     def _decoded(self, row: Row, shard: Shard, sound: Any = None) -> Iterator[Clip]:
         """The row with its audio or the reason why not; of a long recording its pieces."""
@@ -212,7 +134,7 @@ class Decode:
                 silent = self.silence == "reject" and not samples.any()
                 if given["duration"] is None:
                     given = given | {"duration": len(samples) / SAMPLE_RATE}
-                yield given, _NOTHING if silent else samples, _SILENCE if silent else ""
+                yield given, NOTHING if silent else samples, _SILENCE if silent else ""
 
     def _whole(self, row: Row, sound: Any) -> np.ndarray:
         offset, duration = recording.part(row)
@@ -227,15 +149,11 @@ class Decode:
         whole = row["offset"] is None
         source, begin = recording.source(row["audio"]), origin + (shard.begin or 0.0)
         if whole and (found := probe.probe(source)).is_known and abs(found.seconds - row["duration"]) > self.tolerance:
-            raise decode.AudioError(_other_length(found.seconds, row["duration"]))
+            raise decode.AudioError(other_length(found.seconds, row["duration"]))
         end = None if whole and last else origin + min(shard.end or row["duration"], row["duration"])
         for start, waveform in cut.pieces(source, self.cut_seconds, begin, end, origin=origin, exact_end=last):
             samples = to_pcm(waveform)
             yield _piece(row, start) | {"duration": len(samples) / SAMPLE_RATE}, samples
-
-
-def _other_length(seconds: float, stated: float) -> str:
-    return f"another length: {seconds:.2f} s are heard, the manifest says {stated:.2f} s"
 
 
 def _withheld(clips: list[Clip]) -> list[str]:
@@ -243,7 +161,7 @@ def _withheld(clips: list[Clip]) -> list[str]:
 
 
 def _refused(row: Row, shard: Shard, why: str) -> Clip:
-    return row if shard.begin is None else _piece(row, shard.begin), _NOTHING, why
+    return row if shard.begin is None else _piece(row, shard.begin), NOTHING, why
 
 
 def _by_recording(rows: list[Row], numbers: list[int]) -> Iterator[list[int]]:
@@ -293,10 +211,3 @@ def _whole_folders(rows: list[Row], made: dict[int, list[Clip]]) -> None:
 def _piece(row: Row, start: float) -> Row:
     """A row for a piece of a recording: named after it, without the texts, which are of the whole."""
     return row | {"utt_id": ids.piece(row["utt_id"], start), "offset": start, "text": None, "translations": None}
-
-
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())

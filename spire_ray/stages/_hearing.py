@@ -8,7 +8,8 @@ import pyarrow as pa
 from spire_ray.audio.source import UNREACHABLE
 from spire_ray.runtime import nodes
 from spire_ray.runtime.asides import Aside
-from spire_ray.shards import account, decoding, proof
+from spire_ray.shards import account, proof
+from spire_ray.shards.decoded import Decoded
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,19 @@ class Hearing:
         assert self.guard is not None
         number = batch["shard"][0].as_py()
         aside = self.guard.refuse("decoding", number)
-        decoded = decoding.Decoded.nothing(number)
+        decoded = Decoded.nothing(number)
         if not aside.why:
             decoded, aside = self.shard(batch)
             self.guard.done("decoding", number)
-        return aside.beside((decoding.Decoded.nothing(number) if aside.why else decoded).to_table())
+        return aside.beside((Decoded.nothing(number) if aside.why else decoded).to_table())
 
-    def shard(self, batch: pa.Table) -> tuple[decoding.Decoded, Aside]:
+    def shard(self, batch: pa.Table) -> tuple[Decoded, Aside]:
         """The decoded shard, and why it is no use."""
-        decoded: decoding.Decoded = self.decode.shard(batch)
+        decoded: Decoded = self.decode.shard(batch)
         return decoded, judged(decoded, batch.to_pylist()[0], self.most)
 
 
-def judged(decoded: decoding.Decoded, row: dict[str, Any], most: float) -> Aside:
+def judged(decoded: Decoded, row: dict[str, Any], most: float) -> Aside:
     """Why a decoded shard is no use: more than a share of its rows is rejected. Nothing where it is of use."""
     rows = max(row["rows"], len(decoded.errors))
     withheld = [error for error in decoded.errors if error.startswith(UNREACHABLE)]

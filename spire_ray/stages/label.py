@@ -26,6 +26,7 @@ from spire_ray.runtime.asides import Aside
 from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, LabelSettings
 from spire_ray.shards import account, augmentation, carrying, decoding, heard, marks, parts, planning, proof, talkers
+from spire_ray.shards.decoded import Decoded
 from spire_ray.shards.shard import Shard
 from spire_ray.stages._hearing import Guard, Hearing
 from spire_ray.stages._label_report import Report, summarise
@@ -172,7 +173,7 @@ class LabelShard:
             if aside.why:
                 return _told(decoded.shard, aside)
         else:
-            decoded = decoding.Decoded.from_table(batch)
+            decoded = Decoded.from_table(batch)
         decoded.refuse_shorter(self._labeler.encoder.shortest)
         decoded.refuse_other_lengths(self._tolerance)
         audio, errors, shard = decoded.samples, decoded.errors, decoded.shard

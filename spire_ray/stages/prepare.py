@@ -22,6 +22,7 @@ from spire_ray.runtime.asides import Aside
 from spire_ray.runtime.job import Job
 from spire_ray.settings import SAMPLE_RATE, PrepareSettings
 from spire_ray.shards import account, decoding, heard, marks, planning, proof
+from spire_ray.shards.decoded import Decoded
 from spire_ray.shards.shard import Shard
 from spire_ray.stages._hearing import Guard, judged
 
@@ -127,7 +128,7 @@ class PrepareShard:
         shard = Shard.of(row)
         table, source, inside = self._decode.read(shard)
         clips = [clip for [clip] in self._decode.clips(table.to_pylist(), shard)]
-        decoded = decoding.Decoded.of(shard.shard, clips)
+        decoded = Decoded.of(shard.shard, clips)
         decoded.refuse_other_lengths(settings.length_tolerance)
         aside = judged(decoded, row, settings.max_rejected_share)
         if aside.why:

@@ -46,7 +46,7 @@ def blind_node(cluster, short_corpus):
 @pytest.mark.parametrize("decode", ["tasks", "actors"])
 def test_a_node_without_the_audio_is_left_out_and_costs_no_row(short_corpus, cluster, blind_node, decode):
     began = time.monotonic()
-    status, said, errors = label(short_corpus, f"decode={decode}", RAY_ADDRESS=cluster.address)
+    status, said, errors = label(short_corpus, f"decode={decode}", "shard_seconds=0.5", RAY_ADDRESS=cluster.address)
     print(f"{time.monotonic() - began:.0f} s")
     assert status == 0, errors
     told = [line for line in said.splitlines() if "is left out" in line]

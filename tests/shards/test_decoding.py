@@ -11,7 +11,8 @@ from spire_ray.audio import decode, sound
 from spire_ray.audio.source import Unreachable
 from spire_ray.manifest.schema import MANIFEST
 from spire_ray.shards import decoding
-from spire_ray.shards.decoding import Decode, Decoded
+from spire_ray.shards.decoded import Decoded
+from spire_ray.shards.decoding import Decode
 
 ROWS = pa.schema([field for field in MANIFEST if field.name != "audio"])
 PCM = st.lists(st.integers(-32_768, 32_767), max_size=20).map(lambda samples: np.array(samples, np.int16))
